@@ -1,0 +1,47 @@
+# The environment is made by whichever target needs it first; `make help` lists the targets.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help demo test lint fmt type docs check bench clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "featcli needs Python 3.11 or newer; name one with PYTHON=..." >&2; exit 4; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+demo: $(INSTALLED)  ## install, then the whole path on real digits with real weights
+	$(BIN)/featcli demo
+
+test: $(INSTALLED)  ## every test
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)  ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+fmt: $(INSTALLED)  ## rewrite to the format
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+type: $(INSTALLED)  ## mypy, strict
+	$(BIN)/mypy
+
+docs: $(INSTALLED)  ## write docs/cli.md and docs/config.md from the code
+	$(BIN)/python scripts/docs.py
+
+check: lint type test  ## what CI runs
+	$(BIN)/python scripts/docs.py --check
+
+bench: $(INSTALLED)  ## speed and memory, as ratios (minutes)
+	$(BIN)/python scripts/bench_spine.py
+	$(BIN)/python scripts/bench_logistic.py
+
+clean:  ## remove the environment and the caches of the tools
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

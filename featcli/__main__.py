@@ -1,0 +1,82 @@
+"""The way in: signals and exit codes around the command line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+
+from featcli.errors import ClosedPipe, Interrupted
+
+_ENVIRONMENT = 4
+_CLOSED_PIPE = 141  # 128 + SIGPIPE, as a shell sees a program that SIGPIPE ended
+
+
+def main() -> None:
+    """Runs the command line and exits with its code."""
+    # Waiting OpenMP threads must sleep, not spin: decoding threads share the cores with the network, and on a busy
+    # machine spinning made the network seven times slower (docs/decisions.md). Read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    _install_signals()
+    try:
+        from featcli.cli import app
+
+        app(prog_name="featcli")
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # rich's and typer's answer, while help was printed
+            _leave_pipe()
+        raise
+    except (BrokenPipeError, ClosedPipe):
+        _leave_pipe()
+    except OSError as error:  # outside any command: help on a full disk
+        print(f"error: cannot write to standard output: {error.strerror or error}", file=sys.stderr)
+        os._exit(_ENVIRONMENT)
+    except BaseException as error:
+        if _signal_seen is None:
+            raise
+        # Whatever surfaced (an import that was cut short, say), a signal is why.
+        del error
+        print("interrupted", file=sys.stderr)
+        os._exit(128 + _signal_seen)
+    finally:
+        _flush_stdout()
+
+
+_signal_seen: int | None = None
+
+
+def _install_signals() -> None:
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        # nohup and background jobs of a shell ignore some signals on purpose.
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    """The first signal unwinds the work; a second one, while that takes too long, ends the process."""
+    global _signal_seen
+    if _signal_seen is not None:
+        os._exit(128 + signum)
+    _signal_seen = signum
+    raise Interrupted(signum)
+
+
+def _flush_stdout() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _leave_pipe()
+    except (AttributeError, ValueError):
+        pass  # closed by the caller before we started: nothing was asked for
+
+
+def _leave_pipe() -> None:
+    """Nobody reads: quietly leave, without the interpreter trying to flush once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os._exit(_CLOSED_PIPE)
+
+
+if __name__ == "__main__":
+    main()

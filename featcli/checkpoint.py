@@ -1,0 +1,110 @@
+"""The one-file model: backbone and head in safetensors, everything else that `predict` needs in its header."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import PIL
+import safetensors
+import safetensors.torch
+import torch
+import torchvision
+from torch import Tensor
+
+from featcli import __version__
+from featcli.backbones.stages import Backbone, canonical_sha256
+from featcli.backbones.weights import backbone_from_tensors
+from featcli.data.transforms import Preprocessing
+from featcli.errors import CheckpointError, UsageError, WeightsError
+from featcli.files import atomic_path, storage_errors
+from featcli.heads.linear import LinearHead
+from featcli.metadata import KEY, CheckpointMetadata, read_metadata
+
+_BACKBONE = "backbone."
+_HEAD = "head."
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A model that predicts: images to features by `backbone`, features to logits of `metadata.classes` by `head`."""
+
+    backbone: Backbone
+    head: LinearHead
+    metadata: CheckpointMetadata
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what a result can depend on."""
+    return {
+        "featcli": __version__,
+        "numpy": np.__version__,
+        "pillow": PIL.__version__,
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+    }
+
+
+def head_sha256(head: LinearHead) -> str:
+    """A hash of the head's tensors, so that damage is noticed."""
+    return canonical_sha256(_head_tensors(head))
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> str:
+    """Writes a checkpoint, complete or not at all.
+
+    Returns:
+        The sha256 of the file.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    state = checkpoint.backbone.network.state_dict()
+    tensors = {f"{_BACKBONE}{name}": tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    tensors |= {f"{_HEAD}{name}": tensor for name, tensor in _head_tensors(checkpoint.head).items()}
+    data = safetensors.torch.save(tensors, metadata={KEY: checkpoint.metadata.to_text()})
+    with atomic_path(path) as temporary, storage_errors(path):
+        temporary.write_bytes(data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Reads a checkpoint and checks that its tensors are those that were saved.
+
+    Raises:
+        CheckpointError: truncated, foreign, changed, or made by a newer featcli.
+    """
+    metadata = read_metadata(path)
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    facts = metadata.backbone
+    try:
+        preprocessing = Preprocessing.from_json(metadata.preprocessing)
+        backbone = backbone_from_tensors(facts.name, _part(tensors, _BACKBONE), preprocessing, facts.weights)
+    except (UsageError, WeightsError) as error:
+        raise CheckpointError(f"{path}: {error.message}", "Was it made by a newer featcli?") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} has a damaged description: preprocessing") from error
+    head = _head(path, _part(tensors, _HEAD), (len(metadata.classes), backbone.feature_size))
+    if backbone.weights_sha256 != facts.weights_sha256 or head_sha256(head) != metadata.head.sha256:
+        raise CheckpointError(f"{path} is damaged: its tensors are not those that were saved")
+    return Checkpoint(backbone, head, metadata)
+
+
+def _head(path: Path, tensors: dict[str, Tensor], shape: tuple[int, int]) -> LinearHead:
+    weight, bias = tensors.get("weight"), tensors.get("bias")
+    if weight is None or bias is None or weight.shape != shape or bias.shape != shape[:1]:
+        raise CheckpointError(f"{path} is damaged: its head is not of {shape[0]} classes and {shape[1]} features")
+    return LinearHead(weight.float().numpy(), bias.float().numpy())
+
+
+def _head_tensors(head: LinearHead) -> dict[str, Tensor]:
+    return {"weight": torch.from_numpy(head.weight), "bias": torch.from_numpy(head.bias)}
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,1 @@
+"""One file per subcommand: config in, library calls, artefacts out. No command knows another."""

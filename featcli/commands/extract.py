@@ -1,0 +1,114 @@
+"""`featcli extract`: the features of images, in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from featcli.commands.inputs import expand
+from featcli.commands.plans import plan_text
+from featcli.commands.setup import Call, Unreadable, open_backbone, open_data, open_runtime
+from featcli.commands.tables import FeatureFile, Labelled, check_format, open_feature_file
+from featcli.data.dataset import Dataset
+from featcli.data.folders import Ignored
+from featcli.errors import UnreadableDataError, UsageError
+from featcli.events import Fact, Note, Progress
+from featcli.features.extraction import Extractor
+from featcli.features.store import FeatureStore
+
+
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """The file that was written (or the plan), and the images that could not be read."""
+
+    answer: str
+    unreadable: Unreadable
+
+
+def extract(call: Call, arguments: Sequence[str], output: Path, format: str | None, separator: bytes) -> Extracted:
+    """Writes the features of the files and folders given, or of the config's data.
+
+    Memory does not grow with the number of images, but for their names.
+
+    Raises:
+        FeatcliError: backbone, data or output are not to be had. Bad images are listed, not raised.
+    """
+    call.loaded.require("backbone.name", *(() if arguments else ("data.root",)))
+    chosen = check_format(output, format)
+    runtime = open_runtime(call)
+    extractor = Extractor(open_backbone(call), runtime)
+    ignored = Ignored()
+    data = None if arguments else open_data(call, runtime)
+    if call.dry_run:
+        return Extracted(_plan(call, extractor, data, arguments, output), Unreadable())
+    images = _of_data(data) if data else (Labelled(path) for path in expand(arguments, ignored, separator=separator))
+    store = FeatureStore(call.cache, extractor.space, extractor.backbone.feature_size, call.emit)
+    classes = data.classes if data else ()
+    with open_feature_file(output, chosen, extractor, classes) as file:
+        unreadable = _extract_all(call, extractor, store, images, len(data.samples) if data else None, file)
+    if ignored.counts:
+        call.emit(Note(f"passed over in folders: {ignored}"))
+    return Extracted(str(output), unreadable)
+
+
+def _extract_all(
+    call: Call,
+    extractor: Extractor,
+    store: FeatureStore,
+    images: Iterable[Labelled],
+    total: int | None,
+    file: FeatureFile,
+) -> Unreadable:
+    unreadable = Unreadable()
+    labelled: list[Labelled] = []  # handed out, not yet come back: bounded by what is in flight
+
+    def paths() -> Iterable[str]:
+        for image in images:
+            labelled.append(image)
+            yield image.path
+
+    done = stored = 0
+    call.emit(Progress("features", 0, total))
+    with store.writer() as writer:
+        for batch in extractor.stream(paths(), batch_size=call.loaded.config.loader.batch_size, store=store):
+            for row, image in zip(batch, labelled[: len(batch)], strict=True):
+                if row.feature is None:
+                    unreadable.add(row.path, row.error or "unreadable")
+                    file.add_error(image, row.error or "unreadable")
+                    continue
+                file.add(image, row.feature)
+                stored += row.stored
+                if not row.stored and row.digest is not None:
+                    writer.add(row.digest, row.feature)
+            del labelled[: len(batch)]
+            done += len(batch)
+            call.emit(Progress("features", done, total))
+    call.emit(Progress("features", done, total, finished=True))
+    if done == 0:
+        raise UsageError("no images: the folders named hold none, or standard input was empty")
+    if unreadable.count == done:
+        path, reason = unreadable.first[0]
+        raise UnreadableDataError(f"none of the {done} images can be read; the first: {path}: {reason}")
+    call.emit(Fact("features", f"{done - stored - unreadable.count} computed, {stored} from the store"))
+    return unreadable
+
+
+def _of_data(data: Dataset) -> Iterable[Labelled]:
+    return (Labelled(sample.path, sample.label, sample.split) for sample in data.samples)
+
+
+def _plan(call: Call, extractor: Extractor, data: Dataset | None, arguments: Sequence[str], output: Path) -> str:
+    if data is not None:
+        return plan_text(call, extractor, data)
+    backbone = extractor.backbone
+    return "\n".join(
+        [
+            "plan",
+            f"  device      {extractor.runtime}",
+            f"  backbone    {backbone.name}, weights {backbone.weights}",
+            f"  input       {backbone.preprocessing}",
+            f"  images      from {', '.join(arguments)}",
+            f"  output      {output}",
+        ]
+    )

@@ -1,0 +1,59 @@
+"""`featcli info`: what is in a checkpoint. Reads the header alone, without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from featcli.metadata import CheckpointMetadata, find_checkpoint, read_metadata
+
+
+def info(checkpoint: Path) -> tuple[str, dict[str, Any]]:
+    """The facts of a checkpoint, as text and as one JSON value.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    path = find_checkpoint(checkpoint)
+    metadata = read_metadata(path)
+    size = path.stat().st_size
+    return _text(path, size, metadata), {"bytes": size, **metadata.model_dump()}
+
+
+def _text(path: Path, size: int, metadata: CheckpointMetadata) -> str:
+    backbone, head, validation = metadata.backbone, metadata.head, metadata.validation
+    pixels = metadata.preprocessing
+    classes = metadata.classes
+    shown = ", ".join(classes[:20]) + (f", ... ({len(classes)})" if len(classes) > 20 else "")
+    accuracy = validation.metrics.get("accuracy")
+    measured = "unknown: there were no validation images"
+    if accuracy is not None:
+        low, high = validation.metrics["accuracy_ci95"]
+        measured = f"{validation.correct} of {validation.n}, {accuracy:.4f} (95 % interval {low:.4f} to {high:.4f})"
+    facts = {
+        "file": f"{path} ({size / 1e6:.1f} MB, format {metadata.format})",
+        "classes": shown,
+        "backbone": f"{backbone.name}, weights {backbone.weights}, sha256 {backbone.weights_sha256[:12]}",
+        "features": f"{backbone.feature_size}, {backbone.layer} layer",
+        "frozen": f"{metadata.freeze_depth} of {backbone.n_stages} stages",
+        "input": (
+            f"resize {pixels.get('resize')} {pixels.get('interpolation')}, crop {pixels.get('crop')}, "
+            f"mean {_numbers(pixels.get('mean'))}, std {_numbers(pixels.get('std'))}"
+        ),
+        "head": f"{head.kind}, C {head.C:g}, class weight {head.class_weight}",
+        "validation": measured,
+        "split": _split(metadata.split),
+        "computed on": f"{metadata.device_type} {metadata.precision}",
+        "versions": ", ".join(f"{name} {version}" for name, version in sorted(metadata.versions.items())),
+    }
+    return "\n".join(f"{name:12} {text}" for name, text in facts.items())
+
+
+def _numbers(values: Any) -> str:
+    return ", ".join(f"{value:g}" for value in values) if isinstance(values, list) else str(values)
+
+
+def _split(rule: dict[str, Any]) -> str:
+    if rule.get("made_by") == "user":
+        return "the user's folders"
+    return f"by content hash, seed {rule.get('seed')}, validation fraction {rule.get('val_fraction')}"

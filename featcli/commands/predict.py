@@ -1,0 +1,167 @@
+"""`featcli predict`: paths in, one row per path out, in order, as soon as it is known."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featcli.checkpoint import Checkpoint
+from featcli.commands.inputs import STDIN, expand
+from featcli.commands.rows import Write, open_writer, prediction_row
+from featcli.commands.setup import Call, Unreadable, open_data, open_model, open_runtime
+from featcli.data.folders import Ignored
+from featcli.errors import UsageError
+from featcli.events import Note, Progress
+from featcli.features.extraction import Extractor, FeatureRow
+from featcli.features.store import FeatureStore
+from featcli.files import atomic_path, storage_errors, write_json
+
+QUIET_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class PredictOptions:
+    """What `predict` takes besides the common flags.
+
+    Attributes:
+        format: of the rows.
+        top: how many classes a row lists.
+        probs: whether a row has every class's probability.
+        output: a file for the rows, instead of standard output.
+        summary: a file for counts, or None.
+        separator: between paths on standard input.
+    """
+
+    format: str = "jsonl"
+    top: int = 5
+    probs: bool = False
+    output: Path | None = None
+    summary: Path | None = None
+    separator: bytes = b"\n"
+
+
+@dataclass(slots=True)
+class Predicted:
+    """Counts of what was predicted, and the images that could not be read."""
+
+    n: int = 0
+    labels: Counter[str] = field(default_factory=Counter)
+    unreadable: Unreadable = field(default_factory=Unreadable)
+    plan: str | None = None
+
+
+def predict(
+    call: Call, checkpoint: Path | None, arguments: Sequence[str], options: PredictOptions, write: Write
+) -> Predicted:
+    """Predicts every image that the arguments mean and writes one row each.
+
+    Args:
+        call: its store is read, never written to.
+        checkpoint: a file or run folder; None for the config's output.
+        arguments: files, folders, patterns, `-`; none: the config's test split, else its validation split.
+        options: of the rows.
+        write: takes the bytes of the rows, and flushes them.
+
+    Raises:
+        FeatcliError: the checkpoint, the device, or an output file is not to be had. Bad images are rows.
+    """
+    if options.output is not None and options.output.is_dir():
+        raise UsageError(f"the output {options.output} is a folder; -o names a file")
+    runtime = open_runtime(call)
+    model, path = open_model(call, checkpoint)
+    ignored = Ignored()
+    if arguments:
+        paths: Iterable[str] = expand(arguments, ignored, separator=options.separator)
+    elif call.loaded.config.data.root is not None:
+        data = open_data(call, runtime)
+        samples = data.split("test") or data.split("val")
+        paths = [sample.path for sample in samples]
+    else:
+        raise UsageError("nothing to predict", "Name files or folders, '-' for paths on standard input, or --config.")
+    extractor = Extractor(model.backbone, runtime)
+    store = FeatureStore(call.cache, extractor.space, model.backbone.feature_size, call.emit, read_only=True)
+    limit = call.loaded.config.data.limit
+    if arguments and limit is not None:
+        paths = itertools.islice(paths, limit)
+    if call.dry_run:
+        return Predicted(plan=_plan(path, model, extractor, arguments, paths))
+
+    result = Predicted()
+    total = len(paths) if isinstance(paths, list) else None
+    batch_size = call.loaded.config.loader.batch_size
+    with _opened(options.output, write) as sink:
+        writer = open_writer(options.format, sink, model.metadata.classes, probs=options.probs)
+        call.emit(Progress("predict", 0, total))
+        for batch in extractor.stream(paths, batch_size=batch_size, store=store, quiet=QUIET_SECONDS):
+            rows = list(_rows(batch, model, options))
+            writer.write(rows)
+            _count(rows, result)
+            call.emit(Progress("predict", result.n, total))
+        call.emit(Progress("predict", result.n, total, finished=True))
+        if result.n == 0:
+            raise UsageError("no images: the folders named hold none, or standard input was empty")
+        writer.close()
+    if ignored.counts:
+        call.emit(Note(f"passed over in folders: {ignored}"))
+    if options.summary is not None:
+        write_json(options.summary, _summary(result, model))
+    return result
+
+
+def _rows(batch: Sequence[FeatureRow], model: Checkpoint, options: PredictOptions) -> Iterator[dict[str, Any]]:
+    features = [row.feature for row in batch if row.feature is not None]
+    probabilities = iter(model.head.probabilities(np.stack(features)) if features else ())
+    for row in batch:
+        values = None if row.feature is None else next(probabilities)
+        yield prediction_row(row.path, values, row.error, model.metadata.classes, top=options.top, probs=options.probs)
+
+
+def _count(rows: Sequence[dict[str, Any]], result: Predicted) -> None:
+    result.n += len(rows)
+    for row in rows:
+        if row["error"] is not None:
+            result.unreadable.add(row["path"], row["error"])
+        else:
+            result.labels[row["label"]] += 1
+
+
+@contextlib.contextmanager
+def _opened(output: Path | None, write: Write) -> Iterator[Write]:
+    """Standard output, or a file that appears when it is complete."""
+    if output is None:
+        yield write
+        return
+    with atomic_path(output) as temporary, storage_errors(output), temporary.open("wb") as file:
+        yield file.write
+
+
+def _summary(result: Predicted, model: Checkpoint) -> dict[str, Any]:
+    return {
+        "n": result.n,
+        "n_errors": result.unreadable.count,
+        "labels": {name: result.labels[name] for name in model.metadata.classes},
+        "backbone": model.metadata.backbone.name,
+        "weights_sha256": model.metadata.backbone.weights_sha256,
+        "head_sha256": model.metadata.head.sha256,
+    }
+
+
+def _plan(path: Path, model: Checkpoint, extractor: Extractor, arguments: Sequence[str], paths: Iterable[str]) -> str:
+    images = "as they arrive on standard input" if STDIN in arguments else str(sum(1 for _ in paths))
+    lines = [
+        "plan",
+        f"  device      {extractor.runtime}",
+        f"  checkpoint  {path}",
+        f"  backbone    {model.backbone.name}, weights {model.backbone.weights}",
+        f"  input       {model.backbone.preprocessing}",
+        f"  classes     {', '.join(model.metadata.classes)}",
+        f"  images      {images}",
+    ]
+    return "\n".join(lines)

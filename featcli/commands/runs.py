@@ -1,0 +1,126 @@
+"""The folder of a run: whose it is, and writing its files so that a killed run is seen to be unfinished."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from featcli.config import Config, differences, dump_config, load_config
+from featcli.errors import FeatcliError, UsageError
+from featcli.files import storage_errors, write_json, write_text
+from featcli.metadata import CHECKPOINT_NAME
+
+CONFIG_NAME = "config.yaml"
+METRICS_NAME = "metrics.json"
+LOG_NAME = "metrics.jsonl"
+PREDICTIONS_NAME = "predictions.csv"
+
+
+class Run:
+    """One output folder.
+
+    Args:
+        folder: made when it does not exist.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the model goes."""
+        return self.folder / CHECKPOINT_NAME
+
+    def begin(self, config: Config) -> None:
+        """Starts writing: takes `metrics.json` away, so that the folder is unfinished from now on, then `config.yaml`.
+
+        The config comes before the checkpoint: a run that is killed in between is still recognised as its own.
+        """
+        with storage_errors(self.folder):
+            (self.folder / METRICS_NAME).unlink(missing_ok=True)
+        write_text(self.folder / CONFIG_NAME, dump_config(config))
+
+    def write_log(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Writes `metrics.jsonl`, one line per event."""
+        lines = "".join(json.dumps(event, allow_nan=False) + "\n" for event in events)
+        write_text(self.folder / LOG_NAME, lines)
+
+    def write_predictions(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Writes `predictions.csv`; None becomes an empty cell."""
+        write_text(
+            self.folder / PREDICTIONS_NAME, csv_text(("path", "split", "label", "predicted", "confidence"), rows)
+        )
+
+    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Writes `metrics.json`, last: a folder without it, or with another checkpoint's, is unfinished."""
+        write_json(self.folder / METRICS_NAME, metrics)
+
+
+def check_output(config: Config, *, overwrite: bool) -> Path:
+    """The output of a config, unless it holds something else; nothing is made or written.
+
+    Raises:
+        UsageError: the folder holds another run, is not a run's, or lies among the images.
+        StorageError: it is a file, or cannot be read.
+    """
+    assert config.output is not None, "commands require output first"
+    folder, root = config.output, config.data.root
+    if root is not None and folder.is_relative_to(root):
+        raise UsageError(
+            f"the output {folder} lies inside data.root {root}, where it would be taken for a class",
+            "Choose a folder beside the images with -o.",
+        )
+    if not overwrite:
+        with storage_errors(folder):
+            here = folder.iterdir() if os.path.lexists(folder) else ()
+            present = {path.name for path in here if not path.name.startswith(".")}
+        _require_ours(folder, present, config)
+    return folder
+
+
+def claim_run(config: Config, *, overwrite: bool) -> Run:
+    """The run folder of a config, unless it holds something else; tried for writing before any work.
+
+    Raises:
+        UsageError: the folder holds another run, is not a run's, or lies among the images.
+        StorageError: it cannot be made or written to.
+    """
+    folder = check_output(config, overwrite=overwrite)
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / ".writable"
+    write_text(probe, "")
+    probe.unlink(missing_ok=True)
+    return Run(folder)
+
+
+def _require_ours(folder: Path, present: set[str], config: Config) -> None:
+    ways_out = "Choose another folder with -o, or replace what it holds with --overwrite."
+    if not present:
+        return
+    if CONFIG_NAME not in present:
+        raise UsageError(
+            f"the output {folder} is not a run's folder: it holds {', '.join(sorted(present)[:5])}", ways_out
+        )
+    try:
+        earlier = load_config(folder / CONFIG_NAME).config
+    except FeatcliError as error:
+        raise UsageError(f"the output {folder} holds a run whose {CONFIG_NAME} cannot be read", ways_out) from error
+    changed = differences(earlier, config)
+    if changed:
+        listed = "; ".join(f"{item.key} was {item.first}, now {item.second}" for item in changed[:5])
+        raise UsageError(f"the output {folder} holds another run: {listed}", ways_out)
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Rows as CSV, with a header line and line feeds."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,20 @@
+"""The options of a run: their schema, and reading them from a file, `--set` and flags."""
+
+from featcli.config.load import LoadedConfig, load_config
+from featcli.config.record import Difference, differences, dump_config, same_run
+from featcli.config.schema import Backbone, Config, Data, Head, Loader, Preprocess
+
+__all__ = [
+    "Backbone",
+    "Config",
+    "Data",
+    "Difference",
+    "Head",
+    "LoadedConfig",
+    "Loader",
+    "Preprocess",
+    "differences",
+    "dump_config",
+    "load_config",
+    "same_run",
+]

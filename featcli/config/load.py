@@ -1,0 +1,190 @@
+"""One config out of a file, `--set` and flags; all that is wrong with them, at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import ValidationError
+
+from featcli.config.check import Given, check, options
+from featcli.config.schema import Config, is_weights_file
+from featcli.config.sources import Place, Problem, Source, from_file, from_flag, from_set
+from featcli.config.words import listing
+from featcli.errors import ConfigError
+
+_FLAGS = {"output": ("-o DIR",)}
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedConfig:
+    """A valid config, and where each of its values was given.
+
+    Args:
+        config: every option, defaults filled in, paths absolute.
+        places: where the options that were given were given, by dotted key.
+        file: the config file as the user named it, or None.
+    """
+
+    config: Config
+    places: Mapping[str, Place]
+    file: str | None
+
+    def where(self, key: str) -> str:
+        """The place of a value: `cats.yaml:7:9`, `--set`, the flag, or `default`."""
+        place = self._place(key)
+        return place.where if place else "default"
+
+    def error(self, key: str, message: str, hint: str | None = None) -> ConfigError:
+        """An error about the value of an option, to be raised by whoever finds it wrong.
+
+        Args:
+            key: the option, dotted.
+            message: what is wrong with the value: `unknown backbone 'resnt18'`.
+            hint: the next step, a sentence of its own.
+        """
+        place = self._place(key)
+        return ConfigError([place.message(message, key) if place else f"{key}: {message}"], hint)
+
+    def require(self, *keys: str) -> None:
+        """Checks that options without a default were given.
+
+        Raises:
+            ConfigError: some were not; it names all of them, and how to give each.
+        """
+        missing = [key for key in keys if self._value(key) is None]
+        if missing:
+            raise ConfigError(self._needed(key) for key in missing)
+
+    def _needed(self, key: str) -> str:
+        flags = [*_FLAGS.get(key, ()), *(() if self.file else ("--config FILE",)), f"--set {key}=..."]
+        ways = f"add it to {self.file}, or give {listing(flags)}" if self.file else f"give {listing(flags)}"
+        place = self._place(key)
+        text = f"{key} is needed{', not null' if place else ''}: {ways}"
+        return place.message(text) if place else text
+
+    def _value(self, key: str) -> Any:
+        value: Any = self.config
+        for name in key.split("."):
+            value = getattr(value, name)
+        return value
+
+    def _place(self, key: str) -> Place | None:
+        """The place of the value, else of the mapping around it, else of the first key in it."""
+        if key in self.places:
+            return self.places[key]
+        if key not in _known_keys():
+            raise KeyError(key)  # a slip of ours, not of the user's
+        around = [place for other, place in self.places.items() if key.startswith(f"{other}.")]
+        within = [place for other, place in self.places.items() if other.startswith(f"{key}.")]
+        return next(iter([*around, *within]), None)
+
+
+def load_config(
+    path: Path | str | None,
+    overrides: Sequence[str] = (),
+    flags: Mapping[str, tuple[str, Any]] = MappingProxyType({}),
+) -> LoadedConfig:
+    """Reads and checks a config: flags beat `--set`, `--set` beats the file, the file beats defaults.
+
+    A later `--set` beats an earlier one. Mappings are merged key by key; any other value replaces.
+
+    Args:
+        path: the file, or None.
+        overrides: the arguments of `--set`: `head.C=[0.1, 1]`.
+        flags: for each flag as it is spelled the key that it sets and its value; None is a flag that was not given:
+            `{"--device": ("device", "cuda"), "-o": ("output", Path("runs/cats"))}`.
+
+    Raises:
+        ConfigError: the file cannot be read, or anything in any source is not valid; every problem is in it.
+    """
+    cwd = _working_directory()
+    name = None if path is None else os.fspath(path)
+    sources = [] if name is None else [from_file(name, cwd)]
+    sources += [from_set(argument, rank, cwd) for rank, argument in enumerate(overrides, 1)]
+    given = [(spelling, key, value) for spelling, (key, value) in flags.items() if value is not None]
+    sources += [from_flag(*flag, rank, cwd) for rank, flag in enumerate(given, len(overrides) + 1)]
+    config, places = _merged(sources)
+    return LoadedConfig(config, MappingProxyType(places), name)
+
+
+def _merged(sources: Iterable[Source]) -> tuple[Config, dict[str, Place]]:
+    found = [item for source in sources for item in check(source)]
+    problems = [item for item in found if isinstance(item, Problem)]
+    values: dict[str, Given] = {}
+    for item in found:
+        if isinstance(item, Given):
+            _put(values, item)
+    places = {key: item.place for key, item in values.items()}
+    try:
+        config = Config.model_validate(_tree(values))
+    except ValidationError as error:
+        problems += _together(error, places, problems)
+    if problems:
+        problems.sort(key=lambda problem: problem.place.order)
+        raise ConfigError(problem.text for problem in problems)
+    return config, places
+
+
+def _put(values: dict[str, Given], new: Given) -> None:
+    """Adds a value in place of what it replaces: itself, all keys of a mapping, or the word instead of a mapping."""
+    if new.value == {} and any(key.startswith(f"{new.key}.") for key in values):
+        return
+    for key in list(values):
+        if key == new.key or key.startswith(f"{new.key}.") or new.key.startswith(f"{key}."):
+            del values[key]
+    values[new.key] = new
+
+
+def _tree(values: Mapping[str, Given]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key, item in values.items():
+        *sections, name = key.split(".")
+        branch = tree
+        for section in sections:
+            branch = branch.setdefault(section, {})
+        branch[name] = _resolved(key, item.value, item.place.folder)
+    return tree
+
+
+def _resolved(key: str, value: Any, folder: str) -> Any:
+    """A value with its path made absolute; symbolic links stay as they are."""
+    if isinstance(value, Path):
+        return Path(_absolute(str(value), folder))
+    if key == "backbone.weights" and is_weights_file(value):
+        return _absolute(value, folder)
+    return value
+
+
+def _absolute(path: str, folder: str) -> str:
+    return os.path.normpath(os.path.join(folder, os.path.expanduser(path)))
+
+
+def _together(error: ValidationError, places: Mapping[str, Place], problems: Sequence[Problem]) -> list[Problem]:
+    """Problems of values that are valid one by one, each at the last of its keys that was given.
+
+    Where one of the keys is among the known problems, or may be (a typing error in its name, an unreadable file), its
+    value here is the default, of which there is nothing to say.
+    """
+    found = []
+    for item in error.errors(include_url=False):
+        keys = item["ctx"]["keys"]
+        if not any(problem.key in ("", *keys) for problem in problems):
+            place = max((places[key] for key in keys if key in places), key=lambda place: place.order)
+            found.append(Problem(place, place.message(item["msg"])))
+    return found
+
+
+def _known_keys() -> set[str]:
+    return {f"{section}.{name}".removeprefix(".") for section, name, _ in options(Config)}
+
+
+def _working_directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError as error:
+        raise ConfigError(["the working directory is gone; change to one that exists"]) from error

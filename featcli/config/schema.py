@@ -1,0 +1,176 @@
+"""The options of a run: the only place that knows their names, defaults, ranges and help.
+
+To add an option, add its line here. Messages, suggestions, paths relative to the file, `config.yaml` and the comparison
+of runs are derived from the annotation. What a line cannot express (two options together) is a check of `Config`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from featcli.config.words import Words
+
+_C_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2)
+_WEIGHTS_ENDINGS = (".pth", ".pt", ".safetensors")
+
+
+def _usable(text: str) -> str:
+    """Refuses what no `open()` takes: nothing, a NUL, half a surrogate pair. YAML's escapes can spell all of them."""
+    if not text or b"\0" in os.fsencode(text):  # its UnicodeEncodeError is a ValueError too
+        raise ValueError
+    return text
+
+
+def _path(value: object) -> object:
+    """Takes a text for a path; the type check that follows refuses what is neither."""
+    return Path(_usable(value)) if isinstance(value, str) else value
+
+
+def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise PydanticCustomError("reason", "expected distinct numbers, {value} is there twice", {"value": value})
+    return values
+
+
+Count: TypeAlias = Annotated[int, Field(ge=1)]
+Positive: TypeAlias = Annotated[float, Field(gt=0)]
+PathName: TypeAlias = Annotated[Path, BeforeValidator(_path)]
+Text: TypeAlias = Annotated[str, AfterValidator(_usable)]
+Grid: TypeAlias = Annotated[tuple[Positive, ...], Field(min_length=1), AfterValidator(_distinct)]
+Weights: TypeAlias = Annotated[
+    Text, Words("DEFAULT, none, a weights name, a file or package:MODULE/FILE", choices=("DEFAULT", "none"))
+]
+WeightsName: TypeAlias = Annotated[Text, Words("a weights name")]
+StageName: TypeAlias = Annotated[Text, Words("a stage's name")]
+Device: TypeAlias = Annotated[
+    str,
+    Field(pattern=r"^(auto|cpu|mps|cuda(:(0|[1-9][0-9]{0,3}))?)$"),
+    Words("auto, cpu, cuda, cuda:N or mps", ("auto", "cpu", "cuda", "cuda:0", "mps"), synonyms=(("gpu", "cuda"),)),
+]
+Precision: TypeAlias = Annotated[
+    Literal["fp32", "bf16", "fp16"],
+    Words(
+        "fp32, bf16 or fp16",
+        ("fp32", "bf16", "fp16"),
+        synonyms=(("float32", "fp32"), ("bfloat16", "bf16"), ("float16", "fp16"), ("half", "fp16")),
+    ),
+]
+
+
+class Section(BaseModel):
+    """What all sections share: closed, immutable, no conversions (a quoted number is not a number), no infinities."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Data(Section):
+    """Which images, and how they are split."""
+
+    root: PathName | None = Field(
+        default=None, description="Folder of images: root/train and root/val (and root/test), or root/CLASS."
+    )
+    val_fraction: float = Field(
+        default=0.2, gt=0, lt=1, description="Share of each class for validation, where there is no val folder."
+    )
+    test_fraction: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of each class for a test set that is read once, at the end."
+    )
+    limit: Count | None = Field(default=None, description="Only the first N images per class and split: smoke runs.")
+
+
+class Preprocess(Section):
+    """How an image becomes the backbone's input; what is null stays as the weights have it."""
+
+    resize: Count | None = Field(default=None, description="Length of the shorter side after resizing, in pixels.")
+    crop: Count | None = Field(default=None, description="Side of the central square that is kept, in pixels.")
+    interpolation: Literal["nearest", "bilinear", "bicubic"] | None = Field(
+        default=None, description="How pixels are resampled."
+    )
+    mean: tuple[float, float, float] | None = Field(
+        default=None, description="Subtracted from red, green and blue, which lie in 0..1."
+    )
+    std: tuple[Positive, Positive, Positive] | None = Field(
+        default=None, description="Divides red, green and blue after that."
+    )
+
+
+class Backbone(Section):
+    """The pretrained network that reads the images."""
+
+    name: Annotated[Text, Words("a backbone's name")] | None = Field(
+        default=None, description="Name as in torchvision.models (the resnet family), or efficientnet_lite0."
+    )
+    weights: Weights = Field(
+        default="DEFAULT",
+        description="DEFAULT, a torchvision weights name, none, a .pth or .safetensors file, or package:MODULE/FILE.",
+    )
+    preprocess: Literal["auto"] | WeightsName | Preprocess = Field(
+        default="auto", description="auto (the weights' own), a torchvision weights name, or a mapping of what differs."
+    )
+    freeze_depth: Literal["all", "none"] | Annotated[int, Field(ge=0)] | StageName = Field(
+        default="all", description="Leading stages that stay as they are: all, none, how many, or the last one's name."
+    )
+
+
+class Head(Section):
+    """The new classifier on top of the features."""
+
+    kind: Literal["logistic"] = Field(
+        default="logistic", description="The classifier: logistic is solved to its optimum in seconds."
+    )
+    C: Literal["auto"] | Positive | Grid = Field(
+        default="auto",
+        description="Inverse strength of the L2 penalty: auto (7 values, 1e-4 to 1e2), a number, or a list to try.",
+    )
+    folds: int = Field(default=5, ge=2, description="Folds of the cross-validation that chooses C.")
+    class_weight: Literal["none", "balanced"] = Field(
+        default="none", description="balanced: every class weighs the same, however many images it has."
+    )
+
+    def candidates(self) -> tuple[float, ...]:
+        """The values of C to choose from, ascending; one value where there is nothing to choose."""
+        if isinstance(self.C, str):
+            return _C_GRID
+        return tuple(sorted(self.C)) if isinstance(self.C, tuple) else (self.C,)
+
+
+class Loader(Section):
+    """How images are read: changes the speed, never the result."""
+
+    batch_size: int = Field(default=32, ge=1, description="Images per step of extraction and prediction.")
+    workers: Literal["auto"] | Count = Field(default="auto", description="How many images are decoded at a time.")
+
+
+class Config(Section):
+    """All options of a run."""
+
+    data: Data = Field(default=Data(), description="Which images, and how they are split.")
+    backbone: Backbone = Field(default=Backbone(), description="The pretrained network that reads the images.")
+    head: Head = Field(default=Head(), description="The new classifier on top of the features.")
+    loader: Loader = Field(default=Loader(), description="How images are read: changes the speed, never the result.")
+    output: PathName | None = Field(default=None, description="Folder of the run: checkpoint, metrics, predictions.")
+    device: Device = Field(default="auto", description="Where to compute; auto takes the fastest device there is.")
+    precision: Precision = Field(default="fp32", description="Numbers of the backbone; fp32 means fp32: TF32 is off.")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of whatever is drawn: splits, folds, order.")
+
+    @model_validator(mode="after")
+    def _leaves_something_to_train_on(self) -> Config:
+        val, test = self.data.val_fraction, self.data.test_fraction
+        if val + test >= 1:
+            raise PydanticCustomError(
+                "together",
+                "data.val_fraction and data.test_fraction must add up to less than 1, got {val} + {test}",
+                {"val": f"{val:g}", "test": f"{test:g}", "keys": ("data.val_fraction", "data.test_fraction")},
+            )
+        return self
+
+
+def is_weights_file(weights: str) -> bool:
+    """Whether `backbone.weights` names a file rather than an entry of torchvision or of a package."""
+    return weights.lower().endswith(_WEIGHTS_ENDINGS) and not weights.startswith("package:")

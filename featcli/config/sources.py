@@ -1,0 +1,149 @@
+"""Where options come from: a file, `--set`, flags. Each becomes a mapping of nodes that can name its places."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from featcli.config.document import parse
+from featcli.config.nodes import Entry, Items, Mark, Node, Pairs, Refused, Scalar, shown
+from featcli.config.words import meant, near, shortened
+
+_LARGEST = 1_000_000
+_START = Mark(1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value was given.
+
+    Args:
+        where: `cats.yaml:7:9`, `--set`, `--device`.
+        prefix: begins a message about it; as `where`, but a `--set` is there in full.
+        order: sorts messages as the user reads: the file from top to bottom, then the command line from left to right.
+        folder: what relative paths are relative to.
+        key: the key that the prefix names already.
+    """
+
+    where: str
+    prefix: str
+    order: tuple[int, Mark]
+    folder: str
+    key: str = ""
+
+    def message(self, text: str, key: str = "") -> str:
+        """One line: the place, the key unless the place says it, the text."""
+        return ": ".join(filter(None, [self.prefix, key if key != self.key else "", text]))
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One line of an error, its place, and the option whose value is wrong (none: something else is)."""
+
+    place: Place
+    text: str
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One source of options: its content (None: nothing, or nothing that can be used), and how to name its places."""
+
+    rank: int
+    where: str
+    prefix: str
+    folder: str
+    key: str = ""
+    content: Pairs | None = None
+    problems: tuple[Problem, ...] = ()
+    in_file: bool = False
+
+    def place(self, at: Mark) -> Place:
+        """The place of a position within this source."""
+        if self.in_file:
+            return Place(f"{self.where}:{at}", f"{self.prefix}:{at}", (self.rank, at), self.folder)
+        return Place(self.where, self.prefix, (self.rank, at), self.folder, self.key)
+
+    def holding(self, content: Pairs | None, problems: tuple[tuple[Mark, str], ...] = ()) -> Source:
+        """The same source with what was read from it."""
+        found = tuple(Problem(self.place(at), self.place(at).message(text)) for at, text in problems)
+        return Source(self.rank, self.where, self.prefix, self.folder, self.key, content, found, self.in_file)
+
+
+def from_file(name: str, cwd: str) -> Source:
+    """Reads a config file; what is wrong with it is among the source's problems."""
+    folder = os.path.normpath(os.path.join(cwd, os.path.dirname(name)))
+    source = Source(0, name, name, folder, in_file=True)
+    data = _read(name)
+    if isinstance(data, str):
+        place = Place(name, name, (0, _START), folder)
+        return Source(0, name, name, folder, problems=(Problem(place, place.message(data)),), in_file=True)
+    document = parse(data)
+    match document.root:
+        case Pairs() as content:
+            return source.holding(content, document.problems)
+        case None | Refused() | Scalar(value=None):
+            return source.holding(None, document.problems)
+        case other:
+            what = f"expected sections such as 'data:' and 'backbone:', got {shown(other)}"
+            return source.holding(None, (*document.problems, (other.at, what)))
+
+
+def from_set(argument: str, rank: int, cwd: str) -> Source:
+    """Reads one `--set key.path=value`; the value is YAML, so that a list or a mapping can be given."""
+    key, equals, value = argument.partition("=")
+    key = key.strip()
+    source = Source(rank, "--set", f"--set {shortened(argument)}", cwd, key)
+    if not equals or not all(key.split(".")):
+        return source.holding(None, ((_START, "expected key=value, as in --set head.C=0.1"),))
+    document = parse(value, within=key)
+    node = Scalar(None, "", _START) if document.root is None and not document.problems else document.root
+    return source.holding(_nest(key, node) if node else None, document.problems)
+
+
+def from_flag(spelling: str, key: str, value: Any, rank: int, cwd: str) -> Source:
+    """Takes the value of a flag such as `--device`, converted by the command line already."""
+    return Source(rank, spelling, spelling, cwd, key).holding(_nest(key, _node(value)))
+
+
+def _nest(key: str, node: Node) -> Pairs:
+    """`a.b` and a value as the mapping {a: {b: value}}."""
+    first, _, rest = key.partition(".")
+    return Pairs((Entry(first, _START, _nest(rest, node) if rest else node),), _START)
+
+
+def _node(value: Any) -> Node:
+    if isinstance(value, Mapping):
+        return Pairs(tuple(Entry(str(key), _START, _node(item)) for key, item in value.items()), _START)
+    if isinstance(value, list | tuple):
+        return Items(tuple(map(_node, value)), _START)
+    value = os.fspath(value) if isinstance(value, os.PathLike) else value
+    return Scalar(value, str(value), _START)
+
+
+def _read(name: str) -> bytes | str:
+    """The content of a file, or what is wrong with it."""
+    try:
+        with open(name, "rb") as file:
+            data = file.read(_LARGEST + 1)
+    except IsADirectoryError:
+        return f"a folder, not a config file{_near_files(os.path.join(name, 'config.yaml'))}"
+    except (FileNotFoundError, NotADirectoryError):
+        return f"no such file{_near_files(name)}"
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        return f"cannot be read: {getattr(error, 'strerror', None) or error}"
+    return data if len(data) <= _LARGEST else "larger than 1 MB, which no config is"
+
+
+def _near_files(name: str) -> str:
+    """`; did you mean 'configs/cats.yaml'?` where the folder has a config of a similar name."""
+    folder, base = os.path.split(name)
+    try:
+        there = sorted(entry for entry in os.listdir(folder or ".") if entry.endswith((".yaml", ".yml")))
+    except (OSError, ValueError):
+        return ""
+    stems = {os.path.splitext(entry)[0].lower(): entry for entry in reversed(there)}
+    similar = near(os.path.splitext(base)[0].lower(), list(stems))
+    return meant([os.path.join(folder, stems[stem]) for stem in similar])

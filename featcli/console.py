@@ -1,0 +1,156 @@
+"""What the user sees on stderr: facts, notes, warnings, progress. The only file that imports rich."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from featcli import events
+from featcli.errors import ConfigError, FeatcliError
+
+_LINE_SECONDS = 5.0
+_NAME_WIDTH = 9
+
+
+class Terminal:
+    """Draws events on stderr: a bar where it is a terminal, a plain line every few seconds where it is not.
+
+    Args:
+        quiet: only warnings and errors.
+        verbose: details too.
+    """
+
+    def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
+        # Names of files and classes are printed as they are: no markup, no highlighting, no wrapping of paths.
+        self._console = _Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
+        self._quiet = quiet
+        self._verbose = verbose
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._clock = _TaskClock()
+
+    def emit(self, event: events.Event) -> None:
+        """Draws one event."""
+        if isinstance(event, events.Progress):
+            if not self._quiet:
+                self._progress(event)
+        elif isinstance(event, events.Warn):
+            self._line("warning:", event.text, "yellow")
+        elif self._quiet:
+            return
+        elif isinstance(event, events.Fact):
+            self._line(f"{event.name:{_NAME_WIDTH}}", event.text, "bold")
+        elif isinstance(event, events.Note):
+            self._line("note:", event.text, "cyan")
+        elif self._verbose:
+            self._line("", event.text, "dim")
+
+    def error(self, error: FeatcliError) -> None:
+        """Says what went wrong and the next step; problems of a config stand alone, for editors to jump to."""
+        self.close()
+        for line in error.message.splitlines():
+            self._line("" if isinstance(error, ConfigError) else "error:", line, "bold red")
+        if error.hint:
+            self._line("", error.hint, "")
+
+    def list_unreadable(self, count: int, first: Iterable[tuple[str, str]]) -> None:
+        """Names images that could not be read."""
+        shown = 0
+        for path, reason in first:
+            self._line("unreadable:", f"{path}: {reason}", "yellow")
+            shown += 1
+        if count > shown:
+            self._line("unreadable:", f"and {count - shown} more", "yellow")
+
+    def close(self) -> None:
+        """Takes the bar away; the cursor is shown again."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = self._task = None
+
+    def _line(self, label: str, text: str, style: str) -> None:
+        line = Text()
+        if label:
+            line.append(label, style=style).append(" ")
+        self._console.print(line.append(printable(text)))
+
+    def _progress(self, event: events.Progress) -> None:
+        self._clock.update(event)
+        if self._console.is_terminal:
+            self._draw_bar(event)
+        elif self._clock.line_is_due(event):
+            self._console.print(Text(f"{event.task:{_NAME_WIDTH}} {self._clock.describe(event)}"))
+
+    def _draw_bar(self, event: events.Progress) -> None:
+        if event.finished:
+            self.close()
+            return
+        if self._bar is None:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(compact=True),
+            )
+            self._bar = Progress(*columns, console=self._console, transient=True)
+            self._task = self._bar.add_task(event.task, total=event.total, rate="")
+            self._bar.start()
+        assert self._task is not None
+        self._bar.update(self._task, completed=event.done, total=event.total, rate=self._clock.rate_text(event))
+
+
+class _Console(Console):
+    """rich's own answer to a closed pipe is exit code 1; ours is decided where all exit codes are."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+class _TaskClock:
+    """How fast a task goes, and when it was last said."""
+
+    def __init__(self) -> None:
+        self._task = ""
+        self._start = self._said = 0.0
+
+    def update(self, event: events.Progress) -> None:
+        if event.task != self._task or event.done == 0:
+            self._task = event.task
+            self._start = self._said = time.monotonic()
+
+    def line_is_due(self, event: events.Progress) -> bool:
+        now = time.monotonic()
+        if event.finished or now - self._said < _LINE_SECONDS:
+            return False
+        self._said = now
+        return True
+
+    def rate(self, event: events.Progress) -> float:
+        seconds = time.monotonic() - self._start
+        return event.done / seconds if seconds > 0 else 0.0
+
+    def rate_text(self, event: events.Progress) -> str:
+        return f"{self.rate(event):.0f} {event.unit}/s" if event.done else ""
+
+    def describe(self, event: events.Progress) -> str:
+        rate = self.rate(event)
+        if event.total is None:
+            return f"{event.done} {event.unit}, {rate:.1f}/s"
+        left = (event.total - event.done) / rate if rate else 0.0
+        return f"{event.done}/{event.total} {event.unit}, {rate:.1f}/s, {left:.0f} s left"
+
+
+def printable(text: str) -> str:
+    """Text whose control characters (in file and class names) and lone surrogates cannot harm a terminal."""
+    return "".join(char if char.isprintable() or char == "\n" else _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    if "\udc80" <= char <= "\udcff":  # a byte of a file name that is not UTF-8
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return char.encode("unicode_escape", "surrogatepass").decode()

@@ -1,0 +1,1 @@
+"""From files to pixels: decoding, preprocessing, folders, splits, parallel loading."""

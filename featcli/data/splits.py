@@ -1,0 +1,80 @@
+"""Splits and folds that images keep when others are added: places follow from a hash, not from a shuffle."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def split_by_hash(
+    units: Sequence[str], labels: Sequence[int], *, seed: int, val_fraction: float, test_fraction: float
+) -> list[str]:
+    """Assigns every image to `train`, `val` or `test`.
+
+    Units (identical content, or a group) are taken in the order of sha256(seed + unit) and fill val, then test, up to
+    round(n x fraction) images of each class; a unit is never divided, one that no longer fits goes on to the next
+    split, and every class keeps at least one image in train. Images added later leave the others where they were, but
+    for a few at the boundary.
+
+    Args:
+        units: of each image, N strings.
+        labels: of each image, N class indices.
+        seed: of the order.
+        val_fraction: share of each class's images, in [0, 1).
+        test_fraction: share of each class's images, in [0, 1).
+    """
+    members = defaultdict(list)
+    for index, unit in enumerate(units):
+        members[unit].append(index)
+    sizes = Counter(labels)
+    room = {}
+    for name, fraction in (("val", val_fraction), ("test", test_fraction)):
+        room[name] = {label: round(size * fraction) for label, size in sizes.items()}
+    spare = {label: size - 1 for label, size in sizes.items()}  # one stays in train
+    splits = ["train"] * len(units)
+    for unit in sorted(members, key=lambda unit: hash_order(seed, unit)):
+        need = Counter(labels[index] for index in members[unit])
+        for name in ("val", "test"):
+            if all(room[name][label] >= count and spare[label] >= count for label, count in need.items()):
+                for label, count in need.items():
+                    room[name][label] -= count
+                    spare[label] -= count
+                for index in members[unit]:
+                    splits[index] = name
+                break
+    return splits
+
+
+def stratified_folds(units: Sequence[str], labels: Sequence[int], *, folds: int, seed: int) -> NDArray[np.int64]:
+    """Deals units to folds, class by class, in the order of their hash.
+
+    A class with one unit gets -1, always in the training part: held out, it would be a class never seen.
+
+    A unit that holds several classes is dealt with the class of its first image.
+
+    Returns:
+        (N,) the fold in which each image is held out.
+    """
+    first: dict[str, int] = {}
+    for unit, label in zip(units, labels, strict=True):
+        first.setdefault(unit, label)
+    by_class = defaultdict(list)
+    for unit in sorted(first, key=lambda unit: hash_order(seed, f"fold:{unit}")):
+        by_class[first[unit]].append(unit)
+    fold_of: dict[str, int] = {}
+    start = 0  # the next class goes on where the last one stopped, so that fold sizes stay even
+    for label in sorted(by_class):
+        dealt = by_class[label]
+        for position, unit in enumerate(dealt):
+            fold_of[unit] = (start + position) % folds if len(dealt) > 1 else -1
+        start += len(dealt)
+    return np.array([fold_of[unit] for unit in units], dtype=np.int64)
+
+
+def hash_order(seed: int, unit: str) -> bytes:
+    """The sort key of a unit: sha256 of the seed and the unit."""
+    return hashlib.sha256(f"{seed}:{unit}".encode("utf-8", "surrogateescape")).digest()

@@ -1,0 +1,95 @@
+"""Preprocessing: one value that travels from the weights to extraction, the checkpoint and `predict`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as F
+
+from featcli.data.images import UnreadableImage
+
+MAX_RESIZED_PIXELS = 100_000_000  # a 1 x 5000 image resized to 256 on its short side would be 256 x 1,280,000
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """Resize the shorter side, crop the centre, scale to [0, 1], subtract `mean`, divide by `std`.
+
+    Attributes:
+        resize: length of the shorter side after resizing, in pixels.
+        crop: side of the central square, in pixels.
+        interpolation: `nearest`, `bilinear` or `bicubic`, with antialiasing.
+        mean: per channel (red, green, blue), of values in [0, 1].
+        std: per channel.
+    """
+
+    resize: int
+    crop: int
+    interpolation: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Resizes and crops an RGB image as torchvision's `ImageClassification` preset does on a PIL image.
+
+        Returns:
+            (crop, crop, 3) uint8.
+
+        Raises:
+            UnreadableImage: the image is so elongated that the resized one would not fit in memory.
+        """
+        short, long = sorted(image.size)
+        if self.resize * (self.resize * long // short) > MAX_RESIZED_PIXELS:
+            raise UnreadableImage(f"{image.width} x {image.height} pixels are too elongated to be resized")
+        resized = F.resize(image, [self.resize], interpolation=InterpolationMode(self.interpolation))
+        return np.array(F.center_crop(resized, [self.crop]), dtype=np.uint8)
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Scales and normalises a batch on its own device.
+
+        Args:
+            pixels: (B, crop, crop, 3) uint8.
+
+        Returns:
+            (B, 3, crop, crop) float32 in channels_last; the same bits as torchvision's preset.
+        """
+        images = pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255)  # (B, 3, H, W), channels_last by its strides
+        mean = torch.tensor(self.mean, dtype=torch.float32, device=images.device).view(1, 3, 1, 1)
+        std = torch.tensor(self.std, dtype=torch.float32, device=images.device).view(1, 3, 1, 1)
+        return images.sub_(mean).div_(std)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as a checkpoint keeps them."""
+        return {
+            "resize": self.resize,
+            "crop": self.crop,
+            "interpolation": self.interpolation,
+            "mean": list(self.mean),
+            "std": list(self.std),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Preprocessing:
+        """The inverse of `to_json`.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not what `to_json` gives.
+        """
+        mean = tuple(float(channel) for channel in value["mean"])
+        std = tuple(float(channel) for channel in value["std"])
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise ValueError("mean and std need three channels, and std is positive")
+        interpolation = InterpolationMode(value["interpolation"]).value
+        return cls(int(value["resize"]), int(value["crop"]), interpolation, mean, std)
+
+    def __str__(self) -> str:
+        mean, std = (", ".join(f"{channel:g}" for channel in values) for values in (self.mean, self.std))
+        return f"resize {self.resize} {self.interpolation}, crop {self.crop}, mean ({mean}), std ({std})"

@@ -1,0 +1,1 @@
+"""How good a classifier is, in numbers: knows neither models nor files."""

@@ -1,0 +1,1 @@
+"""Computing features, and keeping them so that no image is read twice for the same answer."""

@@ -1,0 +1,223 @@
+"""The one generator behind every command that reads images: paths in, features out, in order, nothing lost."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from featcli.backbones.stages import Backbone
+from featcli.data.images import PIXEL_PIPELINE, UnreadableImage, decode_rgb, read_file
+from featcli.data.loading import ordered_batches
+from featcli.events import Emit, Progress
+from featcli.features.store import FeatureStore, SegmentWriter, Space
+from featcli.runtime import Runtime
+
+LAYER = "penultimate"
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureRow:
+    """What became of one path.
+
+    Attributes:
+        path: as it was given.
+        digest: sha256 of the bytes that were read; None where they could not be.
+        feature: (D,) float32; None where `error` says why.
+        error: the reason, or None.
+        stored: whether the feature came from the store.
+    """
+
+    path: str
+    digest: bytes | None
+    feature: NDArray[np.float32] | None
+    error: str | None = None
+    stored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """A row that still waits for its forward pass: pixels (crop, crop, 3) uint8."""
+
+    row: FeatureRow
+    pixels: NDArray[np.uint8] | None
+
+
+class Extractor:
+    """A backbone on its device, ready to turn files into features.
+
+    Args:
+        backbone: moved to the runtime's device.
+        runtime: where and how to compute.
+    """
+
+    def __init__(self, backbone: Backbone, runtime: Runtime) -> None:
+        backbone.network.to(runtime.device).to(memory_format=torch.channels_last)
+        self.backbone = backbone
+        self.runtime = runtime
+        self.space = Space(
+            backbone=backbone.name,
+            weights_sha256=backbone.weights_sha256,
+            preprocessing=backbone.preprocessing.to_json(),
+            layer=LAYER,
+            pixel_pipeline=PIXEL_PIPELINE,
+            numerics=runtime.precision,
+            device_type=runtime.device.type,
+        )
+
+    def forward(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Features of decoded images.
+
+        The network always sees `runtime.tile` images at once, the last tile padded with black: so the bits of a row
+        depend neither on how many images there are nor on which ones.
+
+        Args:
+            pixels: N arrays (crop, crop, 3) uint8.
+
+        Returns:
+            (N, D) float32.
+        """
+        outputs = []
+        with self.runtime.inference():
+            for start in range(0, len(pixels), self.runtime.tile):
+                images = self._to_device(pixels[start : start + self.runtime.tile])  # (tile, H, W, 3)
+                normalised = self.backbone.preprocessing.normalise(images)
+                outputs.append(self.backbone.features(normalised).float())
+        return np.asarray(torch.cat(outputs)[: len(pixels)].cpu().numpy())
+
+    def _to_device(self, pixels: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+        on_gpu = self.runtime.device.type == "cuda"
+        # Pinned memory comes from torch's caching allocator, which waits for the copy before it reuses a block.
+        tile = torch.zeros((self.runtime.tile, *pixels[0].shape), dtype=torch.uint8, pin_memory=on_gpu)
+        array = tile.numpy()
+        for index, image in enumerate(pixels):
+            array[index] = image
+        return tile.to(self.runtime.device, non_blocking=on_gpu)
+
+    def stream(
+        self,
+        paths: Iterable[str],
+        *,
+        batch_size: int,
+        store: FeatureStore | None = None,
+        quiet: float | None = None,
+    ) -> Iterator[list[FeatureRow]]:
+        """Yields one row per path, in the order of the paths, in batches.
+
+        Files are read, hashed and decoded in threads while the network runs. Memory is bounded by the batch.
+
+        Args:
+            paths: read lazily; may block.
+            batch_size: rows per batch, rounded up to whole tiles.
+            store: where a feature that is known already is taken from; never written to.
+            quiet: yield what there is when `paths` gives nothing new for so many seconds.
+        """
+        size = -(-batch_size // self.runtime.tile) * self.runtime.tile
+
+        def load(path: str) -> _Decoded:
+            return self._load(path, store)
+
+        for batch in ordered_batches(paths, load, workers=self.runtime.workers, size=size, quiet=quiet):
+            yield self._finish(batch)
+
+    def _load(self, path: str, store: FeatureStore | None) -> _Decoded:
+        digest = None
+        try:
+            data = read_file(path)
+            digest = hashlib.sha256(data).digest()
+            known = store.get(digest) if store is not None else None
+            if known is not None:
+                return _Decoded(FeatureRow(path, digest, known, stored=True), None)
+            pixels = self.backbone.preprocessing.pixels(decode_rgb(data))
+        except UnreadableImage as error:
+            return _Decoded(FeatureRow(path, digest, None, str(error)), None)
+        return _Decoded(FeatureRow(path, digest, None), pixels)
+
+    def _finish(self, batch: Sequence[_Decoded]) -> list[FeatureRow]:
+        """Runs the network on the rows that wait for it, and leaves the others as they are."""
+        waiting = [item.pixels for item in batch if item.pixels is not None]
+        computed = iter(self.forward(waiting) if waiting else ())
+        return [item.row if item.pixels is None else _with_feature(item.row, next(computed)) for item in batch]
+
+
+def _with_feature(row: FeatureRow, feature: NDArray[np.float32]) -> FeatureRow:
+    if not np.isfinite(feature).all():
+        return replace(row, error="its features are not finite numbers")
+    return replace(row, feature=feature)
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureTable:
+    """Features of a list of images; row i is image i.
+
+    Attributes:
+        features: (N, D) float32; rows of unreadable images are zero.
+        errors: index of an unreadable image to the reason.
+        computed: how many rows were computed now; the others were stored, or unreadable.
+    """
+
+    features: NDArray[np.float32]
+    errors: dict[int, str]
+    computed: int
+
+    @property
+    def readable(self) -> NDArray[np.bool_]:
+        """(N,) which rows hold a feature."""
+        mask = np.ones(len(self.features), dtype=np.bool_)
+        mask[list(self.errors)] = False
+        return mask
+
+
+def compute_table(
+    extractor: Extractor,
+    paths: Sequence[str],
+    digests: Sequence[bytes | None],
+    *,
+    store: FeatureStore,
+    writer: SegmentWriter | None,
+    batch_size: int,
+    emit: Emit,
+) -> FeatureTable:
+    """Features of many images: stored ones are looked up at once, only the rest is read and computed.
+
+    Args:
+        extractor: of the store's space.
+        paths: N files.
+        digests: of each file's bytes as they were when the data set was listed; a file that changed since is an error.
+        store: looked up.
+        writer: new features are added to it as they come; None keeps the store as it is.
+        batch_size: images per batch.
+        emit: hears the progress.
+    """
+    features = np.zeros((len(paths), extractor.backbone.feature_size), dtype=np.float32)
+    written = np.zeros(len(paths), dtype=np.bool_)
+    errors: dict[int, str] = {}
+    known = [index for index, digest in enumerate(digests) if digest is not None]
+    found, stored = store.find([digest for digest in digests if digest is not None])
+    hits = np.asarray(known, dtype=np.int64)[found]
+    features[hits] = stored[found]
+    written[hits] = True
+
+    todo = np.flatnonzero(~written).tolist()
+    emit(Progress("features", 0, len(todo)))
+    done = 0
+    for batch in extractor.stream((paths[index] for index in todo), batch_size=batch_size):
+        for index, row in zip(todo[done : done + len(batch)], batch, strict=True):
+            if row.feature is None:
+                errors[index] = row.error or "unreadable"
+            elif row.digest is None or row.digest != digests[index]:
+                errors[index] = "changed while it was being read"
+            else:
+                features[index] = row.feature
+                if writer is not None:
+                    writer.add(row.digest, row.feature)
+            written[index] = True
+        done += len(batch)
+        emit(Progress("features", done, len(todo)))
+    emit(Progress("features", done, len(todo), finished=True))
+    assert written.all(), "every row is written exactly once"
+    return FeatureTable(features, errors, computed=len(todo) - len(errors))

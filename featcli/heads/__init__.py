@@ -1,0 +1,1 @@
+"""Classifiers on top of a frozen backbone's features."""

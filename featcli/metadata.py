@@ -1,0 +1,124 @@
+"""What a checkpoint says about itself: one JSON value in the header of the safetensors file. Read without torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from featcli.errors import CheckpointError
+
+FORMAT = 1
+KEY = "featcli"
+CHECKPOINT_NAME = "checkpoint.safetensors"
+
+
+class _Part(BaseModel):
+    # Unknown keys are a newer writer's business, as long as the format number is ours.
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+class BackboneFacts(_Part):
+    """Which backbone, and which weights: `weights` in words, the hash over its canonical tensors."""
+
+    name: str
+    weights: str
+    weights_sha256: str
+    layer: str
+    feature_size: int
+    n_stages: int
+
+
+class HeadFacts(_Part):
+    """The head: its kind, what was chosen, and a hash of its tensors."""
+
+    kind: str
+    C: float
+    class_weight: str
+    sha256: str
+
+
+class ValidationFacts(_Part):
+    """What was measured on the validation images, and on which images, so that it can be reproduced."""
+
+    fingerprint: str
+    n: int
+    correct: int
+    metrics: dict[str, Any]
+
+
+class CheckpointMetadata(_Part):
+    """No times, hosts or paths: the same inputs give the same bytes."""
+
+    format: int
+    classes: list[str] = Field(min_length=2)
+    backbone: BackboneFacts
+    freeze_depth: str | int
+    preprocessing: dict[str, Any]
+    precision: str
+    device_type: str
+    head: HeadFacts
+    split: dict[str, Any]
+    validation: ValidationFacts
+    calibration: dict[str, Any] | None
+    versions: dict[str, str]
+
+    def to_text(self) -> str:
+        """Sorted JSON, as it stands in the file."""
+        return json.dumps(self.model_dump(), sort_keys=True, allow_nan=False, ensure_ascii=False)
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint file that `path` names: the file itself, or the one in a run folder.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if path.is_dir():
+        if not (path / CHECKPOINT_NAME).is_file():
+            raise CheckpointError(f"no {CHECKPOINT_NAME} in {path}: not a run folder, or an unfinished run")
+        return path / CHECKPOINT_NAME
+    if not path.exists():
+        raise CheckpointError(f"no such checkpoint: {path}")
+    return path
+
+
+def read_metadata(path: Path) -> CheckpointMetadata:
+    """Reads and checks a checkpoint's description; the tensors stay where they are.
+
+    Raises:
+        CheckpointError: the file is truncated, is no checkpoint of featcli, or was made by a newer one.
+    """
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path} is not a safetensors file, or only a part of one: {error}") from error
+    if KEY not in header:
+        raise CheckpointError(f"{path} is a safetensors file, but not a checkpoint of featcli")
+    return parse_metadata(header[KEY], str(path))
+
+
+def parse_metadata(text: str, source: str) -> CheckpointMetadata:
+    """Checks the JSON of a checkpoint's header.
+
+    Raises:
+        CheckpointError: it is damaged, or of a newer format.
+    """
+    try:
+        value = json.loads(text)
+        found = value["format"]
+        if isinstance(found, int) and found > FORMAT:
+            raise CheckpointError(
+                f"{source} has format {found}; this featcli reads formats up to {FORMAT}",
+                "Upgrade: pip install -U featcli",
+            )
+        return CheckpointMetadata.model_validate(value)
+    except ValidationError as error:
+        where = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors()[:3])
+        raise CheckpointError(f"{source} has a damaged description: {where}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{source} has a damaged description") from error

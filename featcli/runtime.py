@@ -1,0 +1,83 @@
+"""Facts about this process, decided once: device, precision, threads."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from featcli.errors import EnvironmentFault
+
+# Images in one forward pass, padded. On a CPU the bits of a row are the same for 4 to 32 images at once (measured),
+# small tiles stay in cache, and a single image does not pay for 31 others.
+CPU_TILE = 8
+GPU_TILE = 32
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Where and how to compute.
+
+    Attributes:
+        device: of the backbone.
+        precision: `fp32`, `bf16` or `fp16`; part of every stored feature's key.
+        threads: of torch's operators.
+        workers: threads that read and decode images.
+        tile: images in one forward pass; fixed per kind of device, so that no bit depends on the batch size.
+    """
+
+    device: torch.device
+    precision: str
+    threads: int
+    workers: int
+    tile: int
+
+    @contextlib.contextmanager
+    def inference(self) -> Iterator[None]:
+        """No gradients, and autocast where the precision asks for it."""
+        dtype = _DTYPES[self.precision]
+        with torch.inference_mode(), torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32):
+            yield
+
+    def __str__(self) -> str:
+        return f"{self.device} {self.precision}, {self.threads} threads, {self.workers} decoding"
+
+
+def decide_runtime(
+    device: str = "auto", precision: str = "fp32", *, threads: int | None = None, workers: int | None = None
+) -> Runtime:
+    """Chooses the device and sets torch's global switches: threads, no TF32, deterministic convolutions.
+
+    Raises:
+        EnvironmentFault: the device is not there, or cannot compute in this precision.
+    """
+    chosen = _device(device)
+    if precision == "fp16" and chosen.type == "cpu":
+        raise EnvironmentFault("precision fp16 needs a GPU", "Use --precision bf16 or fp32 on a CPU.")
+    if precision == "bf16" and chosen.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise EnvironmentFault(f"precision bf16 is not supported by {chosen}", "Use --precision fp16 or fp32.")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = threads or cores
+    torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    return Runtime(chosen, precision, threads, workers or cores, CPU_TILE if chosen.type == "cpu" else GPU_TILE)
+
+
+def _device(name: str) -> torch.device:
+    cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    mps = torch.backends.mps.is_available()
+    if name == "auto":
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    there = ["cpu", *(["mps"] if mps else []), *(f"cuda:{index}" for index in range(cuda))]
+    device = torch.device(name)
+    if (device.type == "cuda" and (device.index or 0) >= cuda) or (device.type == "mps" and not mps):
+        raise EnvironmentFault(f"device '{name}' is not available", f"This machine has: {', '.join(there)}.")
+    return device

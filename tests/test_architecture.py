@@ -1,0 +1,82 @@
+"""The structure of the package, as a test: what may import what."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "featcli"
+
+# From top to bottom; a module may import what stands below it, and its own layer.
+LAYERS = [
+    ("__main__",),
+    ("cli",),
+    ("console",),
+    ("commands",),
+    ("features",),
+    ("checkpoint",),
+    ("metadata",),
+    ("heads",),
+    ("backbones",),
+    ("data",),
+    ("evaluation", "config", "runtime"),
+    ("files",),
+    ("events",),
+    ("errors",),
+]
+RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+# What concerns the user's side of things stays out of the libraries.
+KEPT_TO = {"typer": {"cli.py"}, "rich": {"console.py"}, "yaml": {"config"}, "pydantic": {"config", "metadata.py"}}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imports_of(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text())
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: relative import"
+            found |= (
+                {f"{node.module}.{alias.name}" for alias in node.names} if node.module == "featcli" else {node.module}
+            )
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path: Path) -> None:
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if own == "__init__":
+        return
+    for name in imports_of(path):
+        parts = name.split(".")
+        if parts[0] == "featcli" and len(parts) > 1 and parts[1] in RANK:
+            assert RANK[parts[1]] >= RANK[own], f"{own} imports {name}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_what_is_kept_to_one_place(path: Path) -> None:
+    place = path.relative_to(PACKAGE).parts[0]
+    for name in imports_of(path):
+        allowed = KEPT_TO.get(name.split(".")[0])
+        assert allowed is None or place in allowed, f"{place} imports {name}"
+
+
+def test_commands_know_no_other_command() -> None:
+    shared = {"setup", "runs", "plans", "inputs", "rows", "tables"}
+    for path in (PACKAGE / "commands").glob("*.py"):
+        others = {name.split(".")[2] for name in imports_of(path) if name.startswith("featcli.commands.")}
+        assert others <= shared, f"{path.name} imports {others - shared}"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train-head", "--help"], ["predict", "--help"], ["--version"]])
+def test_help_loads_neither_torch_nor_torchvision(arguments: list[str]) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "featcli", *arguments], capture_output=True, text=True, check=True
+    )
+    loaded = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in ran.stderr.splitlines()}
+    assert "typer" in loaded
+    assert not loaded & {"torch", "torchvision", "numpy", "PIL"}

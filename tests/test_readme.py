@@ -1,0 +1,46 @@
+"""Every command of README.md runs, and every file of configs/ loads."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from featcli.config import load_config
+
+PROJECT = Path(__file__).resolve().parents[1]
+README = (PROJECT / "README.md").read_text()
+BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+COMMANDS = [line for block in BLOCKS for line in block.splitlines()]
+
+
+def test_the_readme_has_commands() -> None:
+    assert len(COMMANDS) >= 9
+
+
+def test_the_commands_of_the_readme_run(tmp_path: Path, make_folder) -> None:
+    (tmp_path / "configs").symlink_to(PROJECT / "configs")
+    make_folder(tmp_path / "photos", {"ants": 8, "bees": 8})
+    make_folder(tmp_path / "new-photos", {"unsorted": 3})
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "featcli").write_text(f'#!/bin/sh\nexec {sys.executable} -m featcli "$@"\n')
+    (tmp_path / "bin" / "featcli").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(PROJECT)}
+    for command in COMMANDS:
+        if command.startswith("make "):
+            target = command.split()[1]
+            assert re.search(rf"^{target}:", (PROJECT / "Makefile").read_text(), re.MULTILINE)
+            continue
+        if "resnet18" in command:  # its weights need a network
+            command += " --set backbone.weights=none"
+        ran = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert ran.returncode == 0, f"{command}\n{ran.stderr}"
+    assert len((tmp_path / "predictions.jsonl").read_text().splitlines()) == 3
+    assert (tmp_path / "features.npz").is_file()
+
+
+@pytest.mark.parametrize("path", sorted(PROJECT.rglob("configs/**/*.yaml")), ids=lambda path: path.name)
+def test_configs_load(path: Path) -> None:
+    assert load_config(path).config.backbone.name is not None

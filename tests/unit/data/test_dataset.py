@@ -1,0 +1,360 @@
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from featcli.data.dataset import Dataset, Sample, fingerprint, open_dataset, open_labelled
+from featcli.errors import DatasetError
+from featcli.events import Event, Progress, ignore
+
+MakeFolder = Callable[..., Path]
+
+
+def opened(root: Path, **changes: Any) -> Dataset:
+    options: dict[str, Any] = {
+        "seed": 0, "val_fraction": 0.2, "test_fraction": 0.0, "limit": None, "workers": 2, "emit": ignore,
+    }  # fmt: skip
+    return open_dataset(root, **options | changes)
+
+
+def write(root: Path, files: dict[str, str]) -> Path:
+    """Files with these contents: a data set is listed and hashed without looking at pixels."""
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return root
+
+
+def class_files(folder: str, count: int) -> dict[str, str]:
+    prefix = f"{folder}/" if folder else ""
+    return {f"{prefix}{index:02d}.jpg": f"{folder} {index}" for index in range(count)}
+
+
+def places(data: Dataset) -> list[tuple[str, str, str]]:
+    return [
+        (sample.split, data.classes[sample.label], str(Path(sample.path).relative_to(data.root)))
+        for sample in data.samples
+    ]
+
+
+# Layouts
+
+
+def test_class_folders_are_split_exactly_as_the_rule_says(tmp_path: Path) -> None:
+    data = opened(write(tmp_path, class_files("cat", 10) | class_files("dog", 25)), test_fraction=0.1)
+    assert data.classes == ("cat", "dog")
+    assert data.counts() == {"train": [7, 18], "val": [2, 5], "test": [1, 2]}
+    assert data.rule == {"made_by": "hash", "seed": 0, "val_fraction": 0.2, "test_fraction": 0.1}
+    units = {
+        sample.path: hashlib.sha256(f"0:{hashlib.sha256(Path(sample.path).read_bytes()).hexdigest()}".encode()).digest()
+        for sample in data.samples
+    }
+    cats = sorted((sample for sample in data.samples if sample.label == 0), key=lambda sample: units[sample.path])
+    assert [sample.split for sample in cats] == ["val"] * 2 + ["test"] + ["train"] * 7
+
+
+def test_samples_come_in_split_order_then_folder_order(tmp_path: Path) -> None:
+    data = opened(write(tmp_path, class_files("cat", 10) | class_files("dog", 10)), test_fraction=0.2)
+    keys = [(("train", "val", "test").index(split), name, path) for split, name, path in places(data)]
+    assert keys == sorted(keys)
+
+
+def test_the_users_splits_are_never_altered(tmp_path: Path) -> None:
+    files = class_files("train/a", 3) | class_files("train/b", 2) | class_files("val/a", 1) | class_files("test/b", 4)
+    data = opened(write(tmp_path, files), val_fraction=0.5, test_fraction=0.4)
+    assert data.counts() == {"train": [3, 2], "val": [1, 0], "test": [0, 4]}
+    assert all(path.startswith(f"{split}/{name}/") for split, name, path in places(data))
+    assert data.rule == {"made_by": "user", "seed": 0}
+
+
+def test_a_missing_validation_split_is_taken_from_train_alone(tmp_path: Path) -> None:
+    files = class_files("train/a", 10) | class_files("train/b", 20) | class_files("test/a", 5) | class_files("test/b", 5)
+    data = opened(write(tmp_path, files), test_fraction=0.4)
+    assert data.counts() == {"train": [8, 16], "val": [2, 4], "test": [5, 5]}
+    assert all(path.startswith("test/") for split, _, path in places(data) if split == "test")
+    assert data.rule == {"made_by": "hash", "seed": 0, "val_fraction": 0.2, "test_fraction": 0.0}
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_every_name_of_the_validation_split(tmp_path: Path, name: str) -> None:
+    files = class_files("train/a", 2) | class_files("train/b", 2) | class_files(f"{name}/a", 1)
+    data = opened(write(tmp_path, files))
+    assert data.counts() == {"train": [2, 2], "val": [1, 0]}
+
+
+@pytest.mark.parametrize("names", [("val", "validation"), ("val", "valid"), ("valid", "validation")])
+def test_two_validation_splits_are_one_too_many(tmp_path: Path, names: tuple[str, str]) -> None:
+    files = class_files("train/a", 2) | class_files("train/b", 2)
+    write(tmp_path, files | class_files(f"{names[0]}/a", 1) | class_files(f"{names[1]}/a", 1))
+    with pytest.raises(DatasetError, match=f"holds both {names[0]}/ and {names[1]}/: which one is the val split"):
+        opened(tmp_path)
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    data = opened(write(tmp_path, class_files("train", 5) | class_files("plane", 5)))
+    assert data.classes == ("plane", "train")
+    assert data.counts() == {"train": [4, 4], "val": [1, 1]}
+
+
+def test_classes_called_train_and_test(tmp_path: Path) -> None:
+    data = opened(write(tmp_path, class_files("train", 5) | class_files("test", 5)))
+    assert data.classes == ("test", "train")
+    assert data.counts() == {"train": [4, 4], "val": [1, 1]}
+
+
+def test_a_folder_beside_the_splits_makes_it_the_other_layout(tmp_path: Path) -> None:
+    files = class_files("train/a", 5) | class_files("train/b", 5) | class_files("extra/a", 5)
+    data = opened(write(tmp_path, files))
+    assert data.classes == ("extra", "train")
+
+
+def test_hidden_folders_do_not_change_the_layout(tmp_path: Path) -> None:
+    files = class_files("train/a", 5) | class_files("train/b", 5) | class_files("val/a", 1)
+    write(tmp_path, files | class_files(".ipynb_checkpoints/a", 3) | class_files("train/.ipynb_checkpoints", 3))
+    data = opened(tmp_path)
+    assert data.classes == ("a", "b")
+    assert data.counts() == {"train": [5, 5], "val": [1, 0]}
+
+
+# Classes
+
+
+def test_numeric_names_are_sorted_by_code_point(tmp_path: Path) -> None:
+    data = opened(write(tmp_path, {f"{name}/a.jpg": name for name in ("1", "2", "10", "9", "B", "a", "é")}))
+    assert data.classes == ("1", "10", "2", "9", "B", "a", "é")
+    assert all(Path(sample.path).read_text() == data.classes[sample.label] for sample in data.samples)
+
+
+def test_a_class_missing_from_val_keeps_the_others_indices(tmp_path: Path) -> None:
+    files = {f"train/{name}/a.jpg": name for name in "abc"} | {"val/a/v.jpg": "va", "val/c/v.jpg": "vc"}
+    data = opened(write(tmp_path, files))
+    assert [(sample.label, Path(sample.path).parent.name) for sample in data.split("val")] == [(0, "a"), (2, "c")]
+    assert data.counts()["val"] == [1, 0, 1]
+
+
+def test_a_class_of_val_that_train_lacks_is_an_error(tmp_path: Path) -> None:
+    files = class_files("train/ants", 2) | class_files("train/bees", 2) | class_files("val/bee", 1)
+    with pytest.raises(DatasetError, match=r"/val holds classes that were not trained: 'bee'; did you mean 'bees'\?"):
+        opened(write(tmp_path, files))
+
+
+def test_one_class_is_not_enough(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="holds one class, 'only'; a classifier needs at least two"):
+        opened(write(tmp_path, class_files("only", 5)))
+
+
+def test_images_without_class_folders(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="holds 3 images but no class folders") as caught:
+        opened(write(tmp_path, class_files("", 3)))
+    assert caught.value.hint is not None
+    assert "ROOT/<class>/..." in caught.value.hint
+
+
+def test_an_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="holds no class folders and no images"):
+        opened(tmp_path)
+
+
+def test_class_folders_without_images(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="the class folders hold no images"):
+        opened(write(tmp_path, {"a/x.txt": "", "b/.hidden.jpg": ""}))
+
+
+def test_a_class_without_images(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no images to train on in class 'b', 'c'"):
+        opened(write(tmp_path, class_files("a", 2) | {"b/readme": "", "c/x/y": ""}))
+
+
+def test_a_folder_that_is_not_there_is_named_with_its_neighbour(tmp_path: Path) -> None:
+    write(tmp_path, class_files("hymenoptera/a", 1))
+    with pytest.raises(DatasetError, match=r"no such folder: .*/hymenopter; did you mean 'hymenoptera'\?"):
+        opened(tmp_path / "hymenopter")
+    with pytest.raises(DatasetError, match=r"no such folder: .*/nowhere/at/all"):
+        opened(tmp_path / "nowhere" / "at" / "all")
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"a\.jpg is a file; data\.root names a folder"):
+        opened(write(tmp_path, {"a.jpg": ""}) / "a.jpg")
+
+
+def test_what_is_passed_over_is_said(tmp_path: Path) -> None:
+    files = class_files("a", 2) | class_files("b", 2) | {"a/x.txt": "", "b/.DS_Store": "", "loose.jpg": "", "README": ""}
+    assert opened(write(tmp_path, files)).ignored == "2 beside the class folders, 1 hidden, 1 named *.txt"
+
+
+def test_nested_folders_and_upper_case_endings_belong_to_their_class(tmp_path: Path) -> None:
+    files = {"a/2020/may/x.JPG": "1", "a/y.Png": "2", "b/z.jpeg": "3", "b/deep/er/w.TIF": "4"}
+    data = opened(write(tmp_path, files), val_fraction=0.0)
+    assert [path for _, _, path in places(data)] == ["a/y.Png", "a/2020/may/x.JPG", "b/z.jpeg", "b/deep/er/w.TIF"]
+    assert [sample.label for sample in data.samples] == [0, 0, 1, 1]
+
+
+def test_a_link_back_to_its_own_class_ends(tmp_path: Path) -> None:
+    write(tmp_path, class_files("a", 2) | class_files("b", 2))
+    (tmp_path / "a" / "again").symlink_to(tmp_path / "a")
+    data = opened(tmp_path)
+    assert len(data.samples) == 4
+    assert data.ignored == "1 links to folders seen already"
+
+
+# Content
+
+
+def test_digests_are_of_the_bytes(tmp_path: Path) -> None:
+    data = opened(write(tmp_path, class_files("a", 3) | class_files("b", 300)))
+    assert [sample.digest for sample in data.samples] == [
+        hashlib.sha256(Path(sample.path).read_bytes()).digest() for sample in data.samples
+    ]
+
+
+def test_a_file_that_cannot_be_read_keeps_its_place_without_a_digest(tmp_path: Path) -> None:
+    write(tmp_path, class_files("a", 3) | class_files("b", 3))
+    (tmp_path / "a" / "zz.jpg").symlink_to("gone")
+    data = opened(tmp_path, val_fraction=0.0)
+    assert [sample.digest is None for sample in data.samples] == [False] * 3 + [True] + [False] * 3
+    assert data.samples[3].unit == str(tmp_path / "a" / "zz.jpg")
+
+
+def test_identical_content_is_never_separated(tmp_path: Path) -> None:
+    files = class_files("a", 20) | class_files("b", 20)
+    for index in range(20):
+        files[f"a/copy{index}.jpg"] = files[f"a/{index:02d}.jpg"]
+    write(tmp_path, files)
+    for seed in range(10):
+        data = opened(tmp_path, seed=seed, val_fraction=0.3, test_fraction=0.2)
+        splits = {}
+        for sample in data.samples:
+            assert splits.setdefault(sample.digest, sample.split) == sample.split
+        assert data.crossings() == []
+        assert data.counts() == {"train": [20, 10], "val": [12, 6], "test": [8, 4]}
+
+
+def test_renaming_a_file_does_not_move_it(tmp_path: Path) -> None:
+    write(tmp_path, class_files("a", 20) | class_files("b", 20))
+    before = {sample.digest: sample.split for sample in opened(tmp_path).samples}
+    for index in range(20):
+        (tmp_path / "a" / f"{index:02d}.jpg").rename(tmp_path / "a" / f"renamed{19 - index}.png")
+    assert {sample.digest: sample.split for sample in opened(tmp_path).samples} == before
+
+
+def test_crossings_between_the_users_splits_and_classes_are_found(tmp_path: Path) -> None:
+    files = {
+        "train/a/1.jpg": "same", "train/a/2.jpg": "other", "train/b/1.jpg": "two labels", "train/a/9.jpg": "two labels",
+        "val/a/1.jpg": "same", "val/b/2.jpg": "alone",
+    }  # fmt: skip
+    data = opened(write(tmp_path, files))
+    found = [
+        tuple(str(Path(sample.path).relative_to(tmp_path)) for sample in pair) for pair in data.crossings()
+    ]  # fmt: skip
+    assert found == [("train/a/9.jpg", "train/b/1.jpg"), ("train/a/1.jpg", "val/a/1.jpg")]
+    assert len(data.samples) == 6, "they are reported, not removed"
+
+
+def test_empty_and_unreadable_files_are_no_twins(tmp_path: Path) -> None:
+    write(tmp_path, class_files("train/a", 2) | class_files("train/b", 2) | {"train/a/e.jpg": "", "val/a/e.jpg": ""})
+    assert opened(tmp_path).crossings() == []
+
+
+def test_fingerprint_is_of_contents_and_labels_not_of_paths(tmp_path: Path) -> None:
+    one = opened(write(tmp_path / "one", class_files("a", 9) | class_files("b", 9)))
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    (tmp_path / "two/a/00.jpg").rename(tmp_path / "two/a/zz.png")
+    two = opened(tmp_path / "two")
+    assert fingerprint(one.samples) == fingerprint(two.samples) == fingerprint(reversed(two.samples))
+    relabelled = [Sample(s.path, 1 - s.label, s.split, s.digest) for s in one.samples]
+    assert fingerprint(relabelled) != fingerprint(one.samples)
+    assert fingerprint(one.samples[1:]) != fingerprint(one.samples)
+    (tmp_path / "two/a/zz.png").write_text("changed")
+    assert fingerprint(opened(tmp_path / "two").samples) != fingerprint(one.samples)
+
+
+def test_limit_takes_the_first_of_each_class_and_split(tmp_path: Path) -> None:
+    files = class_files("train/a", 5) | class_files("train/b", 1) | class_files("val/a", 4)
+    data = opened(write(tmp_path, files), limit=2)
+    assert places(data) == [
+        ("train", "a", "train/a/00.jpg"), ("train", "a", "train/a/01.jpg"), ("train", "b", "train/b/00.jpg"),
+        ("val", "a", "val/a/00.jpg"), ("val", "a", "val/a/01.jpg"),
+    ]  # fmt: skip
+    assert data.rule == {"made_by": "user", "seed": 0, "limit": 2}
+
+
+def test_limit_does_not_move_images_between_splits(tmp_path: Path) -> None:
+    write(tmp_path, class_files("a", 20) | class_files("b", 20))
+    full = {sample.path: sample.split for sample in opened(tmp_path).samples}
+    limited = opened(tmp_path, limit=3)
+    assert limited.counts() == {"train": [3, 3], "val": [3, 3]}
+    assert all(full[sample.path] == sample.split for sample in limited.samples)
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_workers_change_nothing(tmp_path: Path, workers: int) -> None:
+    write(tmp_path, class_files("a", 300) | class_files("b", 300))
+    assert opened(tmp_path, workers=workers) == opened(tmp_path, workers=2)
+
+
+def test_hashing_tells_its_progress(tmp_path: Path) -> None:
+    events: list[Event] = []
+    opened(write(tmp_path, class_files("a", 200) | class_files("b", 200)), emit=events.append)
+    told = [(event.done, event.total, event.finished) for event in events if isinstance(event, Progress)]
+    assert told == [(0, 400, False), (256, 400, False), (400, 400, False), (400, 400, True)]
+
+
+def test_the_folder_is_only_read(tmp_path: Path) -> None:
+    write(tmp_path, class_files("a", 5) | class_files("b", 5))
+    before = {path: (path.stat().st_mtime_ns, path.stat().st_ctime_ns) for path in tmp_path.rglob("*")}
+    opened(tmp_path)
+    assert {path: (path.stat().st_mtime_ns, path.stat().st_ctime_ns) for path in tmp_path.rglob("*")} == before
+
+
+def test_the_photographs(hymenoptera: Path) -> None:
+    data = opened(hymenoptera)
+    assert data.classes == ("ants", "bees")
+    assert data.rule["made_by"] == "user"
+    assert sum(len(data.split(split)) for split in ("train", "val")) == len(data.samples)
+    listed = Counter(Path(sample.path).relative_to(hymenoptera).parts[:2] for sample in data.samples)
+    on_disk = Counter(
+        path.relative_to(hymenoptera).parts[:2] for path in hymenoptera.glob("*/*/*") if path.suffix != ".md"
+    )
+    assert listed == on_disk
+
+
+# For evaluation
+
+
+def labelled(root: Path, classes: tuple[str, ...], limit: int | None = None) -> list[tuple[int, str]]:
+    samples = open_labelled(root, classes, workers=2, emit=ignore, limit=limit)
+    return [(sample.label, str(Path(sample.path).relative_to(root))) for sample in samples]
+
+
+def test_evaluation_labels_follow_the_checkpoint_not_the_folder(tmp_path: Path) -> None:
+    write(tmp_path, {"c/1.jpg": "1", "a/1.jpg": "2"})
+    assert labelled(tmp_path, ("a", "b", "c")) == [(0, "a/1.jpg"), (2, "c/1.jpg")]
+    assert labelled(tmp_path, ("c", "b", "a")) == [(0, "c/1.jpg"), (2, "a/1.jpg")]
+
+
+def test_evaluation_takes_val_before_test_and_never_train(tmp_path: Path) -> None:
+    write(tmp_path, {f"{split}/{name}/1.jpg": split for split in ("train", "valid", "test") for name in "ab"})
+    assert labelled(tmp_path, ("a", "b")) == [(0, "valid/a/1.jpg"), (1, "valid/b/1.jpg")]
+    shutil.rmtree(tmp_path / "valid")
+    assert labelled(tmp_path, ("a", "b")) == [(0, "test/a/1.jpg"), (1, "test/b/1.jpg")]
+
+
+def test_evaluation_refuses_unknown_classes_and_empty_folders(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="holds classes that were not trained: 'extra'"):
+        labelled(write(tmp_path / "one", {"a/1.jpg": "", "extra/1.jpg": ""}), ("a", "b"))
+    with pytest.raises(DatasetError, match="no images in the class folders"):
+        labelled(write(tmp_path / "two", {"a/1.txt": ""}), ("a", "b"))
+    with pytest.raises(DatasetError, match="no such folder"):
+        labelled(tmp_path / "three", ("a", "b"))
+
+
+def test_evaluation_of_one_class_alone_is_fine(tmp_path: Path) -> None:
+    assert labelled(write(tmp_path, class_files("b", 3)), ("a", "b"), limit=2) == [(1, "b/00.jpg"), (1, "b/01.jpg")]

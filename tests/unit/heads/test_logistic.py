@@ -1,0 +1,299 @@
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from featcli.errors import DatasetError
+from featcli.events import Event, Progress, Warn
+from featcli.heads import logistic_path
+from featcli.heads.logistic import choose_C, fit_logistic
+from featcli.heads.logistic_path import solve_path
+
+CS = [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0]
+
+
+def cnn_like(rows: int, width: int, classes: int, *, separation: float = 0.5, seed: int = 0):  # type: ignore[no-untyped-def]
+    """Correlated, non-negative, skewed features (rows, width) float32, and labels (rows,)."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, rows)
+    labels[:classes] = np.arange(classes)
+    rank = min(width, 16)
+    latent = (rng.normal(size=(classes, rank)) * separation)[labels] + rng.normal(size=(rows, rank))
+    mixed = latent @ rng.normal(size=(rank, width)) / np.sqrt(rank) + 0.5 * rng.normal(size=(rows, width))
+    return (np.maximum(mixed - 0.3, 0.0) * np.exp(rng.normal(size=width))).astype(np.float32), labels
+
+
+def objective(x: np.ndarray, y: np.ndarray, weight: np.ndarray, bias: np.ndarray, C: float, class_weight: str) -> float:
+    """Of weights (K, D), or (1, D) for two classes, and standardised x: written out without the package."""
+    logits = x @ weight.T + bias
+    if len(weight) == 1:
+        losses = np.logaddexp(0.0, np.where(y == 1, -logits[:, 0], logits[:, 0]))
+    else:
+        losses = np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(y)), y]
+    if class_weight == "balanced":
+        counts = np.bincount(y)
+        losses = losses * (len(y) / (len(counts) * counts))[y]
+    return float(C * losses.sum() + 0.5 * np.square(weight).sum())
+
+
+def scaled(x: np.ndarray) -> tuple[np.ndarray, StandardScaler]:
+    scaler = StandardScaler()
+    return scaler.fit_transform(x.astype(np.float64)), scaler
+
+
+def sklearn_objective(x: np.ndarray, y: np.ndarray, C: float, class_weight: str) -> float:
+    """The better of two tight solvers: neither converges everywhere."""
+    best = np.inf
+    for solver in ("newton-cg", "lbfgs"):
+        model = LogisticRegression(
+            C=C, tol=1e-10, max_iter=5000, solver=solver, class_weight=None if class_weight == "none" else class_weight
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.fit(x, y)
+        best = min(best, objective(x, y, model.coef_, model.intercept_, C, class_weight))
+    return best
+
+
+def assert_minimal(x: np.ndarray, y: np.ndarray, classes: int, Cs: list[float], class_weight: str = "none") -> None:
+    x64, scaler = scaled(x)
+    for solution in solve_path(x, y, classes, Cs, class_weight=class_weight):  # type: ignore[arg-type]
+        weight = solution.weight * scaler.scale_
+        bias = solution.bias + solution.weight @ scaler.mean_
+        if classes == 2:
+            np.testing.assert_array_equal(solution.weight[0], -solution.weight[1])
+            weight, bias = 2.0 * weight[1:], 2.0 * bias[1:]
+        ours = objective(x64, y, weight, bias, solution.C, class_weight)
+        assert ours == pytest.approx(solution.objective, rel=1e-7)
+        assert ours == pytest.approx(sklearn_objective(x64, y, solution.C, class_weight), rel=3e-6)
+        assert solution.converged
+        assert np.isfinite(solution.grad_norm)
+
+
+@pytest.mark.parametrize("class_weight", ["none", "balanced"])
+@pytest.mark.parametrize("classes", [2, 3, 10])
+@pytest.mark.parametrize(("rows", "width"), [(200, 30), (60, 150)])
+def test_the_objective_is_scikit_learns_at_every_C(classes: int, rows: int, width: int, class_weight: str) -> None:
+    x, y = cnn_like(rows, width, classes)
+    assert_minimal(x, y, classes, CS, class_weight)
+
+
+@pytest.mark.parametrize(("rows", "width"), [(150, 24), (40, 64)])
+def test_collinear_and_constant_columns_and_duplicated_rows(rows: int, width: int) -> None:
+    x, y = cnn_like(rows, width, 3)
+    x[:, 1] = x[:, 0]
+    x[:, 2] = 3.0 * x[:, 0] - x[:, 3]
+    x[:, 4] = 0.1
+    x[:, 5] = 0.0
+    x, y = np.concatenate([x, x[:30], x[:30]]), np.concatenate([y, y[:30], y[:30]])
+    assert_minimal(x, y, 3, CS[1::2])
+
+
+def test_labels_that_features_do_not_explain() -> None:
+    x, _ = cnn_like(400, 12, 4)
+    assert_minimal(x, np.random.default_rng(1).integers(0, 4, 400), 4, CS)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_separable_classes_converge_at_any_C(classes: int) -> None:
+    y = np.arange(80) % classes
+    x = (np.eye(classes)[y] * 5.0 + np.random.default_rng(0).normal(size=(80, classes)) * 0.1).astype(np.float32)
+    assert_minimal(x, y, classes, [1e2, 1e4])
+    for solution in solve_path(x, y, classes, [1e-8, 1e8, 1e12]):
+        assert solution.converged
+        assert np.isfinite(solution.weight).all()
+        assert np.isfinite(solution.bias).all()
+
+
+def test_wildly_scaled_features_and_large_means() -> None:
+    x, y = cnn_like(150, 20, 3)
+    x = x.astype(np.float64) * np.logspace(-6, 6, 20) + 1e3
+    assert_minimal(x, y, 3, [1e-2, 1.0])
+
+
+def test_features_that_say_nothing_at_all() -> None:
+    y = np.array([0, 1, 1, 1, 0, 1])
+    (solution,) = solve_path(np.full((6, 8), 0.1, dtype=np.float32), y, 2, [1.0])
+    np.testing.assert_allclose(np.diff(solution.bias), np.log(2.0), rtol=1e-3)
+    np.testing.assert_array_equal(solution.weight, 0.0)
+    (solution,) = solve_path(np.full((6, 2), 0.1, dtype=np.float32), y, 2, [1.0])
+    np.testing.assert_allclose(np.diff(solution.bias), np.log(2.0), rtol=1e-3)
+
+
+@pytest.mark.parametrize("class_weight", ["none", "balanced"])
+@pytest.mark.parametrize("classes", [2, 5])
+def test_the_heads_probabilities_are_scikit_learns(classes: int, class_weight: str) -> None:
+    x, y = cnn_like(300, 40, classes)
+    fitted = fit_logistic(
+        x,
+        y,
+        classes,
+        Cs=[0.1],
+        folds=np.zeros(300, dtype=int),
+        class_weight=class_weight,  # type: ignore[arg-type]
+    )
+    peer = make_pipeline(
+        StandardScaler(),
+        LogisticRegression(C=0.1, tol=1e-8, max_iter=5000, class_weight=None if class_weight == "none" else "balanced"),
+    ).fit(x.astype(np.float64), y)
+    assert fitted.converged
+    np.testing.assert_allclose(fitted.head.probabilities(x), peer.predict_proba(x.astype(np.float64)), atol=1e-3)
+
+
+@pytest.mark.parametrize(("rows", "width", "classes"), [(160, 20, 3), (60, 90, 2)])
+def test_selection_is_that_of_a_plain_loop(rows: int, width: int, classes: int) -> None:
+    x, y = cnn_like(rows, width, classes)
+    folds = np.random.default_rng(2).permutation(rows) % 4 - 1  # -1: always trained on
+    selection = choose_C(x, y, classes, CS[::2], folds)
+    for candidate in selection.candidates:
+        for fold, ours in zip(range(3), candidate.fold_log_losses, strict=True):
+            train, held_out = folds != fold, folds == fold
+            peer = make_pipeline(StandardScaler(), LogisticRegression(C=candidate.C, tol=1e-10, max_iter=10000))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                peer.fit(x[train].astype(np.float64), y[train])
+            theirs = log_loss(y[held_out], peer.predict_proba(x[held_out].astype(np.float64)), labels=range(classes))
+            assert ours == pytest.approx(theirs, rel=5e-3)
+        assert candidate.log_loss == pytest.approx(np.mean(candidate.fold_log_losses))
+    assert [candidate.C for candidate in selection.candidates] == CS[::2]
+    assert selection.C == min(selection.candidates, key=lambda candidate: candidate.log_loss).C
+
+
+def test_held_out_rows_do_not_move_their_folds_solution() -> None:
+    x, y = cnn_like(90, 10, 3)
+    folds = np.arange(90) % 3
+    before = choose_C(x, y, 3, [1e-2, 1.0], folds)
+    x[folds == 0] *= 5.0
+    after = choose_C(x, y, 3, [1e-2, 1.0], folds)
+    train = folds != 0
+    for index, solution in enumerate(solve_path(x[train], y[train], 3, [1e-2, 1.0])):
+        logits = x[folds == 0] @ solution.weight.T + solution.bias
+        expected = np.mean(np.logaddexp.reduce(logits, axis=1) - logits[np.arange(30), y[folds == 0]])
+        assert after.candidates[index].fold_log_losses[0] == pytest.approx(expected, rel=1e-2)
+        assert after.candidates[index].fold_log_losses[0] != before.candidates[index].fold_log_losses[0]
+
+
+@pytest.mark.parametrize("width", [3, 30])
+def test_ties_go_to_the_smaller_C(width: int) -> None:
+    y = np.arange(24) % 2
+    selection = choose_C(np.zeros((24, width), dtype=np.float32), y, 2, [0.1, 1.0, 10.0], np.arange(24) // 2 % 3)
+    assert len({candidate.log_loss for candidate in selection.candidates}) == 1
+    assert selection.C == 0.1
+
+
+def test_a_class_that_a_folds_training_part_lacks() -> None:
+    x, y = cnn_like(60, 8, 3)
+    folds = np.arange(60) % 3
+    folds[y == 2] = 0
+    selection = choose_C(x, y, 3, [1e-2, 1.0], folds)
+    assert np.isfinite([candidate.fold_log_losses for candidate in selection.candidates]).all()
+    train, held_out = folds != 0, (folds == 0) & (y != 2)
+    (pair,) = solve_path(x[train], y[train], 2, [1.0])
+    logits = x[held_out] @ pair.weight.T + pair.bias
+    expected = np.mean(np.logaddexp.reduce(logits, axis=1) - logits[np.arange(held_out.sum()), y[held_out]])
+    assert selection.candidates[1].fold_log_losses[0] == pytest.approx(expected, rel=1e-2)
+
+
+def test_folds_that_cannot_choose() -> None:
+    x, y = cnn_like(20, 4, 2)
+    with pytest.raises(DatasetError, match="no fold can tell one C from another"):
+        fit_logistic(x, y, 2, Cs=[0.1, 1.0], folds=np.full(20, -1))
+    with pytest.raises(DatasetError, match="no fold can tell one C from another"):
+        choose_C(x, y, 2, [0.1, 1.0], y)  # each fold holds out all of one class
+
+
+def test_one_C_skips_cross_validation() -> None:
+    x, y = cnn_like(50, 6, 3)
+    events: list[Event] = []
+    fitted = fit_logistic(x, y, 3, Cs=[0.3], folds=np.full(50, -1), emit=events.append)
+    assert (fitted.C, fitted.candidates) == (0.3, ())
+    assert events == [Progress("head", 0, 1, "solves"), Progress("head", 1, 1, "solves", finished=True)]
+
+
+@pytest.mark.parametrize(("rows", "width"), [(120, 15), (40, 70)])
+def test_the_same_inputs_give_the_same_bytes(rows: int, width: int) -> None:
+    x, y = cnn_like(rows, width, 3)
+    folds = np.arange(rows) % 3
+    first, second = (fit_logistic(x.copy(), y, 3, Cs=CS, folds=folds) for _ in range(2))
+    assert first.head.weight.tobytes() == second.head.weight.tobytes()
+    assert first.head.bias.tobytes() == second.head.bias.tobytes()
+    assert first.candidates == second.candidates
+
+
+def test_the_order_of_Cs_does_not_matter() -> None:
+    x, y = cnn_like(60, 8, 2)
+    folds = np.arange(60) % 3
+    ascending = fit_logistic(x, y, 2, Cs=[0.01, 1.0], folds=folds)
+    descending = fit_logistic(x, y, 2, Cs=[1.0, 0.01, 1.0], folds=folds)
+    assert ascending.candidates == descending.candidates
+    np.testing.assert_array_equal(ascending.head.weight, descending.head.weight)
+
+
+def test_progress_counts_every_solve_and_ends_once() -> None:
+    x, y = cnn_like(60, 8, 3)
+    events: list[Event] = []
+    fit_logistic(x, y, 3, Cs=[0.1, 1.0], folds=np.arange(60) % 3, emit=events.append)
+    assert [event.done for event in events if isinstance(event, Progress)] == list(range(8))
+    assert [event.finished for event in events if isinstance(event, Progress)] == [False] * 7 + [True]
+
+
+def test_a_solve_that_does_not_converge_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logistic_path, "MOST_ITERATIONS", 1)
+    x, y = cnn_like(60, 8, 3)
+    events: list[Event] = []
+    fitted = fit_logistic(x, y, 3, Cs=[100.0], folds=np.zeros(60, dtype=int), emit=events.append)
+    assert not fitted.converged
+    assert Warn("head: C = 100, all rows: not converged after 1 iterations") in events
+
+
+def test_the_number_of_threads_is_left_as_it_was() -> None:
+    x, y = cnn_like(60, 8, 3)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        solve_path(x, y, 3, [1.0])
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_rows_are_taken_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = cnn_like(100, 12, 3)
+    folds = np.arange(100) % 3
+    whole = fit_logistic(x, y, 3, Cs=[0.01, 1.0], folds=folds)
+    monkeypatch.setattr("featcli.heads.basis.BLOCK_ROWS", 7)
+    pieces = fit_logistic(x, y, 3, Cs=[0.01, 1.0], folds=folds)
+    np.testing.assert_allclose(pieces.head.weight, whole.head.weight, rtol=1e-2, atol=1e-4)
+    for one, other in zip(pieces.candidates, whole.candidates, strict=True):
+        assert one.fold_log_losses == pytest.approx(other.fold_log_losses, rel=1e-3)
+
+
+def test_a_class_without_rows_is_refused() -> None:
+    x, y = cnn_like(30, 4, 2)
+    with pytest.raises(DatasetError, match="class 2 of 3 has no rows"):
+        solve_path(x, y, 3, [1.0])
+
+
+@pytest.mark.parametrize("Cs", [[], [0.0], [-1.0], [float("nan")], [float("inf")], [1.0, 0.1], [1.0, 1.0]])
+def test_values_of_C_that_make_no_path_are_refused(Cs: list[float]) -> None:
+    x, y = cnn_like(30, 4, 2)
+    with pytest.raises(ValueError, match="Cs must be positive, finite and ascending"):
+        solve_path(x, y, 2, Cs)
+
+
+def test_arrays_that_do_not_fit_together_are_refused() -> None:
+    x, y = cnn_like(30, 4, 2)
+    with pytest.raises(ValueError, match=r"not \(N, D\) and \(N,\)"):
+        solve_path(x, y[:-1], 2, [1.0])
+    with pytest.raises(ValueError, match=r"labels are 0 \.\.\. 5 for 2 classes"):
+        solve_path(x, np.where(y == 1, 5, 0), 2, [1.0])
+    with pytest.raises(ValueError, match="folds"):
+        choose_C(x, y, 2, [0.1, 1.0], np.zeros(3, dtype=int))
