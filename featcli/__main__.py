@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from types import FrameType
 
 from featcli.errors import ClosedPipe, Interrupted
@@ -18,6 +19,8 @@ def main() -> None:
     # Waiting OpenMP threads must sleep, not spin: decoding threads share the cores with the network, and on a busy
     # machine spinning made the network seven times slower (docs/decisions.md). Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if "--debug" not in sys.argv:
+        warnings.simplefilter("ignore")  # of libraries, about files: ours go through the console
     _install_signals()
     try:
         from featcli.cli import app

@@ -15,6 +15,7 @@ import torchvision
 from torch import Tensor
 
 from featcli import __version__
+from featcli.backbones.layers import Layer
 from featcli.backbones.stages import Backbone, canonical_sha256
 from featcli.backbones.weights import backbone_from_tensors
 from featcli.data.transforms import Preprocessing
@@ -84,11 +85,19 @@ def load_checkpoint(path: Path) -> Checkpoint:
     facts = metadata.backbone
     try:
         preprocessing = Preprocessing.from_json(metadata.preprocessing)
-        backbone = backbone_from_tensors(facts.name, _part(tensors, _BACKBONE), preprocessing, facts.weights)
+        backbone = backbone_from_tensors(
+            facts.name,
+            _part(tensors, _BACKBONE),
+            preprocessing,
+            facts.weights,
+            facts.arguments,
+            Layer.parse(facts.layer),
+        )
     except (UsageError, WeightsError) as error:
         raise CheckpointError(f"{path}: {error.message}", "Was it made by a newer featcli?") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} has a damaged description: preprocessing") from error
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        # Whatever a builder raises for arguments that build no network.
+        raise CheckpointError(f"{path} has a damaged description: backbone or preprocessing") from error
     head = _head(path, _part(tensors, _HEAD), (len(metadata.classes), backbone.feature_size))
     if backbone.weights_sha256 != facts.weights_sha256 or head_sha256(head) != metadata.head.sha256:
         raise CheckpointError(f"{path} is damaged: its tensors are not those that were saved")

@@ -239,7 +239,7 @@ def train_head(
         from featcli.commands.train_head import train_head as run
 
         result = run(call)
-        _say(_json(result.summary) if as_json and not dry_run else result.answer)
+        _say(_json(result.summary) if as_json else result.answer)
         _finish(terminal, result.unreadable, max_bad)
 
 
@@ -290,6 +290,8 @@ def predict(
             config, set_, None, False, cache, device, precision, None, workers, threads, batch_size, limit, dry_run
         )
         checkpoint, paths = _checkpoint_and_paths(arguments or [], config)
+        if output is None and sys.stdout is not None and sys.stdout.isatty():
+            terminal.leave_room_for_rows()
         call = flags.call(terminal)
         from featcli.commands.predict import PredictOptions
         from featcli.commands.predict import predict as run
@@ -376,6 +378,82 @@ def info(
         from featcli.commands.info import info as run
 
         text, facts = run(checkpoint)
+        _say(_json(facts) if as_json else text)
+
+
+@app.command()
+def init(
+    data_dir: Annotated[Path, typer.Argument(help="A folder of images.", show_default=False)],
+    output: Annotated[
+        Path | None, _option(_RUN, "--output", "-o", metavar="FILE", help="Config to write; else FOLDER.yaml, here.")
+    ] = None,
+    overwrite: Annotated[bool, _option(_RUN, "--overwrite", help="Replace a file that is there.")] = False,
+    quiet: QuietFlag = False,
+    verbose: VerboseFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """Look at a folder of images and write a short config for it, with comments.
+
+    Prints the file's path.
+    """
+    with _boundary(quiet, verbose, debug) as terminal:
+        from featcli.commands.init import init as run
+
+        _say(run(data_dir, output, overwrite=overwrite, emit=terminal.emit))
+
+
+@app.command()
+def check(
+    config: ConfigFlag = None,
+    set_: SetFlag = None,
+    limit: LimitFlag = None,
+    seed: SeedFlag = None,
+    cache: CacheFlag = None,
+    device: DeviceFlag = None,
+    precision: PrecisionFlag = None,
+    workers: WorkersFlag = None,
+    threads: ThreadsFlag = None,
+    batch_size: BatchFlag = None,
+    as_json: JsonFlag = False,
+    quiet: QuietFlag = False,
+    verbose: VerboseFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """Check config, weights and data, and print the plan of train-head with its time; do no work."""
+    with _boundary(quiet, verbose, debug) as terminal:
+        common = (cache, device, precision, seed, workers, threads, batch_size, limit, True)
+        call = _Flags(config, set_, None, False, *common).call(terminal)
+        from featcli.commands.check import check as run
+
+        plan = run(call)
+        _say(_json(plan.facts) if as_json else plan.text)
+
+
+@app.command()
+def models(
+    name: Annotated[
+        str | None, typer.Argument(help="A backbone, for its stages; or a part of names.", show_default=False)
+    ] = None,
+    as_json: JsonFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """List backbones: size, features, published accuracy, weights on this machine. With a name: its stages."""
+    with _boundary(False, False, debug):
+        from featcli.backbones.registry import names
+        from featcli.commands.models import list_models, show_model
+
+        text, facts = show_model(name) if name in names() else list_models(name)
+        _say(_json(facts) if as_json else text)
+
+
+@app.command()
+def doctor(cache: CacheFlag = None, as_json: JsonFlag = False, debug: DebugFlag = False) -> None:
+    """Show devices, threads, caches and versions, and what is missing with the command that fixes it."""
+    with _boundary(False, False, debug):
+        from featcli.commands.doctor import doctor as run
+        from featcli.features.store import default_cache
+
+        text, facts = run(cache.expanduser().absolute() if cache else default_cache())
         _say(_json(facts) if as_json else text)
 
 

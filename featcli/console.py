@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.text import Text
 
 from featcli import events
+from featcli.commands.text import printable
 from featcli.errors import ConfigError, FeatcliError
 
 _LINE_SECONDS = 5.0
@@ -28,6 +29,7 @@ class Terminal:
         # Names of files and classes are printed as they are: no markup, no highlighting, no wrapping of paths.
         self._console = _Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
         self._quiet = quiet
+        self._shows_progress = not quiet
         self._verbose = verbose
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -36,7 +38,7 @@ class Terminal:
     def emit(self, event: events.Event) -> None:
         """Draws one event."""
         if isinstance(event, events.Progress):
-            if not self._quiet:
+            if self._shows_progress:
                 self._progress(event)
         elif isinstance(event, events.Warn):
             self._line("warning:", event.text, "yellow")
@@ -49,11 +51,19 @@ class Terminal:
         elif self._verbose:
             self._line("", event.text, "dim")
 
+    def leave_room_for_rows(self) -> None:
+        """No bar from now on where rows appear on the same terminal: they say how far the work is."""
+        if self._console.is_terminal:
+            self._shows_progress = False
+
     def error(self, error: FeatcliError) -> None:
         """Says what went wrong and the next step; problems of a config stand alone, for editors to jump to."""
         self.close()
-        for line in error.message.splitlines():
-            self._line("" if isinstance(error, ConfigError) else "error:", line, "bold red")
+        if isinstance(error, ConfigError):
+            for problem in error.problems:
+                self._line("", problem, "")
+        else:
+            self._line("error:", error.message, "bold red")
         if error.hint:
             self._line("", error.hint, "")
 
@@ -143,14 +153,3 @@ class _TaskClock:
             return f"{event.done} {event.unit}, {rate:.1f}/s"
         left = (event.total - event.done) / rate if rate else 0.0
         return f"{event.done}/{event.total} {event.unit}, {rate:.1f}/s, {left:.0f} s left"
-
-
-def printable(text: str) -> str:
-    """Text whose control characters (in file and class names) and lone surrogates cannot harm a terminal."""
-    return "".join(char if char.isprintable() or char == "\n" else _escape(char) for char in text)
-
-
-def _escape(char: str) -> str:
-    if "\udc80" <= char <= "\udcff":  # a byte of a file name that is not UTF-8
-        return f"\\x{ord(char) - 0xDC00:02x}"
-    return char.encode("unicode_escape", "surrogatepass").decode()

@@ -24,7 +24,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
     Raises:
         StorageError: the folder cannot be made or written to, or the disk is full.
     """
-    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.tmp")
+    shown = os.fsdecode(os.fsencode(target.name)[:100])  # bytes: that is what file systems limit, to 255
+    temporary = target.with_name(f".{shown}.{secrets.token_hex(6)}.tmp")
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,12 @@ class _Part(BaseModel):
 
 
 class BackboneFacts(_Part):
-    """Which backbone, and which weights: `weights` in words, the hash over its canonical tensors."""
+    """Which backbone, and which weights: `weights` in words, the hash of its tensors, the builder's arguments."""
 
     name: str
     weights: str
     weights_sha256: str
+    arguments: dict[str, Any]
     layer: str
     feature_size: int
     n_stages: int
@@ -68,7 +70,9 @@ class CheckpointMetadata(_Part):
 
     def to_text(self) -> str:
         """Sorted JSON, as it stands in the file."""
-        return json.dumps(self.model_dump(), sort_keys=True, allow_nan=False, ensure_ascii=False)
+        text = json.dumps(self.model_dump(), sort_keys=True, allow_nan=False, ensure_ascii=False)
+        # A folder's name that is not UTF-8 makes a class with lone surrogates, which only an escape can write.
+        return re.sub("[\ud800-\udfff]", lambda lone: f"\\u{ord(lone[0]):04x}", text)
 
 
 def find_checkpoint(path: Path) -> Path:

@@ -7,6 +7,7 @@ process: its own signals, descriptors and exit code, running `featcli.__main__.m
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -150,14 +151,25 @@ class ForkServer:
 
 
 _STILL_RUNNING = -999
+# All that is not featcli's own and takes time.
+_SLOW_IMPORTS = (
+    "torch",
+    "torchvision",
+    "PIL.ImageOps",
+    "PIL.PngImagePlugin",
+    "pydantic",
+    "rich.progress",
+    "safetensors.torch",
+    "typer.rich_utils",
+    "typer._adapters",
+    "yaml",
+)
 
 
 def serve() -> None:
     """The server's loop: one JSON request per line, one number per answer."""
-    import torch
-    import torchvision  # noqa: F401
-
-    assert torch.get_num_threads() > 0
+    for name in _SLOW_IMPORTS:
+        importlib.import_module(name)
     for line in sys.stdin:
         request = json.loads(line)
         if "wait" in request:

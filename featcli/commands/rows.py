@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featcli.commands.text import printable
 from featcli.errors import EnvironmentFault
 
 FORMATS = ("jsonl", "csv", "table", "parquet")
@@ -100,16 +101,16 @@ class _Table(RowWriter):
 
     def __init__(self, write: Write, classes: Sequence[str]) -> None:
         self._write = write
-        self._width = max(len("error"), *(len(_printable(name)) for name in classes))
+        self._width = max(len("error"), *(len(printable(name)) for name in classes))
 
     def write(self, rows: Sequence[Row]) -> None:
         self._write("".join(self._line(row) for row in rows).encode("utf-8", "replace"))
 
     def _line(self, row: Row) -> str:
-        path = _printable(row["path"])
+        path = printable(row["path"])
         if row["error"] is not None:
             return f"{'error':{self._width}}   -    {path}: {row['error']}\n"
-        return f"{_printable(row['label']):{self._width}} {row['confidence']:.3f} {path}\n"
+        return f"{printable(row['label']):{self._width}} {row['confidence']:.3f} {path}\n"
 
 
 class _Parquet(RowWriter):
@@ -191,8 +192,3 @@ def _json_line(row: Row) -> bytes:
         return json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
     except UnicodeEncodeError:
         return json.dumps(row, allow_nan=False).encode() + b"\n"
-
-
-def _printable(text: str) -> str:
-    """Control characters in file and class names must not reach a terminal."""
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)

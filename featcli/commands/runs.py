@@ -37,12 +37,16 @@ class Run:
         return self.folder / CHECKPOINT_NAME
 
     def begin(self, config: Config) -> None:
-        """Starts writing: takes `metrics.json` away, so that the folder is unfinished from now on, then `config.yaml`.
+        """To be called before the checkpoint is written.
 
-        The config comes before the checkpoint: a run that is killed in between is still recognised as its own.
+        Where there is no complete run to be replaced, the config comes first: a run that is killed between the two is
+        still recognised as its own. A complete run keeps its config until its checkpoint is replaced.
         """
-        with storage_errors(self.folder):
-            (self.folder / METRICS_NAME).unlink(missing_ok=True)
+        if not (self.folder / METRICS_NAME).is_file():
+            self.write_config(config)
+
+    def write_config(self, config: Config) -> None:
+        """Writes `config.yaml`: running it again gives the same run."""
         write_text(self.folder / CONFIG_NAME, dump_config(config))
 
     def write_log(self, events: Iterable[Mapping[str, Any]]) -> None:
@@ -96,7 +100,15 @@ def claim_run(config: Config, *, overwrite: bool) -> Run:
     probe = folder / ".writable"
     write_text(probe, "")
     probe.unlink(missing_ok=True)
+    _remove_leftovers(folder)
     return Run(folder)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Takes away what killed runs were writing when they ended: files of ours that never got their name."""
+    for name in (CHECKPOINT_NAME, CONFIG_NAME, METRICS_NAME, LOG_NAME, PREDICTIONS_NAME, ".writable"):
+        for path in folder.glob(f".{name}.{'[0-9a-f]' * 12}.tmp"):
+            path.unlink(missing_ok=True)
 
 
 def _require_ours(folder: Path, present: set[str], config: Config) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from featcli.backbones.freezing import frozen_stages
+from featcli.backbones.layers import Layer
 from featcli.backbones.stages import Backbone
 from featcli.backbones.weights import load_backbone
 from featcli.checkpoint import Checkpoint, load_checkpoint
@@ -84,7 +85,12 @@ def open_backbone(call: Call) -> Backbone:
     )
     with placed(call.loaded):
         backbone = load_backbone(
-            config.name, config.weights, preprocess=preprocess, seed=call.loaded.config.seed, emit=call.emit
+            config.name,
+            config.weights,
+            preprocess=preprocess,
+            layer=Layer((config.layer,) if isinstance(config.layer, str) else config.layer, config.pooling),
+            seed=call.loaded.config.seed,
+            emit=call.emit,
         )
         frozen_stages(backbone, config.freeze_depth)
     size = f"{backbone.n_parameters / 1e6:.1f} M parameters, {backbone.feature_size} features"

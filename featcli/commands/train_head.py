@@ -12,7 +12,7 @@ import numpy as np
 from featcli.backbones.freezing import FrozenWitness
 from featcli.backbones.stages import Backbone
 from featcli.checkpoint import Checkpoint, head_sha256, library_versions, save_checkpoint
-from featcli.commands.plans import plan_text
+from featcli.commands.plans import make_plan
 from featcli.commands.runs import Run, check_output, claim_run
 from featcli.commands.setup import (
     Call,
@@ -29,7 +29,7 @@ from featcli.data.splits import stratified_folds
 from featcli.errors import UnreadableDataError
 from featcli.evaluation.metrics import evaluate
 from featcli.events import Fact, Note
-from featcli.features.extraction import LAYER, Extractor, FeatureTable
+from featcli.features.extraction import Extractor, FeatureTable
 from featcli.heads.linear import LinearHead
 from featcli.heads.logistic import Fitted, fit_logistic
 from featcli.metadata import BackboneFacts, CheckpointMetadata, HeadFacts, ValidationFacts
@@ -64,8 +64,8 @@ def train_head(call: Call) -> TrainedHead:
         call.emit(Note(f"freeze_depth {config.backbone.freeze_depth} is for finetune; train-head freezes every stage"))
     data = open_data(call, runtime)
     if call.dry_run:
-        extractor = Extractor(backbone, runtime)
-        return TrainedHead(plan_text(call, extractor, data), {}, Unreadable())
+        plan = make_plan(call, Extractor(backbone, runtime), data)
+        return TrainedHead(plan.text, plan.facts, Unreadable())
     clock.lap("prepare")
 
     witness = FrozenWitness(backbone)
@@ -81,6 +81,7 @@ def train_head(call: Call) -> TrainedHead:
     head_facts = _head_facts(config, fitted)
     run.begin(config)
     sha256 = save_checkpoint(run.checkpoint, checkpoint)
+    run.write_config(config)
     run.write_predictions(predictions)
     run.write_log(_log(table, head_facts, metrics))
     timings = clock.finish()
@@ -175,7 +176,8 @@ def _metadata(
             name=backbone.name,
             weights=backbone.weights,
             weights_sha256=backbone.weights_sha256,
-            layer=LAYER,
+            arguments=dict(backbone.arguments),
+            layer=str(backbone.layer),
             feature_size=backbone.feature_size,
             n_stages=len(backbone.stages),
         ),

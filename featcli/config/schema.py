@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -31,10 +31,12 @@ def _path(value: object) -> object:
     return Path(_usable(value)) if isinstance(value, str) else value
 
 
-def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     for index, value in enumerate(values):
         if value in values[:index]:
-            raise PydanticCustomError("reason", "expected distinct numbers, {value} is there twice", {"value": value})
+            what = "names" if isinstance(value, str) else "numbers"
+            said = f"expected distinct {what}, {{value}} is there twice"
+            raise PydanticCustomError("reason", said, {"value": value})
     return values
 
 
@@ -48,6 +50,9 @@ Weights: TypeAlias = Annotated[
 ]
 WeightsName: TypeAlias = Annotated[Text, Words("a weights name")]
 StageName: TypeAlias = Annotated[Text, Words("a stage's name")]
+StageNames: TypeAlias = Annotated[
+    tuple[Text, ...], Field(min_length=1), AfterValidator(_distinct), Words("a list of stages' names")
+]
 Device: TypeAlias = Annotated[
     str,
     Field(pattern=r"^(auto|cpu|mps|cuda(:(0|[1-9][0-9]{0,3}))?)$"),
@@ -112,6 +117,12 @@ class Backbone(Section):
     )
     preprocess: Literal["auto"] | WeightsName | Preprocess = Field(
         default="auto", description="auto (the weights' own), a torchvision weights name, or a mapping of what differs."
+    )
+    layer: StageName | StageNames = Field(
+        default="penultimate", description="Where features are taken: penultimate, a stage's name, or a list of these."
+    )
+    pooling: Literal["auto", "avg", "max", "cls", "flatten"] = Field(
+        default="auto", description="How the output of a stage becomes a vector; auto: cls of a transformer, else avg."
     )
     freeze_depth: Literal["all", "none"] | Annotated[int, Field(ge=0)] | StageName = Field(
         default="all", description="Leading stages that stay as they are: all, none, how many, or the last one's name."

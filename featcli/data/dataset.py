@@ -125,7 +125,7 @@ def open_dataset(
     ignored = Ignored()
     folders = _split_folders(root)
     classes = _class_names(root, folders)
-    found = _list_samples(folders, classes, ignored)
+    found = _list_samples(root, folders, classes, ignored)
     _require_images(found, classes)
     samples = hash_samples(found, workers=workers, emit=emit)
     made_by = "user"
@@ -157,7 +157,7 @@ def open_labelled(
     split = next((name for name in ("val", "test") if name in folders), "train")
     chosen = {split: folders[split]}
     _reject_unknown_classes(chosen, classes)
-    found = _list_samples(chosen, classes, Ignored())
+    found = _list_samples(root, chosen, classes, Ignored())
     if not found:
         raise DatasetError(f"no images in the class folders of {folders[split]}", _layout_hint())
     return tuple(_first_of_each(hash_samples(found, workers=workers, emit=emit), limit or len(found)))
@@ -224,16 +224,19 @@ def _reject_unknown_classes(folders: dict[str, Path], classes: Sequence[str]) ->
             )
 
 
-def _list_samples(folders: dict[str, Path], classes: Sequence[str], ignored: Ignored) -> list[Sample]:
+def _list_samples(root: Path, folders: dict[str, Path], classes: Sequence[str], ignored: Ignored) -> list[Sample]:
     found = []
     for split, folder in folders.items():
         present = set(subfolders(folder))
         for label, name in enumerate(classes):
             if name in present:
                 found += [Sample(path, label, split, None) for path in walk_images(folder / name, ignored)]
-        loose = sum(1 for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-        if loose:
-            ignored.counts["beside the class folders"] += loose
+    for folder in {root, *folders.values()}:
+        for path in folder.iterdir():
+            if path.name.startswith("."):
+                ignored.counts["hidden"] += 1
+            elif path.is_file():
+                ignored.counts["beside the class folders"] += 1
     return found
 
 

@@ -45,13 +45,15 @@ def subfolders(folder: Path) -> list[str]:
 def walk_images(folder: Path | str, ignored: Ignored) -> Iterator[str]:
     """Yields the paths of the images below `folder`: its own files sorted, then its folders sorted, recursively.
 
-    Links to folders are followed, each folder once, so that a loop ends. Anything with the name of an image is
+    Links to folders are followed, each folder once, so that a loop ends; none leads to a folder that holds this one.
+    Anything with the name of an image is
     yielded, readable or not; what it really is shows when it is read.
 
     Raises:
         DatasetError: a folder cannot be listed.
     """
-    yield from _walk(os.fspath(folder), ignored, set())
+    above = (os.stat(parent) for parent in Path(os.path.abspath(folder)).parents if parent.is_dir())
+    yield from _walk(os.fspath(folder), ignored, {(status.st_dev, status.st_ino) for status in above})
 
 
 def _walk(folder: str, ignored: Ignored, visited: set[tuple[int, int]]) -> Iterator[str]:

@@ -24,8 +24,8 @@ def ordered_batches(
 ) -> Iterator[list[R]]:
     """Applies `work` to `items` in threads and yields lists of `size` results, in the order of `items`.
 
-    `items` is read lazily, at most about two batches ahead of what has been yielded. Threads suit this work: Pillow
-    and hashlib release the interpreter lock. Closing the generator stops the threads.
+    `items` is read lazily, at most two batches and a few more ahead of the batch that is being gathered. Threads suit
+    this work: Pillow and hashlib release the interpreter lock. Closing the generator stops the threads.
 
     Args:
         items: may block, as standard input does.

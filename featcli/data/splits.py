@@ -1,4 +1,4 @@
-"""Splits and folds that images keep when others are added: places follow from a hash, not from a shuffle."""
+"""Splits that images keep when others are added, and folds: places follow from a hash, not from a shuffle."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from torchvision.transforms import functional as F
 from featcli.data.images import UnreadableImage
 
 MAX_RESIZED_PIXELS = 100_000_000  # a 1 x 5000 image resized to 256 on its short side would be 256 x 1,280,000
+MAX_SIDE = 10_000  # of a square of so many pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +87,13 @@ class Preprocessing:
         """
         mean = tuple(float(channel) for channel in value["mean"])
         std = tuple(float(channel) for channel in value["std"])
-        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-            raise ValueError("mean and std need three channels, and std is positive")
+        if len(mean) != 3 or len(std) != 3 or not all(map(math.isfinite, mean + std)) or min(std) <= 0:
+            raise ValueError("mean and std need three finite channels, and std is positive")
+        resize, crop = value["resize"], value["crop"]
+        if not 1 <= resize <= MAX_SIDE or not 1 <= crop <= MAX_SIDE:
+            raise ValueError(f"resize and crop lie in 1 to {MAX_SIDE}")
         interpolation = InterpolationMode(value["interpolation"]).value
-        return cls(int(value["resize"]), int(value["crop"]), interpolation, mean, std)
+        return cls(int(resize), int(crop), interpolation, mean, std)
 
     def __str__(self) -> str:
         mean, std = (", ".join(f"{channel:g}" for channel in values) for values in (self.mean, self.std))

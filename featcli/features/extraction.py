@@ -17,8 +17,6 @@ from featcli.events import Emit, Progress
 from featcli.features.store import FeatureStore, SegmentWriter, Space
 from featcli.runtime import Runtime
 
-LAYER = "penultimate"
-
 
 @dataclass(frozen=True, slots=True)
 class FeatureRow:
@@ -62,8 +60,9 @@ class Extractor:
         self.space = Space(
             backbone=backbone.name,
             weights_sha256=backbone.weights_sha256,
+            arguments=dict(backbone.arguments),
             preprocessing=backbone.preprocessing.to_json(),
-            layer=LAYER,
+            layer=str(backbone.layer),
             pixel_pipeline=PIXEL_PIPELINE,
             numerics=runtime.precision,
             device_type=runtime.device.type,

@@ -14,6 +14,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -41,6 +42,7 @@ class Space:
     Attributes:
         backbone: name.
         weights_sha256: of its tensors.
+        arguments: of its builder.
         preprocessing: as `Preprocessing.to_json` gives it.
         layer: where in the network the feature is taken.
         pixel_pipeline: version of the decoding and resizing policy.
@@ -50,6 +52,7 @@ class Space:
 
     backbone: str
     weights_sha256: str
+    arguments: dict[str, Any]
     preprocessing: dict[str, Any]
     layer: str
     pixel_pipeline: int
@@ -154,7 +157,7 @@ class FeatureStore:
             return _Segment.open(path, self._feature_size)
         except FileNotFoundError:
             return None  # another process set it aside or merged it between the listing and now
-        except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
             fate = "left where it is" if self._read_only else _set_aside(path)
             self._emit(
                 Warn(f"damaged segment in the feature store ({error}): {path}; {fate}, its features are computed anew")
@@ -173,13 +176,19 @@ class SegmentWriter:
         self._since = time.monotonic()
 
     def add(self, digest: bytes, feature: NDArray[np.float32]) -> None:
-        """Adds one row; feature (D,) float32.
+        """Adds one row, a copy; feature (D,) float32.
 
         Raises:
+            ValueError: a digest or a feature that no reader would accept.
             StorageError: a segment became due and cannot be written.
         """
+        if len(digest) != DIGEST_BYTES or feature.shape != (self._feature_size,) or feature.dtype != np.float32:
+            raise ValueError(
+                f"a row is {DIGEST_BYTES} bytes and float32 ({self._feature_size},), "
+                f"not {len(digest)} bytes and {feature.dtype} {feature.shape}"
+            )
         self._keys.append(digest)
-        self._rows.append(feature)
+        self._rows.append(feature.copy())
         if len(self._keys) >= _SEGMENT_ROWS or time.monotonic() - self._since > _SEGMENT_SECONDS:
             self.flush()
 
@@ -193,7 +202,7 @@ class SegmentWriter:
         if not self._keys:
             return
         keys = np.frombuffer(b"".join(self._keys), dtype=np.uint8).reshape(-1, DIGEST_BYTES)
-        features = np.stack(self._rows).astype(np.float32, copy=False)
+        features = np.stack(self._rows)
         target = self._folder / f"{secrets.token_hex(16)}.safetensors"
         metadata = {"sha256": _checksum(keys, features), "provenance": _provenance()}
         with atomic_path(target) as temporary, storage_errors(target):
@@ -275,14 +284,5 @@ def _checksum(keys: NDArray[np.uint8], features: NDArray[np.float32]) -> str:
 
 def _provenance() -> str:
     """What computed the rows of a segment, for a reader who wonders."""
-    import PIL
-    import torch
-    import torchvision
-
-    versions = {
-        "featcli": __version__,
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "pillow": PIL.__version__,
-    }
+    versions = {name: version(name) for name in ("torch", "torchvision", "pillow")} | {"featcli": __version__}
     return json.dumps({"path": "plain", "versions": versions}, sort_keys=True)

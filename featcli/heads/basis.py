@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from featcli.errors import DatasetError
+
 FloatArray: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 Rows: TypeAlias = NDArray[np.intp]
 
@@ -40,27 +42,36 @@ class RotatedFeatures:
 
     Args:
         values: (N, P) float64, the coordinates and a last column of ones.
-        basis: (D, P - 1) float64, orthonormal columns.
+        back: matrices whose product, (P - 1, D) with orthonormal rows, is the basis; multiplied out for weights alone.
         standardisation: of the raw features.
     """
 
     values: Tensor
-    basis: Tensor
+    back: tuple[Tensor, ...]
     standardisation: Standardisation
 
     def unrotate(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Weights (R, P), turned into weights (R, D) and bias (R,) for standardised features."""
-        return weights[:, :-1] @ self.basis.T, weights[:, -1]
+        standardised = weights[:, :-1]
+        for factor in self.back:
+            standardised = standardised @ factor
+        return standardised, weights[:, -1]
 
 
 def standardisation(features: FloatArray, rows: Rows) -> Standardisation:
-    """Of the rows named, features (N, D): two passes, so that large means cost no digits."""
+    """Of the rows named, features (N, D): two passes, so that large means cost no digits.
+
+    Raises:
+        DatasetError: a feature is infinite or not a number.
+    """
     width = features.shape[1]
     total, squares = torch.zeros(width, dtype=torch.float64), torch.zeros(width, dtype=torch.float64)
     low, high = torch.full_like(total, float("inf")), torch.full_like(total, -float("inf"))
     for block in blocks(features, rows):
         total += block.sum(0)
         low, high = torch.minimum(low, block.amin(0)), torch.maximum(high, block.amax(0))
+    if not torch.isfinite(total).all():
+        raise DatasetError("some features are infinite or not a number: no head can be fitted to them")
     constant = low == high
     mean = torch.where(constant, low, total / len(rows))
     for block in blocks(features, rows):
@@ -89,7 +100,7 @@ def rotate(features: FloatArray, rows: Rows, scaling: Standardisation, basis: Te
     for block in blocks(features, rows):
         torch.mm(scaling.apply(block), basis, out=values[start : start + len(block), :-1])
         start += len(block)
-    return RotatedFeatures(values, basis, scaling)
+    return RotatedFeatures(values, (basis.T,), scaling)
 
 
 def row_space(features: FloatArray, rows: Rows, scaling: Standardisation) -> RotatedFeatures:
@@ -103,7 +114,7 @@ def row_space(features: FloatArray, rows: Rows, scaling: Standardisation) -> Rot
     keep = squares > len(rows) * 1e-15 * squares[-1].clamp_min(1e-300)
     singular, left = squares[keep].sqrt(), left[:, keep]
     ones = torch.ones(len(rows), 1, dtype=torch.float64)
-    return RotatedFeatures(torch.cat([left * singular, ones], 1), values.T @ (left / singular), scaling)
+    return RotatedFeatures(torch.cat([left * singular, ones], 1), ((left / singular).T, values), scaling)
 
 
 def blocks(features: FloatArray, rows: Rows) -> Iterator[Tensor]:

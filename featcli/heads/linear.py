@@ -57,7 +57,7 @@ class LinearHead:
         return probabilities
 
     def _blocks(self, features: NDArray[np.float32]) -> Iterator[tuple[slice, torch.Tensor]]:
-        """Slices of at most `BLOCK_ROWS` rows, each with the logits (K, BLOCK_ROWS) of those rows and of padding."""
+        """Slices of at most `BLOCK_ROWS` rows, each with logits (K, BLOCK_ROWS), padding and all."""
         width = self.weight.shape[1]
         if features.ndim != 2 or features.shape[1] != width or features.dtype != np.float32:
             raise ValueError(f"features are {features.shape} {features.dtype}, not (N, {width}) float32")
@@ -67,5 +67,4 @@ class LinearHead:
             rows = slice(start, min(start + BLOCK_ROWS, len(features)))
             count = rows.stop - rows.start
             padded.numpy()[:count] = features[rows]
-            padded[count:] = 0.0
             yield rows, torch.mm(weight, padded.T).add_(bias)

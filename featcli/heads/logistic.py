@@ -103,7 +103,7 @@ def fit_logistic(
         emit: receives `Progress` and, where a solve does not converge, `Warn`.
 
     Raises:
-        DatasetError: a class without rows, or no fold that can tell one C from another.
+        DatasetError: a class without rows, a feature that is not finite, or no fold that can tell one C from another.
         ValueError: arguments that do not fit together.
     """
     ascending = sorted(set(Cs))

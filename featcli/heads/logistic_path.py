@@ -67,7 +67,7 @@ def solve_path(
         class_weight: `balanced` weighs a sample by N / (K * its class's count).
 
     Raises:
-        DatasetError: a class without rows.
+        DatasetError: a class without rows, a feature that is not finite.
         ValueError: arguments that do not fit together.
     """
     labels = checked_labels(features, labels, n_classes)

@@ -24,6 +24,8 @@ backbone:
   preprocess:
     resize: 232
     mean: [0.5, 0.5, 0.5]
+  layer: penultimate
+  pooling: auto
   freeze_depth: all
 head:
   kind: logistic
@@ -89,6 +91,8 @@ configs = st.builds(
         name=st.none() | texts,
         weights=weights | st.just("/a/b.pth"),
         preprocess=st.just("auto") | texts | mapping,
+        layer=texts | st.lists(texts, min_size=1, unique=True).map(tuple),
+        pooling=st.sampled_from(["auto", "avg", "max", "cls", "flatten"]),
         freeze_depth=st.integers(0, 50) | texts,
     ),
     head=st.builds(

@@ -25,6 +25,8 @@ def test_the_options_of_today() -> None:
         "backbone.preprocess.interpolation": None,
         "backbone.preprocess.mean": None,
         "backbone.preprocess.std": None,
+        "backbone.layer": "penultimate",
+        "backbone.pooling": "auto",
         "backbone.freeze_depth": "all",
         "head.kind": "logistic",
         "head.C": "auto",

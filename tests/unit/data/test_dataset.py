@@ -75,7 +75,9 @@ def test_the_users_splits_are_never_altered(tmp_path: Path) -> None:
 
 
 def test_a_missing_validation_split_is_taken_from_train_alone(tmp_path: Path) -> None:
-    files = class_files("train/a", 10) | class_files("train/b", 20) | class_files("test/a", 5) | class_files("test/b", 5)
+    files = (
+        class_files("train/a", 10) | class_files("train/b", 20) | class_files("test/a", 5) | class_files("test/b", 5)
+    )
     data = opened(write(tmp_path, files), test_fraction=0.4)
     assert data.counts() == {"train": [8, 16], "val": [2, 4], "test": [5, 5]}
     assert all(path.startswith("test/") for split, _, path in places(data) if split == "test")
@@ -186,7 +188,9 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 
 
 def test_what_is_passed_over_is_said(tmp_path: Path) -> None:
-    files = class_files("a", 2) | class_files("b", 2) | {"a/x.txt": "", "b/.DS_Store": "", "loose.jpg": "", "README": ""}
+    files = (
+        class_files("a", 2) | class_files("b", 2) | {"a/x.txt": "", "b/.DS_Store": "", "loose.jpg": "", "README": ""}
+    )
     assert opened(write(tmp_path, files)).ignored == "2 beside the class folders, 1 hidden, 1 named *.txt"
 
 

@@ -41,7 +41,15 @@ def test_files_come_before_folders_both_by_code_point(tmp_path: Path) -> None:
 
 def test_what_is_passed_over_is_counted(tmp_path: Path) -> None:
     touch(
-        tmp_path, "a.jpg", "._a.jpg", ".DS_Store", ".ipynb_checkpoints/a.jpg", "notes.TXT", "more.txt", "README", "x/b.png"
+        tmp_path,
+        "a.jpg",
+        "._a.jpg",
+        ".DS_Store",
+        ".ipynb_checkpoints/a.jpg",
+        "notes.TXT",
+        "more.txt",
+        "README",
+        "x/b.png",
     )
     found, counts = walked(tmp_path)
     assert found == ["a.jpg", "x/b.png"]

@@ -267,7 +267,7 @@ def test_orientations_that_do_not_exist_count_as_none(orientation: int) -> None:
         b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\xff\xff\0\0\xff\xff\0\0",
     ],
 )
-@pytest.mark.filterwarnings("default")
+@pytest.mark.filterwarnings("ignore")
 def test_an_invalid_exif_block_counts_as_none(block: bytes) -> None:
     data = encode(Image.fromarray(RGB), "JPEG")
     expected = pixels_of(data)
@@ -308,7 +308,7 @@ SAVED: dict[str, bytes] = {
 
 @pytest.mark.parametrize("part", [2, 3, 4])
 @pytest.mark.parametrize("name", SAVED)
-@pytest.mark.filterwarnings("default")
+@pytest.mark.filterwarnings("ignore")
 def test_a_truncated_file_is_an_error_not_a_grey_half(name: str, part: int) -> None:
     whole = SAVED[name]
     assert pixels_of(whole).shape == (64, 64, 3)
@@ -329,7 +329,7 @@ def test_a_truncated_file_is_an_error_not_a_grey_half(name: str, part: int) -> N
         b"\0\x05\x16\x07\0\x02\0\0Mac OS X        ",
     ],
 )
-@pytest.mark.filterwarnings("default")
+@pytest.mark.filterwarnings("ignore")
 def test_what_is_no_image_is_an_error(data: bytes) -> None:
     with pytest.raises(UnreadableImage, match=r"not an image of a known format \(JPEG, PNG, .*\)|damaged image: "):
         decode_rgb(data)

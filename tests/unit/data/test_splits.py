@@ -39,9 +39,7 @@ def test_every_class_gets_exactly_its_share(val: float, test: float, seed: int) 
 groups = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 3)), min_size=1, max_size=60)
 
 
-@given(
-    images=groups, seed=st.integers(0, 2**63), val=st.floats(0, 0.99), test=st.floats(0, 0.99), shuffle=st.randoms()
-)
+@given(images=groups, seed=st.integers(0, 2**63), val=st.floats(0, 0.99), test=st.floats(0, 0.99), shuffle=st.randoms())
 def test_units_stay_whole_classes_stay_in_train_and_order_does_not_matter(
     images: list[tuple[int, int]], seed: int, val: float, test: float, shuffle: random.Random
 ) -> None:

@@ -16,7 +16,18 @@ from featcli.data.images import UnreadableImage
 from featcli.data.transforms import MAX_RESIZED_PIXELS, Preprocessing
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-SIZES = [(500, 375), (375, 500), (224, 224), (256, 256), (257, 300), (100, 60), (31, 900), (640, 33), (1, 1), (225, 223)]
+SIZES = [
+    (500, 375),
+    (375, 500),
+    (224, 224),
+    (256, 256),
+    (257, 300),
+    (100, 60),
+    (31, 900),
+    (640, 33),
+    (1, 1),
+    (225, 223),
+]
 
 
 def noise(width: int, height: int) -> Image.Image:

@@ -1,0 +1,99 @@
+"""Networks without storage, and giving them their tensors."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from featcli.backbones.registry import Architecture
+from featcli.backbones.stages import Partition, detach_linear
+from featcli.errors import WeightsError
+
+
+class _EmptyTensors(TorchFunctionMode):
+    """Parameters and buffers get no storage, while numbers that a constructor computes with stay numbers.
+
+    `torch.device("meta")` would take those too: RegNet reads its widths from a tensor.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in (torch.empty, torch.zeros, torch.ones) and kwargs.get("device") is None:
+            kwargs = {**kwargs, "device": "meta"}
+        return func(*args, **kwargs)
+
+
+def build_network(
+    architecture: Architecture, arguments: Mapping[str, Any], seed: int | None
+) -> tuple[nn.Module, Partition, int]:
+    """Builds a network without its last Linear.
+
+    Args:
+        architecture: what to build.
+        arguments: for its builder, as the weights ask for.
+        seed: of random weights; None for a network without storage, that `fill` must follow.
+
+    Returns:
+        The network, its partition, and the feature size.
+    """
+    if seed is None:
+        with _EmptyTensors():
+            network = architecture.build(**arguments)
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = architecture.build(**arguments)
+    partition = architecture.partition(network)
+    return network, partition, detach_linear(network, partition)
+
+
+def fill(network: nn.Module, given: Mapping[str, Tensor], what: str) -> None:
+    """Gives a network built without storage its tensors, floats as float32.
+
+    Raises:
+        WeightsError: tensors are missing, unexpected, or of another shape; the message begins "the weights of `what`".
+    """
+    wanted = network.state_dict()
+    counters = {  # older files do not count batches
+        name: torch.zeros((), dtype=torch.int64)
+        for name in wanted
+        if name.endswith("num_batches_tracked") and name not in given
+    }
+    given = {**given, **counters}
+    _require_fit(wanted, given, what)
+    # The network's own metadata goes along: MNASNet refuses a state without its version, which few containers keep.
+    state: OrderedDict[str, Tensor] = OrderedDict()
+    state._metadata = wanted._metadata  # type: ignore[attr-defined]
+    for name, tensor in wanted.items():
+        # A copy of its own: views of a file are not aligned as torch's tensors are, and give other last bits.
+        state[name] = given[name].to(tensor.dtype, copy=True).contiguous()
+    network.load_state_dict(state, assign=True)
+
+
+def _require_fit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], what: str) -> None:
+    missing = [tensor for tensor in wanted if tensor not in given]
+    unexpected = [tensor for tensor in given if tensor not in wanted]
+    shapes = [
+        f"{tensor} is {_shape(given[tensor])}, not {_shape(wanted[tensor])}"
+        for tensor in wanted
+        if tensor in given and given[tensor].shape != wanted[tensor].shape
+    ]
+    problems = [
+        f"{len(found)} {kind} ({', '.join(found[:3])}{', ...' if len(found) > 3 else ''})"
+        for kind, found in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+        if found
+    ]
+    if problems:
+        raise WeightsError(
+            f"the weights of {what}; tensors: {'; '.join(problems)}",
+            "Are they of another architecture? Check backbone.name and backbone.weights.",
+        )
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "a scalar"

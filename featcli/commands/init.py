@@ -1,0 +1,156 @@
+"""`featcli init`: looks at a folder and writes a short config that runs as it is, with comments that teach."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from featcli.backbones.catalogue import local_weights
+from featcli.backbones.registry import find_architecture
+from featcli.data.dataset import Dataset, open_dataset
+from featcli.data.images import FORMATS
+from featcli.errors import UsageError
+from featcli.events import Emit, Fact
+from featcli.files import write_text
+
+_LOOKED_AT = 200  # images whose size is read
+_SMALL = 96  # pixels of the shorter side
+_IMBALANCED = 4  # times as many images in the largest class as in the smallest
+
+# In the order of preference on a CPU; the first whose weights are on this machine is chosen.
+_PREFERRED = ("efficientnet_lite0", "mobilenet_v3_large", "resnet18", "resnet50")
+_WITHOUT_WEIGHTS = "resnet18"
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What was seen: the data set, and the sizes of some of its images."""
+
+    data: Dataset
+    sizes: Sequence[tuple[int, int]]
+
+    @property
+    def short_side(self) -> int | None:
+        return round(statistics.median(min(size) for size in self.sizes)) if self.sizes else None
+
+
+def init(folder: Path, output: Path | None, *, overwrite: bool, emit: Emit) -> str:
+    """Writes a starter config for a folder of images.
+
+    Args:
+        folder: of images, in one of the two layouts.
+        output: the file; by default the folder's name and `.yaml`, in the working directory.
+        overwrite: replace a file that is there.
+        emit: hears what was seen.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        DatasetError: the folder is not one to learn from.
+        UsageError: the file is there already.
+        StorageError: it cannot be written.
+    """
+    root = Path(os.path.abspath(folder))
+    data = open_dataset(
+        root, seed=0, val_fraction=0.2, test_fraction=0.0, limit=None, workers=os.cpu_count() or 1, emit=emit
+    )
+    target = output or Path(f"{root.name or 'featcli'}.yaml")
+    if target.exists() and not overwrite:
+        raise UsageError(f"{target} exists", "Name another file with -o, or replace it with --overwrite.")
+    look = _Look(data, _sizes(data))
+    write_text(target, _config_text(look, target))
+    counts = data.counts()
+    images = ", ".join(f"{sum(per_class)} {split}" for split, per_class in counts.items())
+    emit(Fact("data", f"{images}; {len(data.classes)} classes"))
+    return str(target)
+
+
+def _sizes(data: Dataset) -> list[tuple[int, int]]:
+    step = max(1, len(data.samples) // _LOOKED_AT)
+    sizes = []
+    for sample in data.samples[::step]:
+        try:
+            with Image.open(sample.path, formats=FORMATS) as image:
+                sizes.append(image.size)
+        except Exception:  # whatever a damaged header leads Pillow to: `train-head` will name the file
+            continue
+    return sizes
+
+
+def _config_text(look: _Look, target: Path) -> str:
+    data = look.data
+    name, reason = _choose_backbone()
+    counts = data.counts()
+    train = counts["train"]
+    lines = [
+        f"# {len(data.samples)} images of {len(data.classes)} classes; "
+        f"{min(train)} to {max(train)} a class to train on." + _size_words(look),
+        f"# Look first:  featcli check --config {target.name}",
+        f"# Then:        featcli train-head --config {target.name}",
+        "",
+        "data:",
+        *_data_lines(data, os.path.dirname(os.path.abspath(target))),
+        "",
+        "backbone:",
+        f"  name: {name:24} # {reason}; `featcli models` lists all",
+        "  weights: DEFAULT               # or none, a .pth or .safetensors file, package:MODULE/FILE",
+        *_size_advice(look, name),
+        "",
+        "head:",
+        "  C: auto                        # strength of the fit, chosen by cross-validation on the training images",
+        *_balance_lines(train),
+        "",
+        f"output: {_quoted('runs/' + (data.root.name or 'first'))}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _choose_backbone() -> tuple[str, str]:
+    for name in _PREFERRED:
+        if local_weights(find_architecture(name).default) is not None:
+            entry = find_architecture(name).default
+            return name, f"its weights are on this machine, {entry.top1:g} % on ImageNet"
+    return _WITHOUT_WEIGHTS, "small; its weights are downloaded at the first run"
+
+
+def _size_words(look: _Look) -> str:
+    if look.short_side is None:
+        return ""
+    return f" Shorter side: {look.short_side} pixels in the median."
+
+
+def _data_lines(data: Dataset, folder: str) -> list[str]:
+    root = f"  root: {_quoted(os.path.relpath(data.root, folder))}"
+    if data.rule["made_by"] == "user":
+        return [f"{root:32} # its train and val folders are kept as they are"]
+    return [
+        root,
+        "  val_fraction: 0.2              # held out by content hash: images keep their side when others are added",
+    ]
+
+
+def _size_advice(look: _Look, name: str) -> list[str]:
+    crop = find_architecture(name).default.preprocessing.crop
+    if look.short_side is None or look.short_side >= _SMALL:
+        return []
+    return [f"  # The images are small: they are enlarged to {crop} pixels, which costs time and adds nothing."]
+
+
+def _balance_lines(train: Sequence[int]) -> list[str]:
+    if max(train) < _IMBALANCED * min(train):
+        return ["  class_weight: none             # balanced: every class weighs the same, however few its images"]
+    times = max(train) / min(train)
+    return [f"  class_weight: balanced         # the largest class is {times:.0f} times the smallest"]
+
+
+def _quoted(text: str) -> str:
+    """As YAML: plain where that is safe beyond doubt, else as JSON, which YAML reads."""
+    is_plain = text.isascii() and all(char.isalnum() or char in "/._-" for char in text) and "/" in text
+    return text if is_plain else json.dumps(text)

@@ -1,0 +1,81 @@
+"""`featcli models`: the backbones to choose from, and the stages of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from featcli.backbones.catalogue import BackboneCard, StageCard, cards, describe_stages
+from featcli.backbones.registry import find_architecture
+from featcli.data.transforms import Preprocessing
+
+
+def list_models(pattern: str | None) -> tuple[str, list[dict[str, Any]]]:
+    """All backbones, or those whose name contains `pattern`, as a table and as JSON values.
+
+    Raises:
+        BackboneOptionError: no name contains it; the nearest are named.
+    """
+    chosen = [card for card in cards() if pattern is None or pattern.lower() in card.name]
+    if not chosen:
+        find_architecture(str(pattern))  # says why not, or names the nearest
+    return _table(chosen), [card.to_json() for card in chosen]
+
+
+def show_model(name: str) -> tuple[str, dict[str, Any]]:
+    """One backbone's weights and stages, as text and as one JSON value.
+
+    Raises:
+        BackboneOptionError: there is none of that name.
+    """
+    architecture = find_architecture(name)
+    card = next(card for card in cards() if card.name == name)
+    stages = describe_stages(architecture)
+    entries = [
+        {
+            "name": entry.name,
+            "top1": entry.top1,
+            "preprocessing": entry.preprocessing.to_json(),
+            "location": entry.location,
+        }
+        for entry in architecture.entries.values()
+    ]
+    facts = {**card.to_json(), "weights": entries, "stages": [stage.to_json() for stage in stages]}
+    lines = [
+        f"{name}: {card.parameters / 1e6:.1f} M parameters with its ImageNet head, {card.features} features",
+        "",
+        f"{'weights':28} top-1  input",
+    ]
+    for index, entry in enumerate(architecture.entries.values()):
+        accuracy = f"{entry.top1:5.1f}" if entry.top1 is not None else "    -"
+        default = " (DEFAULT)" if index == 0 else ""
+        lines.append(f"{entry.name + default:28} {accuracy}  {_input(entry.preprocessing)}")
+    lines += ["", *_stage_lines(stages)]
+    return "\n".join(lines), facts
+
+
+def _table(chosen: Sequence[BackboneCard]) -> str:
+    width = max(len(card.name) for card in chosen)
+    lines = [f"{'name':{width}}  params M  features  input  top-1  GFLOPs  weights here"]
+    for card in chosen:
+        top1 = "-" if card.top1 is None else f"{card.top1:.1f}"
+        gflops = "-" if card.gflops is None else f"{card.gflops:.1f}"
+        lines.append(
+            f"{card.name:{width}}  {card.parameters / 1e6:8.1f}  {card.features:8d}  {card.input_size:5d}  {top1:>5}"
+            f"  {gflops:>6}  {'yes' if card.here else f'no ({card.megabytes:.0f} MB)'}"
+        )
+    return "\n".join(lines)
+
+
+def _stage_lines(stages: Sequence[StageCard]) -> list[str]:
+    width = max(len("stage"), *(len(stage.name) for stage in stages))
+    lines = [f"freeze_depth  {'stage':{width}}  parameters  frozen so far  output"]
+    for stage in stages:
+        shape = " x ".join(map(str, stage.output))
+        lines.append(f"{stage.depth:12d}  {stage.name:{width}}  {stage.parameters:10,d}  {stage.share:12.1%}  {shape}")
+    return lines
+
+
+def _input(preprocessing: Preprocessing) -> str:
+    """Without mean and std, which `--json` has: a line fits into 80 columns."""
+    return f"resize {preprocessing.resize} {preprocessing.interpolation}, crop {preprocessing.crop}"

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from featcli.errors import CheckpointError
+from featcli.metadata import CheckpointMetadata, find_checkpoint, parse_metadata, read_metadata
+
+VALUE: dict[str, Any] = {
+    "format": 1,
+    "classes": ["ants", "bees"],
+    "backbone": {
+        "name": "resnet18",
+        "weights": "DEFAULT",
+        "weights_sha256": "00",
+        "arguments": {},
+        "layer": "penultimate",
+        "feature_size": 512,
+        "n_stages": 5,
+    },
+    "freeze_depth": "all",
+    "preprocessing": {"resize": 256, "crop": 224, "interpolation": "bilinear", "mean": [0.5] * 3, "std": [0.5] * 3},
+    "precision": "fp32",
+    "device_type": "cpu",
+    "head": {"kind": "logistic", "C": 0.1, "class_weight": "none", "sha256": "00"},
+    "split": {"made_by": "user", "seed": 0},
+    "validation": {
+        "fingerprint": "00",
+        "n": 3,
+        "correct": 2,
+        "metrics": {"accuracy": 0.6667, "accuracy_ci95": [0.2, 0.9]},
+    },
+    "calibration": None,
+    "versions": {"featcli": "0.1"},
+}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(safetensors.numpy.save({"x": np.zeros(1)}, metadata={"featcli": json.dumps(VALUE)}))
+    return path
+
+
+def test_what_is_written_is_read(path: Path) -> None:
+    metadata = read_metadata(path)
+    assert metadata.model_dump() == VALUE
+    assert json.loads(metadata.to_text()) == VALUE
+    assert parse_metadata(metadata.to_text(), "x") == metadata
+
+
+def test_the_text_is_sorted_strict_json_in_plain_letters() -> None:
+    shuffled = CheckpointMetadata.model_validate(dict(reversed(VALUE.items())) | {"classes": ["b", "é"]})
+    text = shuffled.to_text()
+    assert text == json.dumps(VALUE | {"classes": ["b", "é"]}, sort_keys=True, ensure_ascii=False)
+    nan = shuffled.model_copy(update={"split": {"x": float("nan")}})
+    with pytest.raises(ValueError, match="Out of range float"):
+        nan.to_text()
+
+
+def test_the_wrong_place_is_named() -> None:
+    wrong = VALUE | {"classes": ["one"], "head": VALUE["head"] | {"C": "much"}}
+    with pytest.raises(CheckpointError, match=r"^x\.safetensors has a damaged description: classes, head\.C$"):
+        parse_metadata(json.dumps(wrong), "x.safetensors")
+
+
+def test_a_run_folder_is_its_checkpoint(path: Path) -> None:
+    assert find_checkpoint(path.parent) == path
+    assert find_checkpoint(path) == path
+
+
+def test_a_folder_without_a_checkpoint_and_nothing_at_all(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"no checkpoint\.safetensors in .*: not a run folder, or an unfinished"):
+        find_checkpoint(tmp_path)
+    with pytest.raises(CheckpointError, match=r"no such checkpoint: .*/gone"):
+        find_checkpoint(tmp_path / "gone")
+
+
+INFO = """
+import sys
+from pathlib import Path
+from featcli.commands.info import info
+text, facts = info(Path(sys.argv[1]))
+print(facts["classes"], [name for name in ("torch", "torchvision", "PIL", "sklearn") if name in sys.modules])
+"""
+
+
+def test_describing_a_checkpoint_needs_no_torch(path: Path) -> None:
+    process = subprocess.run(
+        [sys.executable, "-W", "error", "-c", INFO, str(path)],
+        check=False, capture_output=True, text=True, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert process.stderr == ""
+    assert process.stdout == "['ants', 'bees'] []\n"
+
+
+def test_describing_a_checkpoint_works_in_this_process_too(path: Path) -> None:
+    from featcli.commands.info import info
+
+    text, facts = info(path.parent)
+    assert facts["bytes"] == path.stat().st_size
+    assert facts["validation"]["correct"] == 2
+    assert "2 of 3" in text

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from featcli.errors import EnvironmentFault
+from featcli.runtime import CPU_TILE, decide_runtime
+
+
+@pytest.fixture(autouse=True)
+def threads_are_kept() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_a_cpu_as_asked() -> None:
+    runtime = decide_runtime("cpu", "fp32", threads=1, workers=3)
+    assert (runtime.device.type, runtime.precision, runtime.threads, runtime.workers) == ("cpu", "fp32", 1, 3)
+    assert runtime.tile == CPU_TILE
+    assert torch.get_num_threads() == 1
+    assert str(runtime) == "cpu fp32, 1 threads, 3 decoding"
+
+
+def test_by_default_every_core_that_this_process_may_use() -> None:
+    cores = len(os.sched_getaffinity(0))
+    runtime = decide_runtime("cpu")
+    assert (runtime.threads, runtime.workers) == (cores, cores)
+
+
+def test_fp32_means_fp32() -> None:
+    decide_runtime("cpu")
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.deterministic
+
+
+def test_fp16_needs_a_gpu() -> None:
+    with pytest.raises(EnvironmentFault, match="precision fp16 needs a GPU") as caught:
+        decide_runtime("cpu", "fp16")
+    assert caught.value.exit_code == 4
+    assert caught.value.hint == "Use --precision bf16 or fp32 on a CPU."
+
+
+def test_a_device_that_is_not_there_is_told_with_those_that_are() -> None:
+    with pytest.raises(EnvironmentFault, match="device 'cuda:7' is not available") as caught:
+        decide_runtime("cuda:7")
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith("This machine has: cpu")
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_inference_has_no_gradients_and_the_precision_asked_for(precision: str, dtype: torch.dtype) -> None:
+    linear = torch.nn.Linear(4, 4)
+    with decide_runtime("cpu", precision, threads=1).inference():
+        out = linear(torch.ones(1, 4))
+        assert torch.is_inference_mode_enabled()
+    assert out.dtype == dtype
+    assert not out.requires_grad
+    assert not torch.is_inference_mode_enabled()
+    assert linear(torch.ones(1, 4)).dtype == torch.float32
