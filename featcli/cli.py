@@ -248,7 +248,7 @@ def predict(
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="CHECKPOINT [PATHS]...",
+            metavar="CHECKPOINT PATHS",
             help="A checkpoint or run folder; then files, folders, patterns, - (paths on stdin). "
             "With --config: paths only.",
             show_default=False,
@@ -310,7 +310,7 @@ def evaluate(
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="CHECKPOINT [DATA_DIR]",
+            metavar="CHECKPOINT DATA_DIR",
             help="A checkpoint or run folder; then a labelled folder. With --config: the folder only.",
             show_default=False,
         ),
@@ -345,8 +345,7 @@ def evaluate(
 ) -> None:
     """Measure a checkpoint on labelled images.
 
-    On DATA_DIR; else on the config's data, or the data of the run that the checkpoint lies in: its test split if there
-    is one, else its validation split.
+    On DATA_DIR, or the data of the config or run: the test split, else validation.
     """
     with _boundary(quiet, verbose, debug) as terminal:
         flags = _Flags(
@@ -480,6 +479,13 @@ def demo(
         from featcli.commands.train_head import train_head as run
 
         _say(demo_text(data, run(call).summary))
+
+
+# As the help lists them: in the order in which they are used.
+_ORDER = ("init", "check", "train-head", "predict", "evaluate", "extract", "info", "models", "doctor", "demo")
+app.registered_commands.sort(
+    key=lambda command: _ORDER.index(command.name or getattr(command.callback, "__name__", ""))
+)
 
 
 @contextmanager

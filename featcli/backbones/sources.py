@@ -21,7 +21,7 @@ from featcli.errors import BackboneOptionError, WeightsError, did_you_mean
 from featcli.events import Emit, Note, ignore
 from featcli.files import sha256_of_file
 
-_REACH_SECONDS = 3.0
+_REACH_SECONDS = 2.0
 _NESTED = ("state_dict", "model", "model_ema")  # where training scripts keep the state dict among other things
 _PREFIXES = ("module.", "backbone.", "model.")  # what wrappers put before every name
 

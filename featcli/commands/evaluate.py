@@ -88,7 +88,8 @@ def _samples(
     if data_dir is not None:
         limit = call.loaded.config.data.limit
         samples = open_labelled(data_dir, model.metadata.classes, workers=runtime.workers, emit=call.emit, limit=limit)
-        return samples, f"in {data_dir}"
+        split = samples[0].split
+        return samples, f"in {data_dir}" if split == "train" else f"the {split} split of {data_dir}"
     data = _dataset(_data_config(call, path), runtime, call)
     if list(data.classes) != model.metadata.classes:
         raise DatasetError(
