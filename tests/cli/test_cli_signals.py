@@ -134,6 +134,22 @@ def test_a_second_signal_ends_at_once(lab: Lab) -> None:
     assert not (lab.folder / "x.npz").exists()
 
 
+def test_a_signal_inside_a_finaliser_is_not_lost(lab: Lab) -> None:
+    """Python swallows what is raised there; seen in practice while modules were imported."""
+    stuck = lab.preload(
+        "import time\nfrom pathlib import Path\nfrom featcli.features.extraction import Extractor\n"
+        "class Final:\n    def __del__(self):\n        Path('stuck').touch()\n        time.sleep(100)\n"
+        "def final(self, pixels):\n    Final()\n    time.sleep(100)\n"
+        "Extractor.forward = final\n"
+    )
+    run = lab.start("extract", *SMALL, "photos", "-o", "x.npz", preload=stuck)
+    _wait_for(lab.folder / "stuck", run)
+    run.kill(signal.SIGINT)
+    done = run.wait(20)
+    assert (done.code, done.stderr.splitlines()[-1]) == (130, "interrupted")
+    assert "Traceback" not in done.stderr
+
+
 def test_signals_that_the_shell_ignores_stay_ignored(lab: Lab, trained: Lab) -> None:
     """`nohup featcli ... &` must survive the end of the terminal."""
     ignore = lab.preload("import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + STUCK.replace("100", "1"))
