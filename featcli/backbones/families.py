@@ -176,6 +176,38 @@ def maxvit(network: nn.Module) -> Partition:
     return Partition((chain(network, "stem", ["stem"]), *blocks, hidden), _unchanged, "classifier.5")
 
 
+def derive(network: nn.Module) -> Partition:
+    """A guess for a network of no known family: its children in their order, up to the last Linear.
+
+    Whether the guess is right shows when stages and network give the same bits; `registry` compares them.
+
+    Raises:
+        ValueError: there is no Linear, or nothing before it.
+    """
+    linears = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    if not linears:
+        raise ValueError("no Linear")
+    children = [name for name, _ in network.named_children()]
+    before = children[: children.index(linears[-1].split(".")[0])]
+    owning = [index for index, name in enumerate(before) if network.get_submodule(name).state_dict()]
+    if not owning:
+        raise ValueError("nothing before the Linear")
+    # What owns no tensors goes with the child before it; after the last that does, it is pooling.
+    starts, end = [0, *owning[1:]], owning[-1] + 1
+    stages = [
+        chain(network, before[index], before[start:stop])
+        for index, (start, stop) in zip(owning, pairwise([*starts, end]), strict=True)
+    ]
+    pooling = [network.get_submodule(name) for name in before[end:]]
+
+    def pool(maps: Tensor) -> Tensor:
+        for module in pooling:
+            maps = module(maps)
+        return torch.flatten(maps, 1)
+
+    return Partition(tuple(stages), pool, linears[-1])
+
+
 # By the module that a torchvision builder is defined in.
 TORCHVISION: Mapping[str, Partitioner] = {
     f"torchvision.models.{module}": partitioner

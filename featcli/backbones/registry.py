@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torchvision import models
 
 from featcli.backbones import efficientnet_lite, families
+from featcli.backbones.stages import detach_linear
 from featcli.data.transforms import Preprocessing
 from featcli.errors import BackboneOptionError, did_you_mean
 
@@ -75,8 +77,7 @@ class Architecture:
 
 def names() -> list[str]:
     """All backbones, sorted."""
-    torchvision_names = [name for name in models.list_models(module=models) if _partitioner(name) is not None]
-    return sorted([*_OWN, *torchvision_names])
+    return sorted([*_OWN, *models.list_models(module=models)])
 
 
 def find_architecture(name: str) -> Architecture:
@@ -97,14 +98,35 @@ def find_architecture(name: str) -> Architecture:
     return _torchvision(name)
 
 
-def _partitioner(name: str) -> families.Partitioner | None:
-    return families.TORCHVISION.get(models.get_model_builder(name).__module__)
+def _partitioner(name: str) -> families.Partitioner:
+    """The family's own, else a derived one if it proves right."""
+    known = families.TORCHVISION.get(models.get_model_builder(name).__module__)
+    return known or _proven_derivation(name)
+
+
+def _proven_derivation(name: str) -> families.Partitioner:
+    network = models.get_model(name, weights=None).eval()
+    side = max(models.get_model_weights(name)["DEFAULT"].meta["min_size"][0], 224)
+    images = torch.rand(2, 3, side, side)
+    try:
+        partition = families.derive(network)
+        detach_linear(network, partition)
+        owned = sorted(tensor for stage in partition.stages for tensor in stage.tensors)
+        with torch.inference_mode():
+            output = images
+            for stage in partition.stages:
+                output = stage.forward(output)
+            proven = owned == sorted(network.state_dict()) and torch.equal(partition.pool(output), network(images))
+    except (ValueError, RuntimeError, TypeError):
+        proven = False
+    if not proven:
+        message = f"torchvision's {name} is of a family that featcli does not know, and its children are not its stages"
+        raise BackboneOptionError("name", message, "Its stages have to be added to featcli/backbones/families.py.")
+    return families.derive
 
 
 @functools.cache
 def _torchvision(name: str) -> Architecture:
-    partitioner = _partitioner(name)
-    assert partitioner is not None
     enum = models.get_model_weights(name)
     default = enum["DEFAULT"]
     ordered = [default, *(entry for entry in enum if entry is not default)]
@@ -113,7 +135,7 @@ def _torchvision(name: str) -> Architecture:
     return Architecture(
         name=name,
         build=lambda **arguments: models.get_model(name, weights=None, **fixed, **arguments),
-        partition=partitioner,
+        partition=_partitioner(name),
         entries={entry.name: _torchvision_entry(entry, module) for entry in ordered},
         convert=_CONVERTERS.get(module, dict),
         fixed_size=_FIXED_SIZES.get(module, lambda arguments: None),

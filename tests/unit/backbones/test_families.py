@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torchvision import models
+from torchvision.models import _api
 
 from featcli.backbones.registry import find_architecture
 from featcli.backbones.weights import load_backbone
@@ -185,6 +186,49 @@ def test_a_model_of_another_task_is_told_from_a_typing_error(name: str, message:
     with pytest.raises(BackboneOptionError) as caught:
         find_architecture(name)
     assert caught.value.message == message
+
+
+class NewNet(nn.Module):
+    """A network as a later torchvision may bring; `tangled` runs its children in another way than their order tells."""
+
+    def __init__(self, tangled: bool) -> None:
+        super().__init__()
+        self.tangled = tangled
+        self.first = nn.Conv2d(3, 4, 3, stride=4)
+        self.act = nn.ReLU()
+        self.second = nn.Conv2d(4, 6, 3, stride=4)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Sequential(nn.Dropout(), nn.Linear(6, 1000))
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.act(self.first(images))
+        maps = self.second(-maps if self.tangled else maps)
+        found: Tensor = self.classifier(torch.flatten(self.pool(maps), 1))
+        return found
+
+
+@pytest.mark.parametrize("tangled", [False, True])
+def test_a_model_outside_the_table_is_divided_if_that_proves_right(
+    tangled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def newnet(*, weights: models.ResNet18_Weights | None = None, progress: bool = True) -> NewNet:
+        return NewNet(tangled)
+
+    newnet.__module__ = "torchvision.models.newnet"
+    newnet.__annotations__["weights"] = models.ResNet18_Weights  # torchvision looks for the type itself
+    name = f"newnet_{tangled}".lower()
+    monkeypatch.setitem(_api.BUILTIN_MODELS, name, newnet)
+    if tangled:
+        with pytest.raises(BackboneOptionError, match="of a family that featcli does not know") as caught:
+            load_backbone(name, "none", emit=ignore)
+        assert caught.value.hint == "Its stages have to be added to featcli/backbones/families.py."
+        return
+    backbone = load_backbone(name, "none", emit=ignore)
+    assert [stage.name for stage in backbone.stages] == ["first", "second"]
+    images = images_for("resnet18")
+    with torch.inference_mode():
+        assert torch.equal(backbone.features(images), backbone.network(images))
+    assert backbone.feature_size == 6
 
 
 def test_a_swapped_architecture_is_told(tmp_path: Path) -> None:
