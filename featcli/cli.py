@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_type_hints
 
 import typer
 
@@ -43,107 +44,166 @@ def _option(panel: str, *names: str, help: str, metavar: str | None = None, **mo
     return typer.Option(*names, metavar=metavar, help=help, rich_help_panel=panel, **more)
 
 
-ConfigFlag = Annotated[Path | None, _option(_RUN, "--config", "-c", metavar="FILE", help="YAML config.")]
-SetFlag = Annotated[
-    list[str] | None,
-    _option(_RUN, "--set", metavar="KEY=VALUE", help="Override one value: --set head.C=0.1. Repeatable."),
-]
-RunFlag = Annotated[
-    Path | None, _option(_RUN, "--output", "-o", metavar="DIR", help="Run folder; beats the config's output.")
-]
-OverwriteFlag = Annotated[bool, _option(_RUN, "--overwrite", help="Replace an output that holds another run.")]
-LimitFlag = Annotated[
-    int | None, _option(_RUN, "--limit", min=1, metavar="N", help="Only the first N images per class and split.")
-]
-LimitPathsFlag = Annotated[int | None, _option(_RUN, "--limit", min=1, metavar="N", help="Only the first N images.")]
-SeedFlag = Annotated[
-    int | None, _option(_RUN, "--seed", min=0, metavar="N", help="Seed of splits, folds and random weights.")
-]
-DryRunFlag = Annotated[bool, _option(_RUN, "--dry-run", help="Check everything, print the plan, do no work.")]
-MaxBadFlag = Annotated[
-    int, _option(_RUN, "--max-bad", min=0, metavar="N", help="Exit 0 with up to N unreadable images.")
-]
-SeparatorFlag = Annotated[bool, _option(_RUN, "-0", "--null", help="Paths on stdin end in NUL (find -print0).")]
-CacheFlag = Annotated[
-    Path | None,
-    _option(_WHERE, "--cache", metavar="DIR", help="Feature store; else FEATCLI_CACHE, else ~/.cache/featcli."),
-]
-DeviceFlag = Annotated[str | None, _option(_WHERE, "--device", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")]
-PrecisionFlag = Annotated[str | None, _option(_WHERE, "--precision", metavar="NAME", help="fp32, bf16 or fp16.")]
-WorkersFlag = Annotated[
-    int | None, _option(_WHERE, "--workers", min=1, metavar="N", help="Threads that decode images.")
-]
-ThreadsFlag = Annotated[int | None, _option(_WHERE, "--threads", min=1, metavar="N", help="Threads of the network.")]
-BatchFlag = Annotated[
-    int | None, _option(_WHERE, "--batch-size", min=1, metavar="N", help="Images per step; never changes a result.")
-]
-JsonFlag = Annotated[bool, _option(_TALK, "--json", help="Print one JSON value instead.")]
-QuietFlag = Annotated[bool, _option(_TALK, "--quiet", "-q", help="Warnings and errors only.")]
-VerboseFlag = Annotated[bool, _option(_TALK, "--verbose", "-v", help="Details too.")]
-DebugFlag = Annotated[bool, _option(_TALK, "--debug", help="Show the traceback of an error.")]
-
-
 @app.callback(invoke_without_command=True)
 def _main(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
 ) -> None:
     if version or context.invoked_subcommand is None:
-        with _boundary(False, False, False):
+        with _boundary(_Flags()):
             _say(f"featcli {__version__}" if version else context.get_help())
         raise typer.Exit(0 if version else 2)
 
 
 @dataclass(frozen=True, slots=True)
 class _Flags:
-    """The common flags of one invocation."""
+    """The flags that commands share, each described once; a command names those that it takes."""
 
-    config: Path | None = None
-    set: list[str] | None = None
-    output: Path | None = None
-    overwrite: bool = False
-    cache: Path | None = None
-    device: str | None = None
-    precision: str | None = None
-    seed: int | None = None
-    workers: int | None = None
-    threads: int | None = None
-    batch_size: int | None = None
-    limit: int | None = None
-    dry_run: bool = False
+    config: Annotated[Path | None, _option(_RUN, "--config", "-c", metavar="FILE", help="YAML config.")] = None
+    set: Annotated[
+        list[str] | None,
+        _option(_RUN, "--set", metavar="KEY=VALUE", help="Override one value: --set head.C=0.1. Repeatable."),
+    ] = None
+    output: Annotated[
+        Path | None, _option(_RUN, "--output", "-o", metavar="DIR", help="Run folder; beats the config's output.")
+    ] = None
+    overwrite: Annotated[bool, _option(_RUN, "--overwrite", help="Replace an output that holds something else.")] = (
+        False
+    )
+    limit: Annotated[
+        int | None, _option(_RUN, "--limit", min=1, metavar="N", help="Only the first N images (per class and split).")
+    ] = None
+    seed: Annotated[
+        int | None, _option(_RUN, "--seed", min=0, metavar="N", help="Seed of splits, folds and random weights.")
+    ] = None
+    max_bad: Annotated[int, _option(_RUN, "--max-bad", min=0, metavar="N", help="Tolerate N unreadable images.")] = 0
+    null: Annotated[bool, _option(_RUN, "-0", "--null", help="Paths on stdin end in NUL (find -print0).")] = False
+    dry_run: Annotated[bool, _option(_RUN, "--dry-run", help="Check everything, print the plan, do no work.")] = False
+    cache: Annotated[
+        Path | None,
+        _option(_WHERE, "--cache", metavar="DIR", help="Feature store; else FEATCLI_CACHE, else ~/.cache/featcli."),
+    ] = None
+    device: Annotated[
+        str | None, _option(_WHERE, "--device", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
+    ] = None
+    precision: Annotated[str | None, _option(_WHERE, "--precision", metavar="NAME", help="fp32, bf16 or fp16.")] = None
+    workers: Annotated[
+        int | None, _option(_WHERE, "--workers", min=1, metavar="N", help="Threads that decode images.")
+    ] = None
+    threads: Annotated[int | None, _option(_WHERE, "--threads", min=1, metavar="N", help="Threads of the network.")] = (
+        None
+    )
+    batch_size: Annotated[
+        int | None,
+        _option(_WHERE, "--batch-size", min=1, metavar="N", help="Images per step; never changes a result."),
+    ] = None
+    as_json: Annotated[bool, _option(_TALK, "--json", help="Print one JSON value instead.")] = False
+    quiet: Annotated[bool, _option(_TALK, "--quiet", "-q", help="Warnings and errors only.")] = False
+    verbose: Annotated[bool, _option(_TALK, "--verbose", "-v", help="Details too.")] = False
+    debug: Annotated[bool, _option(_TALK, "--debug", help="Show the traceback of an error.")] = False
 
-    def call(self, terminal: Terminal) -> Call:
-        """The checked config and everything else that commands start with. Loads torch, once the config is sound."""
+
+_SOURCE = ("config", "set", "limit")
+_MACHINE = ("cache", "device", "precision", "workers", "threads", "batch_size")
+_SPEECH = ("quiet", "verbose", "debug")
+
+
+@dataclass(frozen=True, slots=True)
+class _Invocation:
+    """A command under way: its common flags, and the terminal that it talks to."""
+
+    flags: _Flags
+    terminal: Terminal
+
+    def call(self, *, run_folder: bool = False) -> Call:
+        """The checked config and everything else that commands start with. Loads torch, once the config is sound.
+
+        Args:
+            run_folder: whether `-o` names the run folder, which is a key of the config.
+        """
         from featcli.config import load_config
 
+        flags = self.flags
         loaded = load_config(
-            self.config,
-            self.set or (),
+            flags.config,
+            flags.set or (),
             {
-                "-o": ("output", self.output),
-                "--device": ("device", self.device),
-                "--precision": ("precision", self.precision),
-                "--seed": ("seed", self.seed),
-                "--workers": ("loader.workers", self.workers),
-                "--batch-size": ("loader.batch_size", self.batch_size),
-                "--limit": ("data.limit", self.limit),
+                "-o": ("output", flags.output if run_folder else None),
+                "--device": ("device", flags.device),
+                "--precision": ("precision", flags.precision),
+                "--seed": ("seed", flags.seed),
+                "--workers": ("loader.workers", flags.workers),
+                "--batch-size": ("loader.batch_size", flags.batch_size),
+                "--limit": ("data.limit", flags.limit),
             },
         )
         from featcli.commands.setup import Call
-        from featcli.features.store import default_cache
 
         return Call(
             loaded=loaded,
-            cache=self.cache.expanduser().absolute() if self.cache else default_cache(),
-            emit=terminal.emit,
-            threads=self.threads,
-            overwrite=self.overwrite,
-            dry_run=self.dry_run,
+            cache=self.cache(),
+            emit=self.terminal.emit,
+            threads=flags.threads,
+            overwrite=flags.overwrite,
+            dry_run=flags.dry_run,
         )
 
+    def cache(self) -> Path:
+        """The folder of the feature store."""
+        from featcli.features.store import default_cache
 
-@app.command()
+        named = self.flags.cache
+        return named.expanduser().absolute() if named else default_cache()
+
+    def say(self, text: str, facts: Any = None) -> None:
+        """The answer: text, or under `--json` the facts."""
+        _say(text if not self.flags.as_json else _json(facts))
+
+    def finish(self, unreadable: Unreadable, *, listed: bool = True) -> None:
+        """Exit 3 where more images than tolerated could not be read; everything else is done and written by now."""
+        if not unreadable.count:
+            return
+        if listed:
+            self.terminal.list_unreadable(unreadable.count, unreadable.first)
+        if unreadable.count > self.flags.max_bad:
+            what = f"{unreadable.count} {'image' if unreadable.count == 1 else 'images'} could not be read"
+            self.terminal.error(FeatcliError(what, "Everything else is done. --max-bad N tolerates N of them."))
+            raise typer.Exit(_UNREADABLE)
+
+
+def _command(*common: str) -> Callable[[Callable[..., None]], None]:
+    """Registers a command: its own parameters, then the common flags that it names."""
+
+    def register(function: Callable[..., None]) -> None:
+        own = [name for name in inspect.signature(function).parameters if name != "run"]
+        parameters = [*_parameters(function, own), *_parameters(_Flags, common)]
+
+        def command(**values: Any) -> None:
+            flags = _Flags(**{name: values.pop(name) for name in common})
+            with _boundary(flags) as terminal:
+                function(_Invocation(flags, terminal), **values)
+
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {item.name: item.annotation for item in parameters}
+        command.__doc__ = function.__doc__
+        app.command(function.__name__.replace("_", "-"))(command)
+
+    return register
+
+
+def _parameters(of: Callable[..., Any], names: Collection[str]) -> list[inspect.Parameter]:
+    """Some parameters of a function or class, in its order, their annotations evaluated."""
+    hints = get_type_hints(of, include_extras=True)
+    return [
+        item.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[name])
+        for name, item in inspect.signature(of).parameters.items()
+        if name in names
+    ]
+
+
+@_command(*_SOURCE, "seed", "max_bad", "null", "dry_run", *_MACHINE, *_SPEECH)
 def extract(
+    run: _Invocation,
     paths: Annotated[
         list[str] | None, typer.Argument(help="Files, folders, patterns, - (paths on stdin). None: the config's data.")
     ] = None,
@@ -152,99 +212,40 @@ def extract(
     ] = None,
     format: Annotated[
         str | None,
-        typer.Option(
-            "--format",
-            metavar="NAME",
-            help="npz, npy, safetensors, csv, parquet; else by ending.",
-            rich_help_panel=_RUN,
-        ),
+        _option(_RUN, "--format", metavar="NAME", help="npz, npy, safetensors, csv, parquet; else by ending."),
     ] = None,
-    null: SeparatorFlag = False,
-    config: ConfigFlag = None,
-    set_: SetFlag = None,
-    limit: LimitFlag = None,
-    seed: SeedFlag = None,
-    max_bad: MaxBadFlag = 0,
-    dry_run: DryRunFlag = False,
-    cache: CacheFlag = None,
-    device: DeviceFlag = None,
-    precision: PrecisionFlag = None,
-    workers: WorkersFlag = None,
-    threads: ThreadsFlag = None,
-    batch_size: BatchFlag = None,
-    quiet: QuietFlag = False,
-    verbose: VerboseFlag = False,
-    debug: DebugFlag = False,
 ) -> None:
     """Write the features of images to a file.
 
     Prints the file's path.
     """
-    with _boundary(quiet, verbose, debug) as terminal:
-        if output is None:
-            raise typer.BadParameter("name the file to write: -o features.npz", param_hint="-o")
-        flags = _Flags(
-            config, set_, None, False, cache, device, precision, seed, workers, threads, batch_size, limit, dry_run
-        )
-        call = flags.call(terminal)
-        from featcli.commands.extract import extract as run
+    if output is None:
+        raise typer.BadParameter("name the file to write: -o features.npz", param_hint="-o")
+    call = run.call()
+    from featcli.commands.extract import extract
 
-        result = run(call, paths or (), output, format, _separator(null))
-        _say(result.answer)
-        _finish(terminal, result.unreadable, max_bad)
+    result = extract(call, paths or (), output, format, _separator(run.flags.null))
+    _say(result.answer)
+    run.finish(result.unreadable)
 
 
-@app.command("train-head")
-def train_head(
-    config: ConfigFlag = None,
-    set_: SetFlag = None,
-    output: RunFlag = None,
-    overwrite: OverwriteFlag = False,
-    limit: LimitFlag = None,
-    seed: SeedFlag = None,
-    max_bad: MaxBadFlag = 0,
-    dry_run: DryRunFlag = False,
-    cache: CacheFlag = None,
-    device: DeviceFlag = None,
-    precision: PrecisionFlag = None,
-    workers: WorkersFlag = None,
-    threads: ThreadsFlag = None,
-    batch_size: BatchFlag = None,
-    as_json: JsonFlag = False,
-    quiet: QuietFlag = False,
-    verbose: VerboseFlag = False,
-    debug: DebugFlag = False,
-) -> None:
+@_command(*_SOURCE, "output", "overwrite", "seed", "max_bad", "dry_run", *_MACHINE, "as_json", *_SPEECH)
+def train_head(run: _Invocation) -> None:
     """Compute what features are missing, solve a classifier on them, write a run folder.
 
     Prints the checkpoint's path.
     """
-    with _boundary(quiet, verbose, debug) as terminal:
-        flags = _Flags(
-            config,
-            set_,
-            output,
-            overwrite,
-            cache,
-            device,
-            precision,
-            seed,
-            workers,
-            threads,
-            batch_size,
-            limit,
-            dry_run,
-        )
-        call = flags.call(terminal)
-        from featcli.commands.train_head import train_head as run
+    call = run.call(run_folder=True)
+    from featcli.commands.train_head import train_head
 
-        result = run(call)
-        _say(_json(result.summary) if as_json else result.answer)
-        _finish(terminal, result.unreadable, max_bad)
+    result = train_head(call)
+    run.say(result.answer, result.summary)
+    run.finish(result.unreadable)
 
 
-@app.command()
+@_command(*_SOURCE, "max_bad", "null", "dry_run", *_MACHINE, *_SPEECH)
 def predict(
+    run: _Invocation,
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
@@ -257,56 +258,36 @@ def predict(
     format: Annotated[str, _option(_RUN, "--format", metavar="NAME", help="jsonl, csv, table or parquet.")] = "jsonl",
     top: Annotated[int, _option(_RUN, "--top", min=1, metavar="K", help="Classes listed in a row.")] = 5,
     probs: Annotated[bool, _option(_RUN, "--probs", help="Add every class's probability.")] = False,
-    null: SeparatorFlag = False,
     output: Annotated[
-        Path | None,
-        _option(_RUN, "--output", "-o", metavar="FILE", help="Rows go here instead of stdout."),
+        Path | None, _option(_RUN, "--output", "-o", metavar="FILE", help="Rows go here instead of stdout.")
     ] = None,
     summary: Annotated[Path | None, _option(_RUN, "--summary", metavar="FILE", help="Write counts as JSON.")] = None,
-    config: ConfigFlag = None,
-    set_: SetFlag = None,
-    limit: LimitPathsFlag = None,
-    max_bad: MaxBadFlag = 0,
-    dry_run: DryRunFlag = False,
-    cache: CacheFlag = None,
-    device: DeviceFlag = None,
-    precision: PrecisionFlag = None,
-    workers: WorkersFlag = None,
-    threads: ThreadsFlag = None,
-    batch_size: BatchFlag = None,
-    quiet: QuietFlag = False,
-    verbose: VerboseFlag = False,
-    debug: DebugFlag = False,
 ) -> None:
     """Predict images: one row each, in input order, as soon as it is known.
 
     An unreadable image is a row too, with its error.
     """
-    with _boundary(quiet, verbose, debug) as terminal:
-        _choice("--format", format, ("jsonl", "csv", "table", "parquet"))
-        if format == "parquet" and output is None:
-            raise typer.BadParameter("parquet needs a file: -o rows.parquet", param_hint="--format")
-        flags = _Flags(
-            config, set_, None, False, cache, device, precision, None, workers, threads, batch_size, limit, dry_run
-        )
-        checkpoint, paths = _checkpoint_and_paths(arguments or [], config)
-        if output is None and sys.stdout is not None and sys.stdout.isatty():
-            terminal.leave_room_for_rows()
-        call = flags.call(terminal)
-        from featcli.commands.predict import PredictOptions
-        from featcli.commands.predict import predict as run
+    _choice("--format", format, ("jsonl", "csv", "table", "parquet"))
+    if format == "parquet" and output is None:
+        raise typer.BadParameter("parquet needs a file: -o rows.parquet", param_hint="--format")
+    checkpoint, paths = _checkpoint_and_paths(arguments or [], run.flags.config)
+    call = run.call()
+    from featcli.commands.predict import PredictOptions, predict
 
-        options = PredictOptions(format, top, probs, output, summary, _separator(null))
-        result = run(call, checkpoint, paths, options, _write_stdout)
-        if result.plan is not None:
-            _say(result.plan)
-        elif output is not None:
-            _say(str(output))
-        _finish(terminal, result.unreadable, max_bad, listed=False)
+    if output is None and sys.stdout is not None and sys.stdout.isatty():
+        run.terminal.leave_room_for_rows()
+    options = PredictOptions(format, top, probs, output, summary, _separator(run.flags.null))
+    result = predict(call, checkpoint, paths, options, _write_stdout)
+    if result.plan is not None:
+        _say(result.plan)
+    elif output is not None:
+        _say(str(output))
+    run.finish(result.unreadable, listed=False)
 
 
-@app.command()
+@_command(*_SOURCE, "max_bad", "dry_run", *_MACHINE, "as_json", *_SPEECH)
 def evaluate(
+    run: _Invocation,
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
@@ -316,200 +297,141 @@ def evaluate(
         ),
     ] = None,
     min_accuracy: Annotated[
-        float | None,
-        _option(_RUN, "--min-accuracy", min=0.0, max=1.0, metavar="X", help="Exit 1 below X."),
+        float | None, _option(_RUN, "--min-accuracy", min=0.0, max=1.0, metavar="X", help="Exit 1 below X.")
     ] = None,
     parity: Annotated[
         bool,
-        typer.Option(
-            "--parity",
-            help="Exit 1 unless the validation accuracy in the checkpoint is reproduced.",
-            rich_help_panel=_RUN,
-        ),
+        _option(_RUN, "--parity", help="Exit 1 unless the validation accuracy in the checkpoint is reproduced."),
     ] = False,
-    config: ConfigFlag = None,
-    set_: SetFlag = None,
-    limit: LimitFlag = None,
-    max_bad: MaxBadFlag = 0,
-    dry_run: DryRunFlag = False,
-    cache: CacheFlag = None,
-    device: DeviceFlag = None,
-    precision: PrecisionFlag = None,
-    workers: WorkersFlag = None,
-    threads: ThreadsFlag = None,
-    batch_size: BatchFlag = None,
-    as_json: JsonFlag = False,
-    quiet: QuietFlag = False,
-    verbose: VerboseFlag = False,
-    debug: DebugFlag = False,
 ) -> None:
     """Measure a checkpoint on labelled images.
 
     On DATA_DIR, or the data of the config or run: the test split, else validation.
     """
-    with _boundary(quiet, verbose, debug) as terminal:
-        flags = _Flags(
-            config, set_, None, False, cache, device, precision, None, workers, threads, batch_size, limit, dry_run
-        )
-        checkpoint, paths = _checkpoint_and_paths(arguments or [], config)
-        if len(paths) > 1:
-            raise typer.BadParameter(f"one folder to evaluate on, not {len(paths)}", param_hint="DATA_DIR")
-        call = flags.call(terminal)
-        from featcli.commands.evaluate import EvaluateOptions
-        from featcli.commands.evaluate import evaluate as run
+    checkpoint, paths = _checkpoint_and_paths(arguments or [], run.flags.config)
+    if len(paths) > 1:
+        raise typer.BadParameter(f"one folder to evaluate on, not {len(paths)}", param_hint="DATA_DIR")
+    call = run.call()
+    from featcli.commands.evaluate import EvaluateOptions, evaluate
 
-        data_dir = Path(paths[0]) if paths else None
-        result = run(call, checkpoint, data_dir, EvaluateOptions(min_accuracy, parity))
-        _say(_json(result.metrics) if as_json and not dry_run else result.text)
-        if result.failure is not None:
-            raise result.failure
-        _finish(terminal, result.unreadable, max_bad)
+    data_dir = Path(paths[0]) if paths else None
+    result = evaluate(call, checkpoint, data_dir, EvaluateOptions(min_accuracy, parity))
+    run.say(result.text, result.metrics)
+    if result.failure is not None:
+        raise result.failure
+    run.finish(result.unreadable)
 
 
-@app.command()
+@_command("as_json", "debug")
 def info(
+    run: _Invocation,
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint or run folder.", show_default=False)],
-    as_json: JsonFlag = False,
-    debug: DebugFlag = False,
 ) -> None:
     """Show what is in a checkpoint: classes, backbone, preprocessing, metrics, versions."""
-    with _boundary(False, False, debug):
-        from featcli.commands.info import info as run
+    from featcli.commands.info import info
 
-        text, facts = run(checkpoint)
-        _say(_json(facts) if as_json else text)
+    run.say(*info(checkpoint))
 
 
-@app.command()
+@_command("overwrite", *_SPEECH)
 def init(
+    run: _Invocation,
     data_dir: Annotated[Path, typer.Argument(help="A folder of images.", show_default=False)],
     output: Annotated[
         Path | None, _option(_RUN, "--output", "-o", metavar="FILE", help="Config to write; else FOLDER.yaml, here.")
     ] = None,
-    overwrite: Annotated[bool, _option(_RUN, "--overwrite", help="Replace a file that is there.")] = False,
-    quiet: QuietFlag = False,
-    verbose: VerboseFlag = False,
-    debug: DebugFlag = False,
 ) -> None:
     """Look at a folder of images and write a short config for it, with comments.
 
     Prints the file's path.
     """
-    with _boundary(quiet, verbose, debug) as terminal:
-        from featcli.commands.init import init as run
+    from featcli.commands.init import init
 
-        _say(run(data_dir, output, overwrite=overwrite, emit=terminal.emit))
+    _say(init(data_dir, output, overwrite=run.flags.overwrite, emit=run.terminal.emit))
 
 
-@app.command()
-def check(
-    config: ConfigFlag = None,
-    set_: SetFlag = None,
-    limit: LimitFlag = None,
-    seed: SeedFlag = None,
-    cache: CacheFlag = None,
-    device: DeviceFlag = None,
-    precision: PrecisionFlag = None,
-    workers: WorkersFlag = None,
-    threads: ThreadsFlag = None,
-    batch_size: BatchFlag = None,
-    as_json: JsonFlag = False,
-    quiet: QuietFlag = False,
-    verbose: VerboseFlag = False,
-    debug: DebugFlag = False,
-) -> None:
+@_command(*_SOURCE, "seed", *_MACHINE, "as_json", *_SPEECH)
+def check(run: _Invocation) -> None:
     """Check config, weights and data, and print the plan of train-head with its time; do no work."""
-    with _boundary(quiet, verbose, debug) as terminal:
-        common = (cache, device, precision, seed, workers, threads, batch_size, limit, True)
-        call = _Flags(config, set_, None, False, *common).call(terminal)
-        from featcli.commands.check import check as run
+    call = run.call()
+    from featcli.commands.check import check
 
-        plan = run(call)
-        _say(_json(plan.facts) if as_json else plan.text)
+    plan = check(call)
+    run.say(plan.text, plan.facts)
 
 
-@app.command()
+@_command("as_json", "debug")
 def models(
+    run: _Invocation,
     name: Annotated[
         str | None, typer.Argument(help="A backbone, for its stages; or a part of names.", show_default=False)
     ] = None,
-    as_json: JsonFlag = False,
-    debug: DebugFlag = False,
 ) -> None:
     """List backbones: size, features, published accuracy, weights on this machine. With a name: its stages."""
-    with _boundary(False, False, debug):
-        from featcli.backbones.registry import names
-        from featcli.commands.models import list_models, show_model
+    from featcli.backbones.registry import names
+    from featcli.commands.models import list_models, show_model
 
-        text, facts = show_model(name) if name in names() else list_models(name)
-        _say(_json(facts) if as_json else text)
+    if name is not None and name in names():
+        run.say(*show_model(name))
+    else:
+        run.say(*list_models(name))
 
 
-@app.command()
-def doctor(cache: CacheFlag = None, as_json: JsonFlag = False, debug: DebugFlag = False) -> None:
+@_command("cache", "as_json", "debug")
+def doctor(run: _Invocation) -> None:
     """Show devices, threads, caches and versions, and what is missing with the command that fixes it."""
-    with _boundary(False, False, debug):
-        from featcli.commands.doctor import doctor as run
-        from featcli.features.store import default_cache
+    from featcli.commands.doctor import doctor
 
-        text, facts = run(cache.expanduser().absolute() if cache else default_cache())
-        _say(_json(facts) if as_json else text)
+    run.say(*doctor(run.cache()))
 
 
-@app.command()
+@_command("cache", "device", *_SPEECH)
 def demo(
+    run: _Invocation,
     output: Annotated[Path, _option(_RUN, "--output", "-o", metavar="DIR", help="Folder for data and run.")] = Path(
         "featcli-demo"
     ),
-    cache: CacheFlag = None,
-    device: DeviceFlag = None,
-    quiet: QuietFlag = False,
-    verbose: VerboseFlag = False,
-    debug: DebugFlag = False,
 ) -> None:
     """Run the whole path on handwritten digits with real weights, without a network.
 
     Needs the extra `demo`. Takes about a minute; the second time, seconds.
     """
-    with _boundary(quiet, verbose, debug) as terminal:
-        from featcli.commands.demo import demo_text, prepare_demo
+    from featcli.commands.demo import demo_text, prepare_demo
 
-        data = prepare_demo(output, terminal.emit)
-        call = _Flags(config=data.config, cache=cache, device=device).call(terminal)
-        from featcli.commands.train_head import train_head as run
+    data = prepare_demo(output, run.terminal.emit)
+    call = _Invocation(replace(run.flags, config=data.config), run.terminal).call()
+    from featcli.commands.train_head import train_head
 
-        _say(demo_text(data, run(call).summary))
+    _say(demo_text(data, train_head(call).summary))
 
 
 # As the help lists them: in the order in which they are used.
 _ORDER = ("init", "check", "train-head", "predict", "evaluate", "extract", "info", "models", "doctor", "demo")
-app.registered_commands.sort(
-    key=lambda command: _ORDER.index(command.name or getattr(command.callback, "__name__", ""))
-)
+app.registered_commands.sort(key=lambda command: _ORDER.index(command.name or ""))
 
 
 @contextmanager
-def _boundary(quiet: bool, verbose: bool, debug: bool) -> Iterator[Terminal]:
+def _boundary(flags: _Flags) -> Iterator[Terminal]:
     """The one place where errors become text and exit codes."""
     from featcli.console import Terminal
 
-    terminal = Terminal(quiet=quiet, verbose=verbose)
+    terminal = Terminal(quiet=flags.quiet, verbose=flags.verbose)
     try:
         yield terminal
     except FeatcliError as error:
         terminal.error(error)
-        _leave(debug, error.exit_code)
+        _leave(flags.debug, error.exit_code)
     except Interrupted as stop:
         terminal.close()
         print("interrupted", file=sys.stderr)
-        _leave(debug, stop.exit_code)
+        _leave(flags.debug, stop.exit_code)
     except BrokenPipeError as error:  # not left to typer, which would turn it into exit code 1
         raise ClosedPipe from error
     except (typer.Exit, typer.Abort):
         raise
     except MemoryError:
         terminal.error(FeatcliError("not enough memory", "Try a smaller --batch-size, or fewer --workers."))
-        _leave(debug, _INTERNAL)
+        _leave(flags.debug, _INTERNAL)
     except Exception as error:
         if _is_usage_error(error):
             raise
@@ -518,7 +440,7 @@ def _boundary(quiet: bool, verbose: bool, debug: bool) -> Iterator[Terminal]:
         else:
             what = f"{type(error).__name__}: {error}"
             terminal.error(FeatcliError(f"internal error: {what}", "Please report it, with the output under --debug."))
-        _leave(debug, _INTERNAL)
+        _leave(flags.debug, _INTERNAL)
     finally:
         terminal.close()
 
@@ -531,18 +453,6 @@ def _leave(debug: bool, code: int) -> NoReturn:
     if debug:
         traceback.print_exc()
     raise typer.Exit(code)
-
-
-def _finish(terminal: Terminal, unreadable: Unreadable, max_bad: int, *, listed: bool = True) -> None:
-    """Exit 3 where more images than tolerated could not be read; everything else is done and written by now."""
-    if not unreadable.count:
-        return
-    if listed:
-        terminal.list_unreadable(unreadable.count, unreadable.first)
-    if unreadable.count > max_bad:
-        what = f"{unreadable.count} {'image' if unreadable.count == 1 else 'images'} could not be read"
-        terminal.error(FeatcliError(what, "Everything else is done. --max-bad N tolerates N of them."))
-        raise typer.Exit(_UNREADABLE)
 
 
 def _checkpoint_and_paths(arguments: list[str], config: Path | None) -> tuple[Path | None, list[str]]:
