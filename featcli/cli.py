@@ -171,8 +171,8 @@ class _Invocation:
             raise typer.Exit(_UNREADABLE)
 
 
-def _command(*common: str) -> Callable[[Callable[..., None]], None]:
-    """Registers a command: its own parameters, then the common flags that it names."""
+def _command(*common: str, group: typer.Typer | None = None) -> Callable[[Callable[..., None]], None]:
+    """Registers a command, or one of a group: its own parameters, then the common flags that it names."""
 
     def register(function: Callable[..., None]) -> None:
         own = [name for name in inspect.signature(function).parameters if name != "run"]
@@ -186,7 +186,7 @@ def _command(*common: str) -> Callable[[Callable[..., None]], None]:
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {item.name: item.annotation for item in parameters}
         command.__doc__ = function.__doc__
-        app.command(function.__name__.replace("_", "-"))(command)
+        (group or app).command(function.__name__.removeprefix("cache_").replace("_", "-"))(command)
 
     return register
 
@@ -383,6 +383,57 @@ def doctor(run: _Invocation) -> None:
     from featcli.commands.doctor import doctor
 
     run.say(*doctor(run.cache()))
+
+
+_cache = typer.Typer(help="Look after the feature store: show, verify, prune, clear.", no_args_is_help=True)
+app.add_typer(_cache, name="cache")
+
+
+@_command("cache", "as_json", "debug", group=_cache)
+def cache_show(run: _Invocation) -> None:
+    """Show what is stored: per backbone, weights and preprocessing the images, their size, when they were last used."""
+    from featcli.commands.cache import show
+
+    run.say(*show(run.cache()))
+
+
+@_command("cache", "as_json", "debug", group=_cache)
+def cache_verify(run: _Invocation) -> None:
+    """Compare every segment with its checksum; exit 3 where one is damaged. Changes nothing."""
+    from featcli.commands.cache import damage_of, verify
+
+    text, facts = verify(run.cache())
+    run.say(text, facts)
+    damage = damage_of(facts)
+    if damage is not None:
+        raise damage
+
+
+@_command("cache", "as_json", "debug", group=_cache)
+def cache_prune(
+    run: _Invocation,
+    older_than: Annotated[
+        str | None, _option(_RUN, "--older-than", metavar="30d", help="Remove features written longer ago.")
+    ] = None,
+    unused: Annotated[
+        str | None, _option(_RUN, "--unused", metavar="30d", help="Remove spaces that nothing has read for so long.")
+    ] = None,
+    max_size: Annotated[
+        str | None, _option(_RUN, "--max-size", metavar="5GB", help="Remove the least recently used down to this size.")
+    ] = None,
+) -> None:
+    """Make room in the store, and say what was removed."""
+    from featcli.commands.cache import prune
+
+    run.say(*prune(run.cache(), older_than=older_than, unused=unused, max_size=max_size))
+
+
+@_command("cache", "as_json", "debug", group=_cache)
+def cache_clear(run: _Invocation) -> None:
+    """Remove all stored features, and the memo of file hashes; nothing else that lies in the folder."""
+    from featcli.commands.cache import clear
+
+    run.say(*clear(run.cache()))
 
 
 @_command("cache", "device", *_SPEECH)

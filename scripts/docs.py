@@ -24,12 +24,20 @@ def cli_page() -> str:
     """From the parameters themselves: a rendered help text would change with every release of typer."""
     group: Any = typer.main.get_command(app)
     parts = ["# Commands", "", GENERATED, "", str(group.help)]
-    for name, command in group.commands.items():
+    for name, command in _commands(group):
         parts += ["", f"## featcli {name}", "", inspect.cleandoc(command.help), "", "| parameter | what |", "|---|---|"]
         for parameter in command.params:
             if parameter.name != "help":
                 parts.append(f"| `{_spelling(parameter)}` | {parameter.help}{_default(parameter)} |")
     return "\n".join(parts) + "\n"
+
+
+def _commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}", command
 
 
 def _spelling(parameter: Any) -> str:

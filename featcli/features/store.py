@@ -3,16 +3,21 @@
 A space is everything that a feature depends on besides the image: weights, preprocessing, layer, pixel policy,
 precision, kind of device. A segment is one safetensors file, written whole and renamed into place, so that any number
 of processes may read and write without a lock. A segment whose checksum is wrong is set aside and recomputed.
+
+Small segments are merged when they are many. The merged one is in its place before those that it holds are removed,
+and nobody removes a segment whose rows are not in one of its own: so at any moment every row is in some segment.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import secrets
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +38,13 @@ LAYOUT = "v1"
 DIGEST_BYTES = 32
 _SEGMENT_ROWS = 8192
 _SEGMENT_SECONDS = 20.0
+_MANY_SEGMENTS = 16  # small ones, of fewer than _SEGMENT_ROWS rows; more are merged
+_MERGED_ROWS = 65536  # about so many rows in a merged one
+ABANDONED_SECONDS = 24 * 3600.0  # a temporary file so old has no writer
+_USED_SECONDS = 3600.0  # how exactly the last use of a space is known
+USED_NAME = "used"
+DAMAGE = (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError)
+_HEADER_SPACE = 8  # what a safetensors header's length is a multiple of
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,32 +95,41 @@ class FeatureStore:
     """
 
     def __init__(self, cache: Path, space: Space, feature_size: int, emit: Emit, *, read_only: bool = False) -> None:
-        self._folder = cache / "features" / LAYOUT / space.key
+        self._folder = space_folder(cache, space)
         self._space = space
         self._feature_size = feature_size
         self._emit = emit
         self._read_only = read_only
-        self._segments: list[_Segment] = []
+        self._segments: list[Segment] = []
         self._seen: set[str] = set()
+        if not read_only:
+            mark_used(self._folder)
         self.refresh()
 
     def refresh(self) -> None:
         """Opens the segments that were added since, by this process or another."""
         try:
-            listing = sorted(path for path in self._folder.iterdir() if path.suffix == ".safetensors")
-        except (FileNotFoundError, NotADirectoryError):
-            return
+            while self._open_new(segment_paths(self._folder)):
+                pass  # a segment went away before it was opened: its rows may be in one that is not in that listing
         except OSError as error:
             self._emit(
                 Warn(f"the feature store {self._folder} cannot be read ({error.strerror}); nothing in it is used")
             )
-            return
+
+    def _open_new(self, listing: Sequence[Path]) -> bool:
+        """Whether any segment was gone."""
+        gone = False
         for path in listing:
-            if path.name not in self._seen:
-                self._seen.add(path.name)
-                segment = self._open(path)
-                if segment is not None:
-                    self._segments.append(segment)
+            if path.name in self._seen:
+                continue
+            self._seen.add(path.name)  # those that are gone too: a listing that shows them for ever ends nowhere
+            try:
+                self._segments.append(Segment.open(path, self._feature_size))
+            except FileNotFoundError:
+                gone = True
+            except DAMAGE as error:
+                self._report_damage(path, error)
+        return gone
 
     def __len__(self) -> int:
         return sum(len(segment.keys) for segment in self._segments)
@@ -150,23 +171,22 @@ class FeatureStore:
             write_json(described, asdict(self._space))
         elif not os.access(self._folder, os.W_OK):
             raise StorageError(f"cannot write to the feature store {self._folder}", "Choose another with --cache.")
+        mark_used(self._folder)
         return SegmentWriter(self._folder, self._feature_size)
 
-    def _open(self, path: Path) -> _Segment | None:
-        try:
-            return _Segment.open(path, self._feature_size)
-        except FileNotFoundError:
-            return None  # another process set it aside or merged it between the listing and now
-        except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
-            fate = "left where it is" if self._read_only else _set_aside(path)
-            self._emit(
-                Warn(f"damaged segment in the feature store ({error}): {path}; {fate}, its features are computed anew")
-            )
-            return None
+    def _report_damage(self, path: Path, error: Exception) -> None:
+        fate = "left where it is" if self._read_only else _set_aside(path)
+        self._emit(
+            Warn(f"damaged segment in the feature store ({error}): {path}; {fate}, its features are computed anew")
+        )
 
 
 class SegmentWriter:
-    """Collects rows and writes them as segments, now and then and at the end, also when the work is interrupted."""
+    """Collects rows and writes them as segments, now and then and at the end, also when the work is interrupted.
+
+    At the end of work that was not interrupted it tidies up: it merges small segments, and removes the temporary files
+    of writers that were killed.
+    """
 
     def __init__(self, folder: Path, feature_size: int) -> None:
         self._folder = folder
@@ -217,38 +237,210 @@ class SegmentWriter:
     ) -> None:
         if not isinstance(error, StorageError):  # after a full disk, a second attempt would hide the first message
             self.flush()
+        if error is None:
+            remove_abandoned(self._folder)
+            merge_segments(self._folder, self._feature_size)
 
 
 @dataclass(frozen=True, slots=True)
-class _Segment:
-    """One file: keys (n, 32), sorted by their bytes; `order` leads from the sorted place to the row of `features`."""
+class Segment:
+    """One file of rows.
+
+    Attributes:
+        keys: (n,) of 32 bytes, sorted.
+        order: (n,) from the sorted place to the row of `features`.
+        features: (n, D) float32, mapped from the file: readable when the file is removed, too.
+        provenance: what computed the rows, as JSON.
+    """
 
     keys: NDArray[np.bytes_]
     order: NDArray[np.int64]
     features: NDArray[np.float32]
+    provenance: str
 
     @classmethod
-    def open(cls, path: Path, feature_size: int) -> _Segment:
+    def open(cls, path: Path, feature_size: int | None) -> Segment:
+        """Opens a file and checks all of it.
+
+        Args:
+            path: of the file.
+            feature_size: D; None where any will do.
+
+        Raises:
+            FileNotFoundError: it is gone: merged or set aside by another process.
+            OSError, ValueError, KeyError, TypeError, SafetensorError: it cannot be read, or is damaged.
+        """
         with safetensors.safe_open(path, framework="numpy") as file:  # checks the header and the file's length
             metadata = file.metadata() or {}
             keys = file.get_tensor("keys")
         features = _memory_mapped(path, "features")
         if keys.dtype != np.uint8 or keys.ndim != 2 or keys.shape[1] != DIGEST_BYTES:
             raise ValueError("its keys are not content hashes")
-        if not len(keys) or features.shape != (len(keys), feature_size):
+        if not len(keys) or features.ndim != 2 or features.shape != (len(keys), feature_size or features.shape[1]):
             raise ValueError(f"its features are {features.shape}, not {(len(keys), feature_size)}")
         if metadata.get("sha256") != _checksum(keys, features):
             raise ValueError("its checksum is wrong")
-        as_bytes = _as_bytes(keys)
-        order = np.argsort(as_bytes, kind="stable")
-        return cls(as_bytes[order], order, features)
+        values = as_bytes(keys)
+        order = np.argsort(values, kind="stable")
+        return cls(values[order], order, features, str(metadata.get("provenance", "")))
 
     def locate(self, wanted: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Indices into `wanted` that are here, and their rows in `features`."""
-        values = _as_bytes(wanted)
+        values = as_bytes(wanted)
         places = np.minimum(np.searchsorted(self.keys, values), len(self.keys) - 1)
         hit = np.flatnonzero(self.keys[places] == values)
         return hit, self.order[places[hit]]
+
+
+def space_folder(cache: Path, space: Space) -> Path:
+    """Where the segments of a space lie."""
+    return cache / "features" / LAYOUT / space.key
+
+
+def segment_paths(folder: Path) -> list[Path]:
+    """The segments in a folder, sorted; none where there is no such folder.
+
+    It lists until two listings agree. One alone, made while segments are merged, may have passed the merged one's
+    place before it came and the others' places after they went; two that agree show each row at least once.
+
+    Raises:
+        OSError: it cannot be listed.
+    """
+    before: list[Path] | None = None
+    while True:
+        try:
+            listing = sorted(path for path in folder.iterdir() if path.suffix == ".safetensors")
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        if listing == before:
+            return listing
+        before = listing
+
+
+def mark_used(folder: Path) -> None:
+    """Notes that a space is in use, at most once an hour; where that is impossible, nothing is noted."""
+    mark = folder / USED_NAME
+    with contextlib.suppress(OSError):
+        if not mark.exists() or abs(time.time() - mark.stat().st_mtime) > _USED_SECONDS:
+            mark.touch()
+
+
+def remove_abandoned(folder: Path) -> list[int]:
+    """Removes the temporary files of writers that were killed long ago; gives their sizes in bytes."""
+    freed = []
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if path.name.startswith(".") and path.suffix == ".tmp":
+                with contextlib.suppress(OSError):
+                    facts = path.stat()
+                    if time.time() - facts.st_mtime > ABANDONED_SECONDS:
+                        path.unlink()
+                        freed.append(facts.st_size)
+    return freed
+
+
+def merge_segments(folder: Path, feature_size: int) -> None:
+    """Merges the small segments of a space, where they are many; rows that several hold are kept once.
+
+    Rows of different provenance stay apart. That it does not work out (a full disk, a damaged segment, which stays for
+    the next reader to report) does no harm: it is tried again another day.
+
+    Args:
+        folder: of the space.
+        feature_size: D.
+    """
+    row_bytes = DIGEST_BYTES + 4 * feature_size
+    with contextlib.suppress(OSError, StorageError):
+        sizes = {path: _size(path) for path in segment_paths(folder)}
+        small = [path for path, size in sizes.items() if size < _SEGMENT_ROWS * row_bytes]
+        if len(small) <= _MANY_SEGMENTS:
+            return
+        for paths in _by_provenance(small):
+            if len(paths) > _MANY_SEGMENTS:
+                for portion in _portions(paths, sizes, _MERGED_ROWS * row_bytes):
+                    _merge(folder, portion, feature_size)
+
+
+def _by_provenance(paths: Sequence[Path]) -> list[list[Path]]:
+    alike: dict[str, list[Path]] = defaultdict(list)
+    for path in paths:
+        with contextlib.suppress(*DAMAGE), safetensors.safe_open(path, framework="numpy") as file:
+            alike[(file.metadata() or {})["provenance"]].append(path)
+    return list(alike.values())
+
+
+def _portions(paths: Sequence[Path], sizes: dict[Path, int], most: int) -> Iterator[list[Path]]:
+    """Cuts a list where the sizes add up to `most`."""
+    portion: list[Path] = []
+    total = 0
+    for path in paths:
+        portion.append(path)
+        total += sizes[path]
+        if total >= most:
+            yield portion
+            portion, total = [], 0
+    yield portion
+
+
+def _merge(folder: Path, paths: Sequence[Path], feature_size: int) -> None:
+    """Writes one segment with the rows of those of `paths` that are sound, then removes these."""
+    sources: dict[Path, Segment] = {}
+    newest = 0.0
+    for path in paths:
+        with contextlib.suppress(*DAMAGE):
+            sources[path] = Segment.open(path, feature_size)
+            newest = max(newest, path.stat().st_mtime)
+    if len(sources) < 2:
+        return
+    target = folder / f"{secrets.token_hex(16)}.safetensors"
+    with atomic_path(target) as temporary, storage_errors(target):
+        _write_merged(temporary, list(sources.values()))
+        os.utime(temporary, (newest, newest))  # the age of the rows, not of the file
+    for path in sources:
+        path.unlink(missing_ok=True)  # may be gone: another process merges too
+
+
+def _write_merged(target: Path, segments: Sequence[Segment]) -> None:
+    """Copies row by row, one segment in memory at a time; the checksum is filled in at the end."""
+    keys = np.concatenate([segment.keys for segment in segments])
+    owner = np.repeat(np.arange(len(segments)), [len(segment.keys) for segment in segments])
+    row = np.concatenate([segment.order for segment in segments])
+    _, first = np.unique(keys, return_index=True)
+    first.sort()  # segment by segment
+    keys, owner, row = keys[first], owner[first], row[first]
+    unknown = "0" * 64
+    header = _header(keys, segments[0], unknown)
+    digest = hashlib.sha256(keys.data)
+    with target.open("r+b") as file:
+        file.write(header)
+        file.write(keys.data)
+        for index, segment in enumerate(segments):
+            features = np.ascontiguousarray(segment.features[row[owner == index]])
+            digest.update(features.data)
+            file.write(features.data)
+        file.seek(header.index(unknown.encode()))
+        file.write(digest.hexdigest().encode())
+
+
+def _header(keys: NDArray[np.bytes_], like: Segment, checksum: str) -> bytes:
+    """The header of a safetensors file, with its length: keys (n, 32), then features (n, D)."""
+    n, width = len(keys), like.features.shape[1]
+    split, end = n * DIGEST_BYTES, n * (DIGEST_BYTES + 4 * width)
+    facts = {
+        "__metadata__": {"sha256": checksum, "provenance": like.provenance},
+        "keys": {"dtype": "U8", "shape": [n, DIGEST_BYTES], "data_offsets": [0, split]},
+        "features": {"dtype": "F32", "shape": [n, width], "data_offsets": [split, end]},
+    }
+    text = json.dumps(facts).encode()
+    text += b" " * (-len(text) % _HEADER_SPACE)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _set_aside(path: Path) -> str:
@@ -271,7 +463,7 @@ def _memory_mapped(path: Path, tensor: str) -> NDArray[np.float32]:
     return np.memmap(path, dtype="<f4", mode="r", offset=offset, shape=tuple(entry["shape"]))
 
 
-def _as_bytes(keys: NDArray[np.uint8]) -> NDArray[np.bytes_]:
+def as_bytes(keys: NDArray[np.uint8]) -> NDArray[np.bytes_]:
     """(n, 32) uint8 as n sortable values; that numpy ignores trailing zeros is harmless, as all have 32 bytes."""
     return np.ascontiguousarray(keys).view(f"S{DIGEST_BYTES}").reshape(-1)
 

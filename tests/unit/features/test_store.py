@@ -140,7 +140,8 @@ def test_the_same_row_twice_in_one_segment(tmp_path: Path) -> None:
     np.testing.assert_array_equal(store.find([digest("a"), digest("b")])[1], [feature("a"), feature("b")])
 
 
-def test_many_segments(tmp_path: Path) -> None:
+def test_many_segments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("featcli.features.store._MANY_SEGMENTS", 60)
     names = [f"image{index}" for index in range(60)]
     for name in names:
         fill(tmp_path, [name])
@@ -439,7 +440,7 @@ def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     found, rows = store.find([digest(name) for name in names])
     assert found.all()
     np.testing.assert_array_equal(rows, [feature(name) for name in names])
-    assert len(segments(tmp_path)) == 20
+    assert len(segments(tmp_path)) <= 20  # 20 were written, and merged where 17 were seen
     assert not list(tmp_path.rglob("*.tmp"))
 
 

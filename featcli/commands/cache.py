@@ -1,0 +1,231 @@
+"""`featcli cache`: what the feature store holds, whether it is sound, and making room."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from featcli.commands.text import printable
+from featcli.data.memo import MEMO_NAME, memo_files
+from featcli.errors import UnreadableDataError, UsageError
+from featcli.features.maintenance import (
+    StoredSpace,
+    clear_store,
+    list_spaces,
+    prune_store,
+    remove_files,
+    verify_store,
+)
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_BYTES: dict[str, int] = {"B": 1} | {
+    unit: base**power
+    for power, letter in enumerate("KMGT", start=1)
+    for unit, base in ((letter, 1000), (f"{letter}B", 1000), (f"{letter}IB", 1024))
+}
+_HEADINGS = ("backbone", "weights", "input", "layer", "computed", "images", "size", "last used")
+_NUMBERS = ("images", "size")  # columns that are aligned to the right
+
+
+def show(cache: Path) -> tuple[str, dict[str, Any]]:
+    """The spaces of the store, as a table and as one JSON value.
+
+    Raises:
+        StorageError: a folder cannot be listed.
+    """
+    spaces = [_space_facts(space) for space in list_spaces(cache)]
+    facts = {
+        "path": str(cache),
+        "spaces": spaces,
+        "images": sum(space["images"] for space in spaces),
+        "bytes": sum(space["bytes"] for space in spaces),
+        "memo_bytes": _memo_bytes(cache),
+    }
+    return _show_text(facts), facts
+
+
+def verify(cache: Path) -> tuple[str, dict[str, Any]]:
+    """Compares every segment with its checksum; changes nothing. `damage_of` makes an error of what was found.
+
+    Raises:
+        StorageError: a folder cannot be listed.
+    """
+    found = verify_store(cache)
+    corrupt = [{"path": str(path), "reason": reason} for path, reason in found.corrupt]
+    lines = [f"corrupt  {printable(item['path'])}: {printable(item['reason'])}" for item in corrupt]
+    sound = found.checked - len(corrupt)
+    lines.append(f"{_count(found.checked, 'segment')} read, {sound} sound, {len(corrupt)} corrupt")
+    return "\n".join(lines), {"path": str(cache), "segments": found.checked, "corrupt": corrupt}
+
+
+def damage_of(facts: dict[str, Any]) -> UnreadableDataError | None:
+    """The error (exit code 3) that the facts of `verify` amount to, or None where all is sound."""
+    if not facts["corrupt"]:
+        return None
+    return UnreadableDataError(
+        f"{_count(len(facts['corrupt']), 'segment')} of the feature store {facts['path']} cannot be used",
+        "The next run that needs one sets it aside and computes its features anew.",
+    )
+
+
+def prune(
+    cache: Path, *, older_than: str | None = None, unused: str | None = None, max_size: str | None = None
+) -> tuple[str, dict[str, Any]]:
+    """Makes room in the store, and says what was removed.
+
+    Args:
+        cache: its folder.
+        older_than: a duration such as `30d`: removes features that were computed longer ago.
+        unused: a duration: removes spaces that were last used longer ago.
+        max_size: a size such as `5GB`: removes what was used least recently until the features fit.
+
+    Raises:
+        UsageError: a duration or size that means nothing.
+        StorageError: something cannot be listed or removed.
+    """
+    removals = prune_store(
+        cache,
+        older_than=None if older_than is None else parse_duration("--older-than", older_than),
+        unused=None if unused is None else parse_duration("--unused", unused),
+        max_size=None if max_size is None else parse_size("--max-size", max_size),
+    )
+    removed: list[dict[str, Any]] = [
+        {
+            "space": removal.folder.name,
+            "backbone": removal.described.get("backbone"),
+            "why": removal.why,
+            "files": removal.files,
+            "bytes": removal.bytes,
+        }
+        for removal in removals
+    ]
+    freed = sum(removal.bytes for removal in removals)
+    left = sum(space.bytes for space in list_spaces(cache))
+    lines = [
+        f"removed  {printable(str(item['backbone'] or 'unknown'))} ({item['space'][:12]}), {item['why']}: "
+        f"{_count(item['files'], 'file')}, {_size(item['bytes'])}"
+        for item in removed
+    ]
+    lines.append(f"{_size(freed)} freed, {_size(left)} left" if removed else f"nothing to remove, {_size(left)} left")
+    return "\n".join(lines), {"path": str(cache), "removed": removed, "bytes": freed, "bytes_left": left}
+
+
+def clear(cache: Path) -> tuple[str, dict[str, Any]]:
+    """Removes all features and the memo of file hashes, and nothing else that lies in the folder.
+
+    Raises:
+        StorageError: something cannot be listed or removed.
+    """
+    removal = clear_store(cache)
+    memo = remove_files(memo_files(cache / MEMO_NAME))
+    text = f"{_count(removal.files, 'segment')} removed, {_size(removal.bytes + memo)} freed"
+    return text, {"path": str(cache), "segments": removal.files, "bytes": removal.bytes + memo}
+
+
+def parse_duration(flag: str, text: str) -> float:
+    """`90s`, `10m`, `12h`, `30d`, `2w` as seconds.
+
+    Raises:
+        UsageError: anything else.
+    """
+    found = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([smhdw])\s*", text, re.ASCII)
+    if found is None:
+        raise UsageError(
+            f"{flag}: '{printable(text)}' is not a duration", f"A number and s, m, h, d or w: {flag} 30d (days)."
+        )
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def parse_size(flag: str, text: str) -> int:
+    """`800MB`, `5GB`, `1.5 TB` (powers of 1000), `512MiB` (powers of 1024) as bytes; `5G` is `5GB`.
+
+    Raises:
+        UsageError: anything else.
+    """
+    found = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([a-z]+)\s*", text, re.ASCII | re.IGNORECASE)
+    unit = None if found is None else _BYTES.get(found[2].upper())
+    if found is None or unit is None:
+        raise UsageError(
+            f"{flag}: '{printable(text)}' is not a size", f"A number and B, KB, MB, GB, TB (or MiB, ...): {flag} 5GB."
+        )
+    return int(float(found[1]) * unit)
+
+
+def _space_facts(space: StoredSpace) -> dict[str, Any]:
+    described = space.described
+    return {
+        "key": space.folder.name,
+        "backbone": described.get("backbone"),
+        "weights_sha256": described.get("weights_sha256"),
+        "preprocessing": described.get("preprocessing"),
+        "layer": described.get("layer"),
+        "pixel_pipeline": described.get("pixel_pipeline"),
+        "precision": described.get("numerics"),
+        "device_type": described.get("device_type"),
+        "images": space.count_images(),
+        "segments": len(space.segments),
+        "set_aside": len(space.set_aside),
+        "bytes": space.bytes,
+        "last_used": datetime.fromtimestamp(int(space.last_used), UTC).isoformat(),
+    }
+
+
+def _memo_bytes(cache: Path) -> int:
+    return sum(path.stat().st_size for path in memo_files(cache / MEMO_NAME) if path.is_file())
+
+
+def _show_text(facts: dict[str, Any]) -> str:
+    lines = [f"store  {printable(facts['path'])}"]
+    if facts["spaces"]:
+        lines += ["", *_table([_HEADINGS, *map(_cells, facts["spaces"])]), ""]
+    images = f"{_count(facts['images'], 'image')} in {_count(len(facts['spaces']), 'space')}"
+    lines.append(f"total  {images}, {_size(facts['bytes'])}; memo of file hashes {_size(facts['memo_bytes'])}")
+    set_aside = sum(space["set_aside"] for space in facts["spaces"])
+    if set_aside:
+        lines.append(f"       {_count(set_aside, 'damaged segment')} set aside; featcli cache prune removes them")
+    return "\n".join(lines)
+
+
+def _cells(space: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        printable(str(space["backbone"] or "unknown")),
+        printable(str(space["weights_sha256"] or "?")[:12]),
+        printable(_input(space["preprocessing"])),
+        printable(str(space["layer"] or "?")),
+        printable(f"{space['device_type'] or '?'} {space['precision'] or '?'}"),
+        f"{space['images']:,}",
+        _size(space["bytes"]),
+        datetime.fromisoformat(space["last_used"]).astimezone().strftime("%Y-%m-%d %H:%M"),
+    )
+
+
+def _input(preprocessing: Any) -> str:
+    if not isinstance(preprocessing, dict):
+        return "?"
+    facts = [str(preprocessing.get(name, "?")) for name in ("resize", "interpolation", "crop")]
+    return f"resize {facts[0]} {facts[1]}, crop {facts[2]}"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if heading in _NUMBERS else cell.ljust(width)
+            for cell, width, heading in zip(row, widths, _HEADINGS, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _size(number: int) -> str:
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if number >= unit:
+            return f"{number / unit:.1f} {name}"
+    return f"{number} B"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
