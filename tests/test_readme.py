@@ -22,7 +22,12 @@ def test_the_readme_has_commands() -> None:
 
 def test_the_commands_of_the_readme_run(tmp_path: Path, make_folder) -> None:
     (tmp_path / "configs").symlink_to(PROJECT / "configs")
-    make_folder(tmp_path / "photos", {"ants": 8, "bees": 8})
+    for patient in range(4):
+        make_folder(tmp_path / "fresh", {"ants": 2, "bees": 2}, start=2 * patient)
+        for name in ("ants", "bees"):
+            folder = tmp_path / "photos" / name / f"patient-{patient}"
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "fresh" / name).rename(folder)
     make_folder(tmp_path / "new-photos", {"unsorted": 3})
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "featcli").write_text(f'#!/bin/sh\nexec {sys.executable} -m featcli "$@"\n')

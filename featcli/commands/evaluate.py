@@ -14,10 +14,18 @@ from numpy.typing import NDArray
 
 from featcli.checkpoint import Checkpoint
 from featcli.commands.runs import CONFIG_NAME, PREDICTIONS_NAME
-from featcli.commands.setup import Call, Unreadable, features_of, open_model, open_runtime, unreadable_of
+from featcli.commands.setup import (
+    Call,
+    Unreadable,
+    features_of,
+    open_model,
+    open_runtime,
+    read_dataset,
+    unreadable_of,
+)
 from featcli.commands.text import printable
-from featcli.config import Config, load_config
-from featcli.data.dataset import Dataset, Sample, fingerprint, open_dataset, open_labelled
+from featcli.config import LoadedConfig, load_config
+from featcli.data.dataset import Sample, fingerprint, open_labelled
 from featcli.errors import ConditionFailed, DatasetError, UsageError
 from featcli.evaluation.metrics import correct_count
 from featcli.evaluation.metrics import evaluate as split_metrics
@@ -62,7 +70,8 @@ def evaluate(call: Call, checkpoint: Path | None, data_dir: Path | None, options
     samples, where = _samples(call, model, path, data_dir, runtime, options)
     if call.dry_run:
         text = f"plan\n  checkpoint  {path}\n  device      {runtime}\n  images      {len(samples)}, {where}"
-        return Evaluated(text, {}, Unreadable())
+        facts = {"checkpoint": str(path), "device": str(runtime), "images": len(samples), "where": where}
+        return Evaluated(text, facts, Unreadable())
     # predict and evaluate read the store and never write to it.
     table = features_of(samples, Extractor(model.backbone, runtime), call, keep=False)
     good = np.flatnonzero(table.readable)
@@ -90,41 +99,35 @@ def _samples(
         samples = open_labelled(data_dir, model.metadata.classes, workers=runtime.workers, emit=call.emit, limit=limit)
         split = samples[0].split
         return samples, f"in {data_dir}" if split == "train" else f"the {split} split of {data_dir}"
-    data = _dataset(_data_config(call, path), runtime, call)
+    data = read_dataset(call, _data_config(call, path), runtime, keep=False)
     if list(data.classes) != model.metadata.classes:
         raise DatasetError(
-            f"the classes of {data.root} are not those of the checkpoint: "
+            f"the classes of {data.origin} are not those of the checkpoint: "
             f"{', '.join(data.classes[:10])} and {', '.join(model.metadata.classes[:10])}"
         )
     split = "val" if options.parity else "test" if data.split("test") else "val"
     if not data.split(split):
-        raise DatasetError(f"{data.root} has no images in its {split} split")
-    return data.split(split), f"the {split} split of {data.root}"
+        raise DatasetError(f"{data.origin} has no images in its {split} split")
+    return data.split(split), f"the {split} split of {data.origin}"
 
 
-def _data_config(call: Call, checkpoint: Path) -> Config:
-    if call.loaded.config.data.root is not None:
-        return call.loaded.config
+def _data_config(call: Call, checkpoint: Path) -> LoadedConfig:
+    """The config that names the images: the one that was given, else the run's."""
+    if _names_images(call.loaded):
+        return call.loaded
     beside = checkpoint.parent / CONFIG_NAME
     if not beside.is_file():
         raise UsageError(
             "nothing to evaluate on", f"Name a folder, or give --config: there is no {CONFIG_NAME} beside {checkpoint}."
         )
-    return load_config(beside).config
+    loaded = load_config(beside)
+    if not _names_images(loaded):
+        raise UsageError(f"{beside} names no images", "Name a folder to evaluate on.")
+    return loaded
 
 
-def _dataset(config: Config, runtime: Runtime, call: Call) -> Dataset:
-    if config.data.root is None:
-        raise UsageError("the config names no data.root", "Name a folder to evaluate on.")
-    return open_dataset(
-        config.data.root,
-        seed=config.seed,
-        val_fraction=config.data.val_fraction,
-        test_fraction=config.data.test_fraction,
-        limit=config.data.limit,
-        workers=runtime.workers,
-        emit=call.emit,
-    )
+def _names_images(loaded: LoadedConfig) -> bool:
+    return loaded.config.data.root is not None or loaded.config.data.manifest is not None
 
 
 def _parity(

@@ -15,6 +15,7 @@ from featcli.backbones.catalogue import local_weights
 from featcli.backbones.registry import find_architecture
 from featcli.data.dataset import Dataset, open_dataset
 from featcli.data.images import FORMATS
+from featcli.data.sources import DataSource
 from featcli.errors import UsageError
 from featcli.events import Emit, Fact
 from featcli.files import write_text
@@ -58,9 +59,8 @@ def init(folder: Path, output: Path | None, *, overwrite: bool, emit: Emit) -> s
         StorageError: it cannot be written.
     """
     root = Path(os.path.abspath(folder))
-    data = open_dataset(
-        root, seed=0, val_fraction=0.2, test_fraction=0.0, limit=None, workers=os.cpu_count() or 1, emit=emit
-    )
+    source = DataSource(root=root, val_fraction=0.2)
+    data = open_dataset(source, seed=0, workers=os.cpu_count() or 1, emit=emit)
     target = output or Path(f"{root.name or 'featcli'}.yaml")
     if target.exists() and not overwrite:
         raise UsageError(f"{target} exists", "Name another file with -o, or replace it with --overwrite.")

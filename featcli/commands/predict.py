@@ -80,7 +80,7 @@ def predict(
     if arguments:
         paths: Iterable[str] = expand(arguments, ignored, separator=options.separator)
     elif call.loaded.config.data.root is not None:
-        data = open_data(call, runtime)
+        data = open_data(call, runtime, keep=False)
         samples = data.split("test") or data.split("val")
         paths = [sample.path for sample in samples]
     else:

@@ -7,13 +7,15 @@ of runs are derived from the annotation. What a line cannot express (two options
 from __future__ import annotations
 
 import os
+import re
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from featcli.config.words import Words
+from featcli.config.words import Words, quoted, shortened
 
 _C_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2)
 _WEIGHTS_ENDINGS = (".pth", ".pt", ".safetensors")
@@ -40,6 +42,21 @@ def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+def _one_group(text: str) -> str:
+    """Refuses what is no regular expression, or has no one group to take a name from."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "possible nested set": Python's, about what a later Python will read
+            count = re.compile(text).groups
+    except (re.error, ValueError, OverflowError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else shortened(str(error))
+        raise PydanticCustomError("reason", "not a regular expression: {reason}", {"reason": reason}) from error
+    if count != 1:
+        said = "expected a regular expression with exactly one group in parentheses, as in '([^/]+)_', got {value}"
+        raise PydanticCustomError("reason", said, {"value": quoted(text)})
+    return text
+
+
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 Positive: TypeAlias = Annotated[float, Field(gt=0)]
 PathName: TypeAlias = Annotated[Path, BeforeValidator(_path)]
@@ -48,6 +65,7 @@ Grid: TypeAlias = Annotated[tuple[Positive, ...], Field(min_length=1), AfterVali
 Weights: TypeAlias = Annotated[
     Text, Words("DEFAULT, none, a weights name, a file or package:MODULE/FILE", choices=("DEFAULT", "none"))
 ]
+GroupPattern: TypeAlias = Annotated[Text, AfterValidator(_one_group), Words("a regular expression with one group")]
 WeightsName: TypeAlias = Annotated[Text, Words("a weights name")]
 StageName: TypeAlias = Annotated[Text, Words("a stage's name")]
 StageNames: TypeAlias = Annotated[
@@ -80,11 +98,22 @@ class Data(Section):
     root: PathName | None = Field(
         default=None, description="Folder of images: root/train and root/val (and root/test), or root/CLASS."
     )
+    manifest: PathName | None = Field(
+        default=None, description="Instead of root: a CSV or Parquet file with columns path,label[,split][,group]."
+    )
     val_fraction: float = Field(
-        default=0.2, gt=0, lt=1, description="Share of each class for validation, where there is no val folder."
+        default=0.2, gt=0, lt=1, description="Share of each class for validation, where the user made no such split."
     )
     test_fraction: float = Field(
         default=0.0, ge=0, lt=1, description="Share of each class for a test set that is read once, at the end."
+    )
+    group: Literal["group"] | GroupPattern | None = Field(
+        default=None,
+        description="What stays together, as one patient: a regular expression on the path, or a manifest's column.",
+    )
+    exclude: PathName | None = Field(
+        default=None,
+        description="Text file of paths to leave out, one a line: files, folders, or patterns where * is any text.",
     )
     limit: Count | None = Field(default=None, description="Only the first N images per class and split: smoke runs.")
 
@@ -178,6 +207,28 @@ class Config(Section):
                 "together",
                 "data.val_fraction and data.test_fraction must add up to less than 1, got {val} + {test}",
                 {"val": f"{val:g}", "test": f"{test:g}", "keys": ("data.val_fraction", "data.test_fraction")},
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _names_images_once(self) -> Config:
+        if self.data.root is not None and self.data.manifest is not None:
+            raise PydanticCustomError(
+                "together",
+                "data.root and data.manifest both name the images: remove data.root, since a manifest's paths are "
+                "relative to its own folder, or data.manifest, to take the folder as it is",
+                {"keys": ("data.root", "data.manifest")},
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_the_column_of_groups(self) -> Config:
+        if self.data.group == "group" and self.data.root is not None:
+            raise PydanticCustomError(
+                "together",
+                "data.group: group is the column of a manifest, and data.root is a folder; give a regular expression "
+                "with one group, such as '([^/]+)_'",
+                {"keys": ("data.group", "data.root")},
             )
         return self
 

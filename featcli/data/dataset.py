@@ -1,4 +1,4 @@
-"""A labelled folder of images as one value: classes in order, every image with its split, label and content hash."""
+"""Labelled images as one value: classes in order, every image with its split, label, group and content hash."""
 
 from __future__ import annotations
 
@@ -6,15 +6,28 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from featcli.data.folders import SPLIT_FOLDERS, Ignored, is_image_name, subfolders, walk_images
-from featcli.data.images import UnreadableImage, read_file
-from featcli.data.loading import ordered_batches
+from featcli.data.exclusions import read_exclusions
+from featcli.data.folders import (
+    Ignored,
+    class_entries,
+    layout_hint,
+    list_folder,
+    reject_unknown_classes,
+    split_folders,
+    subfolders,
+)
+from featcli.data.groups import groups_of, joined_groups
+from featcli.data.listing import Entry, Listing
+from featcli.data.manifest import list_manifest, read_manifest
+from featcli.data.memo import hash_files
+from featcli.data.sources import DataOptionError, DataSource, relative_name, shown_path
 from featcli.data.splits import split_by_hash
-from featcli.errors import DatasetError, did_you_mean
-from featcli.events import Emit, Progress
+from featcli.errors import DatasetError
+from featcli.events import Emit, Note, Warn
 
 SPLITS = ("train", "val", "test")
 
@@ -24,33 +37,38 @@ class Sample:
     """One image of a data set.
 
     Attributes:
-        path: absolute, as reached from the root (links are not resolved).
+        path: absolute, as reached from the root or the manifest's folder (links are not resolved).
         label: index into the data set's classes.
         split: `train`, `val` or `test`.
         digest: sha256 of the file's bytes, or None where they could not be read.
+        group: what it belongs to by `data.group`, or None.
+        joined: the name of all groups that are one unit with its own since they share an image; None without groups.
     """
 
     path: str
     label: int
     split: str
     digest: bytes | None
+    group: str | None = None
+    joined: str | None = None
 
     @property
     def unit(self) -> str:
-        """What a split never divides: images of identical content."""
-        return self.digest.hex() if self.digest else self.path
+        """What a split never divides: a group with all that it shares images with, else images of identical content."""
+        return self.joined or self.group or (self.digest.hex() if self.digest else self.path)
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Images in split order, then in folder order.
+    """Images of a folder, in split order, then in folder order; or of a manifest, in its order.
 
     Attributes:
-        root: the folder.
+        root: the folder that paths are relative to.
         classes: names sorted by code point, from train.
         samples: of all splits.
-        rule: how the splits came about, as a checkpoint keeps it.
+        rule: how the splits came about, as a checkpoint keeps it: no paths.
         ignored: what the walk passed over, in words; empty where there was nothing.
+        manifest: the table that names the images, or None where they are a folder's.
     """
 
     root: Path
@@ -58,9 +76,15 @@ class Dataset:
     samples: tuple[Sample, ...]
     rule: dict[str, Any]
     ignored: str = ""
+    manifest: Path | None = None
+
+    @property
+    def origin(self) -> Path:
+        """Where the images are named: the manifest, or the folder."""
+        return self.manifest or self.root
 
     def split(self, name: str) -> tuple[Sample, ...]:
-        """The samples of one split, in folder order."""
+        """The samples of one split, in the order of the folder or the manifest."""
         return tuple(sample for sample in self.samples if sample.split == name)
 
     def counts(self) -> dict[str, list[int]]:
@@ -83,6 +107,28 @@ class Dataset:
                     pairs.append((twin, sample))
         return pairs
 
+    def divided_groups(self) -> list[tuple[Sample, Sample]]:
+        """For each group on two sides of a split an image of either side."""
+        first: dict[str, Sample] = {}
+        pairs: dict[str, tuple[Sample, Sample]] = {}
+        for sample in self.samples:
+            if sample.group is not None:
+                earlier = first.setdefault(sample.group, sample)
+                if earlier.split != sample.split:
+                    pairs.setdefault(sample.group, (earlier, sample))
+        return list(pairs.values())
+
+    def shared_between_groups(self) -> list[tuple[Sample, Sample]]:
+        """Pairs of images with identical bytes in two groups."""
+        first: dict[bytes, Sample] = {}
+        pairs = []
+        for sample in self.samples:
+            if sample.digest is not None and sample.group is not None:
+                twin = first.setdefault(sample.digest, sample)
+                if twin.group != sample.group:
+                    pairs.append((twin, sample))
+        return pairs
+
 
 def fingerprint(samples: Iterable[Sample]) -> str:
     """A hash of contents and labels, whatever the order and the paths."""
@@ -91,56 +137,43 @@ def fingerprint(samples: Iterable[Sample]) -> str:
 
 
 def open_dataset(
-    root: Path,
-    *,
-    seed: int,
-    val_fraction: float,
-    test_fraction: float,
-    limit: int | None,
-    workers: int,
-    emit: Emit,
+    source: DataSource, *, seed: int, workers: int, emit: Emit, memo: Path | None = None, keep: bool = True
 ) -> Dataset:
-    """Lists, hashes and splits a folder of images.
+    """Lists, hashes and splits the images of a folder or a manifest.
 
-    Two layouts: `root/train/<class>/...` with `val` (or valid, validation) and `test` beside it, or `root/<class>/...`.
     What the user split stays as it is; a missing validation split is taken from train by `split_by_hash`.
 
     Args:
-        root: the folder.
+        source: which images, and how they are split.
         seed: of the split.
-        val_fraction: share of the images for validation, where the user made no such split.
-        test_fraction: share of the images for test, in the layout without splits.
-        limit: keep the first so many images per class and split.
         workers: threads that read files.
-        emit: hears the progress of hashing.
+        emit: hears the progress of hashing, and what of the user's lists is not used.
+        memo: of what files hashed to earlier; None for none.
+        keep: whether new hashes go into the memo.
 
     Raises:
         DatasetError: no such folder, no classes, a class of a later split that train does not have, ...
+        ConfigError: what is wrong with the lines of a manifest, all at once.
+        EnvironmentFault: a Parquet manifest without pyarrow.
     """
-    if not root.exists():
-        near = did_you_mean(root.name, subfolders(root.parent)) if root.parent.is_dir() else ""
-        raise DatasetError(f"no such folder: {root}{near}")
-    if not root.is_dir():
-        raise DatasetError(f"{root} is a file; data.root names a folder")
     ignored = Ignored()
-    folders = _split_folders(root)
-    classes = _class_names(root, folders)
-    found = _list_samples(root, folders, classes, ignored)
-    _require_images(found, classes)
-    samples = hash_samples(found, workers=workers, emit=emit)
-    made_by = "user"
-    if "val" not in folders:
-        made_by = "hash"
-        test_share = 0.0 if "test" in folders else test_fraction
-        samples = _split_train(samples, seed=seed, val_fraction=val_fraction, test_fraction=test_share)
-    rule: dict[str, Any] = {"made_by": made_by, "seed": seed}
-    if made_by == "hash":
-        rule |= {"val_fraction": val_fraction, "test_fraction": test_share}
-    if limit is not None:
-        samples = _first_of_each(samples, limit)
-        rule["limit"] = limit
-    samples.sort(key=lambda sample: SPLITS.index(sample.split))  # stable: folder order within a split
-    return Dataset(root, tuple(classes), tuple(samples), rule, str(ignored))
+    listing = _listed(source, ignored, emit)
+    samples = _samples(listing, source)
+    grouped = any(sample.group is not None for sample in samples)
+    samples = _join(hash_samples(samples, memo=memo, keep=keep, workers=workers, emit=emit))
+    rule: dict[str, Any] = {"made_by": "user" if "val" in listing.splits else "hash", "seed": seed}
+    if rule["made_by"] == "hash":
+        test_share = 0.0 if "test" in listing.splits else source.test_fraction
+        samples = _split_train(samples, seed=seed, val_fraction=source.val_fraction, test_fraction=test_share)
+        rule |= {"val_fraction": source.val_fraction, "test_fraction": test_share}
+    if source.limit is not None:
+        samples = _first_of_each(samples, source.limit)
+        rule["limit"] = source.limit
+    used = {"manifest": source.manifest is not None, "grouped": grouped, "excluded": listing.excluded}
+    rule |= {name: value for name, value in used.items() if value}
+    if source.manifest is None:
+        samples.sort(key=lambda sample: SPLITS.index(sample.split))  # stable: folder order within a split
+    return Dataset(source.base, listing.classes, tuple(samples), rule, str(ignored), source.manifest)
 
 
 def open_labelled(
@@ -153,101 +186,77 @@ def open_labelled(
     """
     if not root.is_dir():
         raise DatasetError(f"no such folder: {root}")
-    folders = _split_folders(root)
+    folders = split_folders(root)
     split = next((name for name in ("val", "test") if name in folders), "train")
-    chosen = {split: folders[split]}
-    _reject_unknown_classes(chosen, classes)
-    found = _list_samples(root, chosen, classes, Ignored())
-    if not found:
-        raise DatasetError(f"no images in the class folders of {folders[split]}", _layout_hint())
+    reject_unknown_classes(folders[split], subfolders(folders[split]), classes)
+    entries = class_entries(root, {split: folders[split]}, Ignored())
+    if not entries:
+        raise DatasetError(f"no images in the class folders of {folders[split]}", layout_hint())
+    label_of = {name: label for label, name in enumerate(classes)}
+    found = [Sample(entry.path, label_of[entry.label], split, None) for entry in entries]
+    found.sort(key=lambda sample: sample.label)  # stable: the order of the checkpoint's classes
     return tuple(_first_of_each(hash_samples(found, workers=workers, emit=emit), limit or len(found)))
 
 
-def hash_samples(samples: Sequence[Sample], *, workers: int, emit: Emit) -> list[Sample]:
-    """Fills in the digests, reading files in parallel; a file that cannot be read keeps None."""
-    emit(Progress("hash", 0, len(samples), "files"))
-    hashed: list[Sample] = []
-    for batch in ordered_batches(samples, _hash_sample, workers=workers, size=256):
-        hashed.extend(batch)
-        emit(Progress("hash", len(hashed), len(samples), "files"))
-    emit(Progress("hash", len(hashed), len(samples), "files", finished=True))
-    return hashed
+def hash_samples(
+    samples: Sequence[Sample], *, memo: Path | None = None, keep: bool = True, workers: int, emit: Emit
+) -> list[Sample]:
+    """Fills in the digests, from the memo or by reading files in parallel; a file that cannot be read keeps None.
+
+    Such a file becomes an error row, with its reason, when it is read for its features.
+    """
+    digests = hash_files([sample.path for sample in samples], memo=memo, keep=keep, workers=workers, emit=emit)
+    return [replace(sample, digest=digests.get(sample.path)) for sample in samples]
 
 
-def _hash_sample(sample: Sample) -> Sample:
-    try:
-        return replace(sample, digest=hashlib.sha256(read_file(sample.path)).digest())
-    except UnreadableImage:
-        return sample  # becomes an error row, with its reason, when it is read for its features
+def _listed(source: DataSource, ignored: Ignored, emit: Emit) -> Listing:
+    """The images of the folder or the manifest, without those that the user left out."""
+    keep = partial(_without_excluded, source=source, emit=emit)
+    if source.manifest is None:
+        if source.group == "group":
+            raise DataOptionError("group", "the column 'group' is of a manifest, and this is a folder")
+        return list_folder(source.base, ignored, keep)
+    manifest = read_manifest(source.manifest, emit)
+    name = shown_path(source.manifest)
+    if source.group == "group" and not manifest.has_groups:
+        raise DataOptionError("group", f"{name} has no column 'group'", "Add it, or give a regular expression.")
+    if source.pattern is not None and manifest.has_groups:
+        emit(Note(f"{name}: its column 'group' is not used, since data.group is a regular expression"))
+    return list_manifest(manifest, source.manifest, keep)
 
 
-def _split_folders(root: Path) -> dict[str, Path]:
-    """Split name to folder; `{"train": root}` where the class folders lie directly in the root."""
-    names = subfolders(root)
-    is_split_layout = (
-        "train" in names and all(name in SPLIT_FOLDERS for name in names) and bool(subfolders(root / "train"))
-    )
-    if not is_split_layout:
-        return {"train": root}
-    folders: dict[str, Path] = {}
-    for name in names:
-        split = SPLIT_FOLDERS[name]
-        if split in folders:
-            raise DatasetError(f"{root} holds both {folders[split].name}/ and {name}/: which one is the {split} split?")
-        folders[split] = root / name
-    return folders
+def _without_excluded(entries: Sequence[Entry], *, source: DataSource, emit: Emit) -> list[Entry]:
+    if source.exclude is None:
+        return list(entries)
+    exclusions = read_exclusions(source.exclude, source.base)
+    kept = [entry for entry in entries if not exclusions.covers(relative_name(entry.path, source.base))]
+    name = shown_path(source.exclude)
+    emit(Note(f"left out by {name}: {len(entries) - len(kept)} of {len(entries)} images"))
+    unmatched = exclusions.unmatched()
+    if unmatched:
+        listed = ", ".join(f"'{line}'" for line in unmatched[:3]) + (", ..." if len(unmatched) > 3 else "")
+        emit(Warn(f"{name}: lines that match no image ({len(unmatched)}): {listed}"))
+    return kept
 
 
-def _class_names(root: Path, folders: dict[str, Path]) -> list[str]:
-    classes = subfolders(folders["train"])
-    if not classes:
-        images = sum(is_image_name(path.name) for path in root.iterdir())
-        found = f"{images} images but no class folders" if images else "no class folders and no images"
-        raise DatasetError(f"{folders['train']} holds {found}", _layout_hint())
-    if len(classes) == 1:
-        raise DatasetError(
-            f"{folders['train']} holds one class, '{classes[0]}'; a classifier needs at least two", _layout_hint()
-        )
-    _reject_unknown_classes({split: path for split, path in folders.items() if split != "train"}, classes)
-    return classes
+def _samples(listing: Listing, source: DataSource) -> list[Sample]:
+    """Images with the index of their class and the name of their group."""
+    groups: Sequence[str | None] = [entry.group for entry in listing.entries]
+    if source.pattern is not None:
+        groups = groups_of([relative_name(entry.path, source.base) for entry in listing.entries], source.pattern)
+    label_of = {name: label for label, name in enumerate(listing.classes)}
+    return [
+        Sample(entry.path, label_of[entry.label], entry.split, None, group)
+        for entry, group in zip(listing.entries, groups, strict=True)
+    ]
 
 
-def _reject_unknown_classes(folders: dict[str, Path], classes: Sequence[str]) -> None:
-    for folder in folders.values():
-        unknown = [name for name in subfolders(folder) if name not in classes]
-        if unknown:
-            listed = ", ".join(f"'{name}'{did_you_mean(name, classes, most=1)}" for name in unknown[:5])
-            more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-            raise DatasetError(
-                f"{folder} holds classes that were not trained: {listed}{more}",
-                f"Known classes: {', '.join(classes[:20])}{', ...' if len(classes) > 20 else ''}.",
-            )
-
-
-def _list_samples(root: Path, folders: dict[str, Path], classes: Sequence[str], ignored: Ignored) -> list[Sample]:
-    found = []
-    for split, folder in folders.items():
-        present = set(subfolders(folder))
-        for label, name in enumerate(classes):
-            if name in present:
-                found += [Sample(path, label, split, None) for path in walk_images(folder / name, ignored)]
-    for folder in {root, *folders.values()}:
-        for path in folder.iterdir():
-            if path.name.startswith("."):
-                ignored.counts["hidden"] += 1
-            elif path.is_file():
-                ignored.counts["beside the class folders"] += 1
-    return found
-
-
-def _require_images(samples: Sequence[Sample], classes: Sequence[str]) -> None:
-    if not samples:
-        raise DatasetError("the class folders hold no images", _layout_hint())
-    trained = {sample.label for sample in samples if sample.split == "train"}
-    empty = [name for label, name in enumerate(classes) if label not in trained]
-    if empty:
-        named = ", ".join(f"'{name}'" for name in empty)
-        raise DatasetError(f"no images to train on in class {named}", "Add images, or remove the folder.")
+def _join(samples: list[Sample]) -> list[Sample]:
+    """Makes groups that share an identical image one unit, so that neither a group nor identical content is divided."""
+    if all(sample.group is None for sample in samples):
+        return samples
+    joined = joined_groups([sample.group for sample in samples], [sample.digest for sample in samples])
+    return [replace(sample, joined=unit) for sample, unit in zip(samples, joined, strict=True)]
 
 
 def _split_train(samples: list[Sample], *, seed: int, val_fraction: float, test_fraction: float) -> list[Sample]:
@@ -259,8 +268,8 @@ def _split_train(samples: list[Sample], *, seed: int, val_fraction: float, test_
         val_fraction=val_fraction,
         test_fraction=test_fraction,
     )
-    moved = [replace(sample, split=split) for sample, split in zip(train, splits, strict=True)]
-    return moved + [sample for sample in samples if sample.split != "train"]
+    split_of = iter(splits)
+    return [replace(sample, split=next(split_of)) if sample.split == "train" else sample for sample in samples]
 
 
 def _first_of_each(samples: Iterable[Sample], limit: int) -> list[Sample]:
@@ -271,10 +280,3 @@ def _first_of_each(samples: Iterable[Sample], limit: int) -> list[Sample]:
             taken[sample.split, sample.label] += 1
             kept.append(sample)
     return kept
-
-
-def _layout_hint() -> str:
-    return (
-        "Put the images of each class in a folder of its own: "
-        "ROOT/<class>/..., or ROOT/train/<class>/... and ROOT/val/<class>/..."
-    )

@@ -117,6 +117,7 @@ def test_init_replaces_nothing_unasked(lab: Lab) -> None:
 
 def test_check_is_the_plan_of_train_head(lab: Lab) -> None:
     arguments = [*SMALL, "--set", "data.root=split", "--set", "output=run", "--cache", lab.folder / "cache"]
+    (lab.folder / "cache").mkdir()
     before = names(lab.folder)
     done = lab("check", *arguments)
     assert (done.code, done.text.splitlines()[0]) == (0, "plan")

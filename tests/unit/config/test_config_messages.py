@@ -9,6 +9,11 @@ from featcli.config import load_config
 from featcli.errors import ConfigError
 
 TOP = "the top level has data, backbone, head, loader, output, device, precision and seed"
+ONE_GROUP = "expected a regular expression with exactly one group in parentheses, as in '([^/]+)_'"
+BOTH = (
+    "data.root and data.manifest both name the images: remove data.root, since a manifest's paths are relative to its"
+    " own folder, or data.manifest, to take the folder as it is"
+)
 WEIGHTS = "DEFAULT, none, a weights name, a file or package:MODULE/FILE"
 
 IN_FILE = {
@@ -30,8 +35,8 @@ IN_FILE = {
     "<<: {seed: 1}": [f"1:1: unknown key '<<'; {TOP}"],
     # keys of DESIGN that come later are unknown today
     "train: {lr: 1}": [f"1:1: unknown key 'train'; {TOP}"],
-    "data: {manifest: a.csv}": [
-        "1:8: unknown key 'data.manifest'; 'data' has root, val_fraction, test_fraction and limit"
+    "data: {wxyz: 1}": [
+        "1:8: unknown key 'data.wxyz'; 'data' has root, manifest, val_fraction, test_fraction, group, exclude and limit"
     ],
     # types and ranges
     "data:\n  val_fraction: lots": ["2:17: data.val_fraction: expected a number between 0 and 1, got 'lots'"],
@@ -51,6 +56,33 @@ IN_FILE = {
     "data: {root: ''}": ["1:14: data.root: expected a path or null, got ''"],
     'data: {root: "a\\0"}': ["1:14: data.root: expected a path or null, got 'a\\x00'"],
     'data: {root: "\\ud800"}': ["1:14: data.root: expected a path or null, got '\\ud800'"],
+    "data: {manifest: 7}": ["1:18: data.manifest: expected a path or null, got 7; write '7', in quotes"],
+    "data: {manifest: ''}": ["1:18: data.manifest: expected a path or null, got ''"],
+    "data: {exclude: [a, b]}": ["1:17: data.exclude: expected a path or null, got ['a', 'b']"],
+    "data: {group: 7}": ["1:15: data.group: expected group, a regular expression with one group or null, got 7"],
+    "data: {group: ''}": ["1:15: data.group: expected group, a regular expression with one group or null, got ''"],
+    "data:\n  group: patient": [f"2:10: data.group: {ONE_GROUP}, got 'patient'"],
+    "data: {group: '(a)(b)'}": [f"1:15: data.group: {ONE_GROUP}, got '(a)(b)'"],
+    "data: {group: '(?:a)'}": [f"1:15: data.group: {ONE_GROUP}, got '(?:a)'"],
+    "data: {group: '(a'}": [
+        "1:15: data.group: not a regular expression: missing ), unterminated subpattern at position 0"
+    ],
+    'data: {group: "(?\\n)"}': [
+        "1:15: data.group: not a regular expression: unknown extension ?\\n at position 1 (line 1, column 2)"
+    ],
+    "data: {group: '(?L)(a)'}": [
+        "1:15: data.group: not a regular expression: bad inline flags: cannot use 'L' flag with a str pattern ..."
+    ],
+    "data: {group: '(a{99999999999})'}": [
+        "1:15: data.group: not a regular expression: the repetition number is too large"
+    ],
+    "data: {group: '" + "(" * 3000 + ")" * 3000 + "'}": [
+        "1:15: data.group: not a regular expression: nested too deeply"
+    ],
+    "data: {group: '(a{5}'}": [
+        "1:15: data.group: not a regular expression: missing ), unterminated subpattern at position 0"
+    ],
+    "data: {group: 'a{5}'}": [f"1:15: data.group: {ONE_GROUP}, got 'a{{5}}'"],
     "backbone: {name: ''}": ["1:18: backbone.name: expected a backbone's name or null, got ''"],
     "head: {folds: .inf}": ["1:15: head.folds: expected a whole number of at least 2, got .inf"],
     "backbone: {name: 18}": ["1:18: backbone.name: expected a backbone's name or null, got 18; write '18', in quotes"],
@@ -133,6 +165,12 @@ IN_FILE = {
     "data: {test_fraction: 0.9, val_fractio: 0.05}": [
         "1:28: unknown key 'data.val_fractio'; did you mean 'val_fraction'?"
     ],
+    "data:\n  manifest: a.csv\n  root: photos": [f"3:9: {BOTH}"],
+    "data:\n  root: photos\n  manifest: a.csv": [f"3:13: {BOTH}"],
+    "data:\n  group: group\n  root: photos": [
+        "3:9: data.group: group is the column of a manifest, and data.root is a folder; give a regular expression with"
+        " one group, such as '([^/]+)_'"
+    ],
     # YAML
     "seed: 1\nhead: {C: 1}\nseed: 2": ["3:1: key 'seed' is given twice, first at 1:1"],
     "head:\n  C: 1\n  C: x": [
@@ -207,6 +245,15 @@ def test_messages_about_set(argument: str, message: str) -> None:
     with pytest.raises(ConfigError) as error:
         load_config(None, [argument])
     assert lines(error) == [f"--set {argument}: {message}"]
+
+
+def test_a_folder_of_the_file_and_a_manifest_of_the_command_line() -> None:
+    Path("cats.yaml").write_text("data: {root: photos}")
+    with pytest.raises(ConfigError) as error:
+        load_config("cats.yaml", ["data.manifest=a.csv"])
+    assert lines(error) == [f"--set data.manifest=a.csv: {BOTH}"]
+    config = load_config("cats.yaml", ["data.manifest=a.csv", "data.root=null"]).config
+    assert (config.data.root, config.data.manifest) == (None, Path.cwd() / "a.csv")
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,11 @@ from featcli.config.nodes import plain
 DEFAULTS = """\
 data:
   root: /images/cats
+  manifest: null
   val_fraction: 0.2
   test_fraction: 0.0
+  group: null
+  exclude: null
   limit: null
 backbone:
   name: resnet18
@@ -77,15 +80,16 @@ mapping = st.builds(
     std=st.none() | st.tuples(positive, positive, positive),
 )
 weights = texts.filter(lambda text: not text.lower().endswith((".pth", ".pt", ".safetensors")))
+beside_images: dict[str, Any] = {
+    "val_fraction": st.floats(0.001, 0.5),
+    "test_fraction": st.floats(0, 0.499),
+    "group": st.sampled_from([None, "([^/]+)_", r"^(\w+)[\d{2}'\"#: ]", "(~)"]),
+    "exclude": paths,
+    "limit": st.none() | count,
+}
 configs = st.builds(
     Config,
-    data=st.builds(
-        Data,
-        root=paths,
-        val_fraction=st.floats(0.001, 0.5),
-        test_fraction=st.floats(0, 0.499),
-        limit=st.none() | count,
-    ),
+    data=st.builds(Data, root=paths, **beside_images) | st.builds(Data, manifest=paths, **beside_images),
     backbone=st.builds(
         Backbone,
         name=st.none() | texts,

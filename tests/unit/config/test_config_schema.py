@@ -3,7 +3,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from featcli.config import Config, Head
+from featcli.config import Config, Data, Head
 from featcli.config.check import is_section, options
 from featcli.config.words import Words, expected, listing
 
@@ -14,8 +14,11 @@ def test_the_options_of_today() -> None:
     plain = {key: option.get_default() for key, option in OPTIONS.items() if not is_section(option)}
     assert plain == {
         "data.root": None,
+        "data.manifest": None,
         "data.val_fraction": 0.2,
         "data.test_fraction": 0.0,
+        "data.group": None,
+        "data.exclude": None,
         "data.limit": None,
         "backbone.name": None,
         "backbone.weights": "DEFAULT",
@@ -54,6 +57,11 @@ def test_candidates_ascend() -> None:
     assert Head().candidates() == (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2)
     assert Head(C=(3, 0.1, 2)).candidates() == (0.1, 2, 3)
     assert Head(C=0.5).candidates() == (0.5,)
+
+
+@pytest.mark.parametrize("group", ["(.)", "group", r"^(?P<who>[^/]+)_\d", "(?:a|b)(c)", "[[a]([b&&c])", "(?i)x(y)?"])
+def test_groups(group: str) -> None:
+    assert Data(group=group).group == group
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "mps", "cuda", "cuda:0", "cuda:15"])

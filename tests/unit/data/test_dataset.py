@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 
 from featcli.data.dataset import Dataset, Sample, fingerprint, open_dataset, open_labelled
+from featcli.data.sources import DataOptionError, DataSource
 from featcli.errors import DatasetError
-from featcli.events import Event, Progress, ignore
+from featcli.events import Emit, Event, Note, Progress, Warn, ignore
 
 MakeFolder = Callable[..., Path]
 
 
-def opened(root: Path, **changes: Any) -> Dataset:
-    options: dict[str, Any] = {
-        "seed": 0, "val_fraction": 0.2, "test_fraction": 0.0, "limit": None, "workers": 2, "emit": ignore,
-    }  # fmt: skip
-    return open_dataset(root, **options | changes)
+def opened(root: Path | None, *, seed: int = 0, workers: int = 2, emit: Emit = ignore, **source: Any) -> Dataset:
+    return open_dataset(
+        DataSource(**{"root": root, "val_fraction": 0.2} | source), seed=seed, workers=workers, emit=emit
+    )
 
 
 def write(root: Path, files: dict[str, str]) -> Path:
@@ -328,6 +328,233 @@ def test_the_photographs(hymenoptera: Path) -> None:
         path.relative_to(hymenoptera).parts[:2] for path in hymenoptera.glob("*/*/*") if path.suffix != ".md"
     )
     assert listed == on_disk
+
+
+# Manifests
+
+
+def manifest(folder: Path, *lines: str, header: str = "path,label") -> Path:
+    """A manifest, and beside it the files that it names, but for those called `gone`."""
+    for line in lines:
+        name = line.split(",")[0]
+        if "gone" not in name:
+            write(folder, {name: f"content of {Path(name).name}"})
+    write(folder, {"labels.csv": "\n".join((header, *lines)) + "\n"})
+    return folder / "labels.csv"
+
+
+def said(events: list[Event]) -> list[str]:
+    return [f"{type(event).__name__}: {event.text}" for event in events if isinstance(event, Note | Warn)]
+
+
+def test_a_manifest_is_split_as_the_rule_says_and_keeps_its_order(tmp_path: Path) -> None:
+    lines = [f"{'zyx'[index % 3]}/{index:02d}.jpg,{'cat' if index % 2 else 'dog'}" for index in range(30)]
+    data = opened(None, manifest=manifest(tmp_path, *lines), test_fraction=0.2)
+    assert [f"{path},{name}" for _, name, path in places(data)] == lines
+    assert data.classes == ("cat", "dog")
+    assert data.counts() == {"train": [9, 9], "val": [3, 3], "test": [3, 3]}
+    assert data.rule == {"made_by": "hash", "seed": 0, "val_fraction": 0.2, "test_fraction": 0.2, "manifest": True}
+    assert (data.root, data.origin, data.ignored) == (tmp_path, tmp_path / "labels.csv", "")
+    for label in (0, 1):
+        ranked = sorted(
+            (sample for sample in data.samples if sample.label == label),
+            key=lambda sample: hashlib.sha256(
+                f"0:{hashlib.sha256(Path(sample.path).read_bytes()).hexdigest()}".encode()
+            ).digest(),
+        )
+        assert [sample.split for sample in ranked] == ["val"] * 3 + ["test"] * 3 + ["train"] * 9
+
+
+def test_a_manifest_and_its_folder_give_the_same_splits(tmp_path: Path) -> None:
+    write(tmp_path, class_files("cat", 20) | class_files("dog", 20))
+    folder = opened(tmp_path, seed=3)
+    lines = [f"{path},{name}" for _, name, path in reversed(places(folder))]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label", *lines]))
+    table = opened(None, manifest=tmp_path / "labels.csv", seed=3)
+    assert sorted(places(table)) == sorted(places(folder))
+    assert fingerprint(table.split("val")) == fingerprint(folder.split("val"))
+
+
+def test_splits_of_a_manifest_are_never_altered(tmp_path: Path) -> None:
+    lines = ("1,b,test", "2,a,Train", "3,b,valid", "4,a,TRAIN", "5,b,train", "6,a,validation")
+    data = opened(None, manifest=manifest(tmp_path, *lines, header="path,label,split"), val_fraction=0.5)
+    assert places(data) == [
+        ("test", "b", "1"), ("train", "a", "2"), ("val", "b", "3"), ("train", "a", "4"), ("train", "b", "5"),
+        ("val", "a", "6"),
+    ]  # fmt: skip
+    assert data.rule == {"made_by": "user", "seed": 0, "manifest": True}
+
+
+def test_a_manifest_without_val_gets_it_from_train_alone(tmp_path: Path) -> None:
+    lines = [f"{index},{'ab'[index % 2]},{'test' if index >= 20 else 'train'}" for index in range(30)]
+    data = opened(None, manifest=manifest(tmp_path, *lines, header="path,label,split"), test_fraction=0.4)
+    assert data.counts() == {"train": [8, 8], "val": [2, 2], "test": [5, 5]}
+    assert [int(path) for split, _, path in places(data) if split == "test"] == list(range(20, 30))
+    assert [int(path) for _, _, path in places(data)] == list(range(30))
+    assert data.rule["test_fraction"] == 0.0
+
+
+def test_a_missing_file_of_a_manifest_keeps_its_row(tmp_path: Path) -> None:
+    file = manifest(tmp_path, "1,a", "gone.jpg,a", "2,b", "sub,b")
+    (tmp_path / "sub").unlink()
+    (tmp_path / "sub").mkdir()
+    data = opened(None, manifest=file, val_fraction=0.0)
+    assert [(Path(sample.path).name, sample.digest is None) for sample in data.samples] == [
+        ("1", False), ("gone.jpg", True), ("2", False), ("sub", True),
+    ]  # fmt: skip
+
+
+# Groups
+
+
+def test_groups_stay_on_one_side(tmp_path: Path) -> None:
+    files = {
+        f"{'ab'[image % 2]}/p{patient}_{image}.jpg": f"{patient} {image}" for patient in range(30) for image in range(6)
+    }
+    write(tmp_path, files)
+    for seed in range(5):
+        data = opened(tmp_path, seed=seed, group=r"([^/]+)_", val_fraction=0.3, test_fraction=0.2)
+        assert all(Path(sample.path).name.startswith(f"{sample.group}_") for sample in data.samples)
+        sides = {(sample.group, sample.split) for sample in data.samples}
+        assert len(sides) == 30
+        assert data.counts() == {"train": [45, 45], "val": [27, 27], "test": [18, 18]}
+        # The order is that of sha256(seed + group): nine groups of 3 + 3 fill 27 + 27 places, the next six 18 + 18.
+        ranked = sorted(
+            {f"p{n}" for n in range(30)}, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest()
+        )
+        assert [dict(sides)[name] for name in ranked] == ["val"] * 9 + ["test"] * 6 + ["train"] * 15
+        assert data.rule == {
+            "made_by": "hash", "seed": seed, "val_fraction": 0.3, "test_fraction": 0.2, "grouped": True
+        }  # fmt: skip
+
+
+def test_the_path_that_is_searched_begins_at_the_root(tmp_path: Path) -> None:
+    write(tmp_path / "x_", {f"{name}/{index}_.jpg": f"{name} {index}" for name in "ab" for index in range(3)})
+    data = opened(tmp_path / "x_", group=r"^(.*)_")
+    assert [sample.group for sample in data.samples[:2]] == [
+        str(Path(sample.path).relative_to(tmp_path / "x_")).removesuffix("_.jpg") for sample in data.samples[:2]
+    ]
+    with pytest.raises(DataOptionError, match=r"finds no group in 3 of 6 images: a/0_\.jpg, a/1_\.jpg, a/2_\.jpg\n"):
+        opened(tmp_path / "x_", group=r"(b)/")
+
+
+def test_groups_that_share_an_image_stay_together(tmp_path: Path) -> None:
+    files = {
+        f"{'ab'[image % 2]}/p{patient}_{image}.jpg": f"{patient} {image}" for patient in range(20) for image in range(4)
+    }
+    for patient in range(0, 20, 2):  # p0 and p1 share an image, p2 and p3, ...
+        files[f"a/p{patient + 1}_9.jpg"] = files[f"a/p{patient}_0.jpg"]
+    write(tmp_path, files)
+    for seed in range(5):
+        data = opened(tmp_path, seed=seed, group=r"([^/]+)_", val_fraction=0.4)
+        split_of = {sample.group: sample.split for sample in data.samples}
+        assert all(split_of[f"p{patient}"] == split_of[f"p{patient + 1}"] for patient in range(0, 20, 2))
+        assert (data.crossings(), data.divided_groups()) == ([], [])
+        assert {sample.split for sample in data.samples} == {"train", "val"}
+    assert {(sample.group, sample.unit) for sample in data.samples} == {
+        (f"p{patient}", min(f"p{patient // 2 * 2}", f"p{patient // 2 * 2 + 1}")) for patient in range(20)
+    }
+    assert [(one.group, other.group) for one, other in data.shared_between_groups()]
+    assert len(data.shared_between_groups()) == 10
+
+
+def test_the_column_of_a_manifest_is_used_by_itself(tmp_path: Path) -> None:
+    lines = [f"{index}.jpg,{'ab'[index % 2]},p{index // 4}" for index in range(40)] + ["alone.jpg,a,"]
+    file = manifest(tmp_path, *lines, header="path,label,group")
+    data = opened(None, manifest=file, val_fraction=0.3)
+    assert [sample.group for sample in data.samples] == [f"p{index // 4}" for index in range(40)] + [None]
+    assert len({(sample.group, sample.split) for sample in data.samples[:40]}) == 10
+    assert data.samples[40].unit == hashlib.sha256(b"content of alone.jpg").hexdigest()
+    assert data.rule["grouped"] is True
+    assert opened(None, manifest=file, val_fraction=0.3, group="group") == data
+
+
+def test_an_expression_beats_the_column(tmp_path: Path) -> None:
+    file = manifest(tmp_path, "s1/1,a,p", "s1/2,b,p", "s2/1,a,p", "s2/2,b,p", header="path,label,group")
+    events: list[Event] = []
+    data = opened(None, manifest=file, group="^([^/]+)/", emit=events.append)
+    assert [sample.group for sample in data.samples] == ["s1", "s1", "s2", "s2"]
+    assert said(events) == [f"Note: {file}: its column 'group' is not used, since data.group is a regular expression"]
+
+
+def test_a_column_that_is_not_there(tmp_path: Path) -> None:
+    file = manifest(tmp_path, "1,a", "2,b")
+    with pytest.raises(DataOptionError) as caught:
+        opened(None, manifest=file, group="group")
+    assert (caught.value.option, caught.value.message) == ("group", f"{file} has no column 'group'")
+    with pytest.raises(DataOptionError, match="the column 'group' is of a manifest, and this is a folder"):
+        opened(write(tmp_path, class_files("a", 2)), group="group")
+
+
+def test_groups_on_two_sides_of_the_users_splits_are_found(tmp_path: Path) -> None:
+    files = {
+        "train/a/p1_1.jpg": "1", "train/b/p2_1.jpg": "2", "train/a/p3_1.jpg": "3", "val/a/p1_2.jpg": "4",
+        "val/a/p1_3.jpg": "5", "val/b/p4_1.jpg": "6", "test/b/p3_2.jpg": "7", "test/b/p1_4.jpg": "8",
+    }  # fmt: skip
+    data = opened(write(tmp_path, files), group=r"([^/]+)_")
+    assert data.crossings() == []
+    assert [
+        tuple(str(Path(sample.path).relative_to(tmp_path)) for sample in pair) for pair in data.divided_groups()
+    ] == [("train/a/p1_1.jpg", "val/a/p1_2.jpg"), ("train/a/p3_1.jpg", "test/b/p3_2.jpg")]
+    assert [sample.split for sample in data.samples] == ["train"] * 3 + ["val"] * 3 + ["test"] * 2
+
+
+# Exclusions
+
+
+def test_what_is_excluded_is_not_there(tmp_path: Path) -> None:
+    write(tmp_path / "data", class_files("a", 10) | class_files("b", 10) | {"a/sub/x.jpg": "x", "a/sub/y.jpg": "y"})
+    exclude = tmp_path / "exclude.txt"
+    exclude.write_text(f"# blurred\na/sub\n{tmp_path}/data/b/03.jpg\n*/00.jpg\nnowhere\n*.gif\nb/3.jpg\na/99.jpg\n")
+    events: list[Event] = []
+    data = opened(tmp_path / "data", exclude=exclude, emit=events.append)
+    assert sorted(path for _, _, path in places(data)) == sorted(
+        {*class_files("a", 10), *class_files("b", 10)} - {"a/00.jpg", "b/00.jpg", "b/03.jpg"}
+    )
+    assert said(events) == [
+        f"Note: left out by {exclude}: 5 of 22 images",
+        f"Warn: {exclude}: lines that match no image (4): 'nowhere', 'b/3.jpg', 'a/99.jpg', ...",
+    ]
+    assert data.rule == {"made_by": "hash", "seed": 0, "val_fraction": 0.2, "test_fraction": 0.0, "excluded": 5}
+
+
+def test_exclusions_of_a_manifest(tmp_path: Path) -> None:
+    file = manifest(tmp_path, "x/1,a", "x/2,b", "/else/gone,a", "y/1,a", "y/2,b", "gone/1,c")
+    exclude = write(tmp_path, {"exclude.txt": "/else\ny/1\ngone"}) / "exclude.txt"
+    events: list[Event] = []
+    data = opened(None, manifest=file, exclude=exclude, emit=events.append)
+    assert [path for _, _, path in places(data)] == ["x/1", "x/2", "y/2"]
+    assert data.classes == ("a", "b"), "a class of which nothing is left is none"
+    assert (data.rule["excluded"], data.rule["manifest"]) == (3, True)
+    assert said(events) == [f"Note: left out by {exclude}: 3 of 6 images"]
+
+
+def test_a_class_that_is_excluded_is_none(tmp_path: Path) -> None:
+    files = {
+        f"{split}/{name}/{index}.jpg": f"{split}{name}{index}"
+        for split in ("train", "val")
+        for name in "abc"
+        for index in range(3)
+    }
+    write(tmp_path / "data", files)
+    exclude = write(tmp_path, {"exclude.txt": "*/b/*"}) / "exclude.txt"
+    data = opened(tmp_path / "data", exclude=exclude)
+    assert (data.classes, data.counts()) == (("a", "c"), {"train": [3, 3], "val": [3, 3]})
+    exclude.write_text("train/b")
+    with pytest.raises(DatasetError, match="val holds classes that were not trained: 'b'"):
+        opened(tmp_path / "data", exclude=exclude)
+    exclude.write_text("*")
+    with pytest.raises(DataOptionError, match=r"^every image in .*/data/train is left out$") as caught:
+        opened(tmp_path / "data", exclude=exclude)
+    assert caught.value.option == "exclude"
+    exclude.write_text("train/b/0.jpg\nval/b")
+    assert opened(tmp_path / "data", exclude=exclude).counts() == {"train": [3, 2, 3], "val": [3, 0, 3]}
+
+
+def test_exclusions_come_before_groups(tmp_path: Path) -> None:
+    write(tmp_path, {"a/p_1.jpg": "1", "b/p_2.jpg": "2", "b/odd.jpg": "3"})
+    exclude = write(tmp_path, {"exclude.txt": "b/odd.jpg"}) / "exclude.txt"
+    assert [sample.group for sample in opened(tmp_path, exclude=exclude, group="([^/]+)_").samples] == ["p", "p"]
 
 
 # For evaluation

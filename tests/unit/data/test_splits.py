@@ -155,3 +155,52 @@ def test_folds_depend_on_the_seed_and_not_on_the_order_of_the_split() -> None:
     first = sorted(units, key=lambda unit: hash_order(0, unit))[:5]
     of = dict(zip(units, stratified_folds(units, [0] * 60, folds=5, seed=0).tolist(), strict=True))
     assert [of[unit] for unit in first] != [0, 1, 2, 3, 4]
+
+
+@given(images=groups, folds=st.integers(2, 6), seed=st.integers(0, 2**40), shuffle=st.randoms())
+def test_units_of_several_classes_stay_whole_and_no_fold_holds_all_of_a_class(
+    images: list[tuple[int, int]], folds: int, seed: int, shuffle: random.Random
+) -> None:
+    units, labels = [f"u{unit}" for unit, _ in images], [label for _, label in images]
+    found = stratified_folds(units, labels, folds=folds, seed=seed).tolist()
+    assert len(set(zip(units, found, strict=True))) == len(set(units))
+    assert set(found) <= set(range(-1, folds))
+    for label in set(labels):
+        assert {fold for fold, own in zip(found, labels, strict=True) if own == label} not in [
+            {fold} for fold in range(folds)
+        ]
+    order = list(range(len(images)))
+    shuffle.shuffle(order)
+    again = stratified_folds([units[i] for i in order], [labels[i] for i in order], folds=folds, seed=seed)
+    assert again.tolist() == [found[i] for i in order]
+
+
+def test_single_images_are_dealt_round_by_round() -> None:
+    # As cards are dealt: in the order of the hash, class after class, the next class where the last one stopped.
+    units, labels = names(37), [0] * 11 + [1] * 26
+    found = dict(zip(units, stratified_folds(units, labels, folds=4, seed=5).tolist(), strict=True))
+    dealt = [
+        sorted(units[start:end], key=lambda unit: hash_order(5, f"fold:{unit}")) for start, end in ((0, 11), (11, 37))
+    ]
+    assert [found[unit] for unit in dealt[0] + dealt[1]] == [index % 4 for index in range(37)]
+
+
+def test_large_units_are_spread_by_their_images() -> None:
+    # Patients with 1 to 40 images: dealt by turns a fold could get all large ones.
+    random_sizes = random.Random(0)
+    sizes = [random_sizes.randint(1, 40) for _ in range(60)]
+    units = [f"p{patient}" for patient, size in enumerate(sizes) for _ in range(size)]
+    labels = [int(unit[1:]) % 2 for unit in units]
+    for seed in range(5):
+        found = stratified_folds(units, labels, folds=5, seed=seed)
+        for label in (0, 1):
+            counts = np.bincount(found[np.array(labels) == label], minlength=5)
+            assert counts.max() - counts.min() <= 40, "no more than one unit apart"
+
+
+def test_the_only_unit_of_a_class_is_always_trained_on() -> None:
+    # p0 alone has images of class 1; its fold, held out, would leave none to learn from.
+    units = ["p0", "p0", "p1", "p2", "p3"]
+    found = stratified_folds(units, [0, 1, 0, 0, 0], folds=2, seed=0).tolist()
+    assert found[:2] == [-1, -1]
+    assert set(found[2:]) == {0, 1}

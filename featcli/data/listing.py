@@ -1,0 +1,50 @@
+"""What a folder and a manifest have in common once they are read: images by name of class and split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+# Sibling folders, and words of a manifest, that mean a split.
+SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One image that is named or found, before anything is read.
+
+    Attributes:
+        path: absolute.
+        label: the name of its class.
+        split: `train`, `val` or `test`; `train` where the user made no splits.
+        group: of the manifest's column; None where there is none.
+        line: of the manifest, from 1; 0 for a folder's.
+    """
+
+    path: str
+    label: str
+    split: str
+    group: str | None = None
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The images of a folder or a manifest.
+
+    Attributes:
+        classes: names sorted by code point, from train.
+        entries: in the order of the folder or manifest.
+        splits: those that the user made; `train` alone where there are none.
+        excluded: how many images were left out.
+    """
+
+    classes: tuple[str, ...]
+    entries: tuple[Entry, ...]
+    splits: frozenset[str]
+    excluded: int
+
+
+Keep: TypeAlias = Callable[[Sequence[Entry]], list[Entry]]
+"""Takes the images that were found and gives those that are not excluded."""
