@@ -416,7 +416,8 @@ def cache_prune(
         str | None, _option(_RUN, "--older-than", metavar="30d", help="Remove features written longer ago.")
     ] = None,
     unused: Annotated[
-        str | None, _option(_RUN, "--unused", metavar="30d", help="Remove spaces that nothing has read for so long.")
+        str | None,
+        _option(_RUN, "--unused", metavar="30d", help="Remove what train-head and extract have not used for so long."),
     ] = None,
     max_size: Annotated[
         str | None, _option(_RUN, "--max-size", metavar="5GB", help="Remove the least recently used down to this size.")
