@@ -96,8 +96,9 @@ def _plan_text(call: Call, extractor: Extractor, data: Dataset, facts: dict[str,
 
 def _rule(data: Dataset) -> str:
     if data.rule["made_by"] == "user":
-        return "as the folders have them"
-    return f"by content hash, seed {data.rule['seed']}, {data.rule['val_fraction']:g} of each class for validation"
+        return "as the folders have them" if data.manifest is None else "as the manifest has them"
+    unit = "group" if data.rule.get("grouped") else "content"
+    return f"by {unit} hash, seed {data.rule['seed']}, {data.rule['val_fraction']:g} of each class for validation"
 
 
 def _class_table(data: Dataset) -> list[str]:

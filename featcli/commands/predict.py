@@ -79,7 +79,7 @@ def predict(
     ignored = Ignored()
     if arguments:
         paths: Iterable[str] = expand(arguments, ignored, separator=options.separator)
-    elif call.loaded.config.data.root is not None:
+    elif (call.loaded.config.data.root or call.loaded.config.data.manifest) is not None:
         data = open_data(call, runtime, keep=False)
         samples = data.split("test") or data.split("val")
         paths = [sample.path for sample in samples]

@@ -13,7 +13,7 @@ from featcli.backbones.layers import Layer
 from featcli.backbones.stages import Backbone
 from featcli.backbones.weights import load_backbone
 from featcli.checkpoint import Checkpoint, load_checkpoint
-from featcli.config import Config, LoadedConfig, Preprocess
+from featcli.config import LoadedConfig, Preprocess
 from featcli.data.dataset import Dataset, Sample, open_dataset
 from featcli.data.memo import MEMO_NAME
 from featcli.data.sources import DataOptionError, DataSource
@@ -142,11 +142,6 @@ def read_dataset(call: Call, loaded: LoadedConfig, runtime: Runtime, *, keep: bo
             memo=call.cache / MEMO_NAME,
             keep=keep,
         )
-
-
-def images_key(config: Config) -> str:
-    """The option that names the images: `data.manifest` where it is given, else `data.root`."""
-    return "data.root" if config.data.manifest is None else "data.manifest"
 
 
 def open_model(call: Call, checkpoint: Path | None) -> tuple[Checkpoint, Path]:

@@ -18,7 +18,6 @@ from featcli.commands.setup import (
     Call,
     Unreadable,
     features_of,
-    images_key,
     open_backbone,
     open_data,
     open_runtime,
@@ -53,7 +52,7 @@ def train_head(call: Call) -> TrainedHead:
         FeatcliError: whatever is wrong with config, data, weights, or the output; nothing is left half done.
     """
     config = call.loaded.config
-    call.loaded.require(images_key(config), "backbone.name", "output")
+    call.loaded.require("data.root", "backbone.name", "output")
     clock = _Clock()
     runtime = open_runtime(call)
     if call.dry_run:

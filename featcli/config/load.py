@@ -18,6 +18,7 @@ from featcli.config.words import listing
 from featcli.errors import ConfigError
 
 _FLAGS = {"output": ("-o DIR",)}
+_EITHER = {"data.root": "data.manifest"}  # the other option that will do
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +57,16 @@ class LoadedConfig:
         Raises:
             ConfigError: some were not; it names all of them, and how to give each.
         """
-        missing = [key for key in keys if self._value(key) is None]
+        missing = [key for key in keys if all(self._value(name) is None for name in _ways(key))]
         if missing:
             raise ConfigError(self._needed(key) for key in missing)
 
     def _needed(self, key: str) -> str:
-        flags = [*_FLAGS.get(key, ()), *(() if self.file else ("--config FILE",)), f"--set {key}=..."]
+        settings = [f"--set {name}=..." for name in _ways(key)]
+        flags = [*_FLAGS.get(key, ()), *(() if self.file else ("--config FILE",)), *settings]
         ways = f"add it to {self.file}, or give {listing(flags)}" if self.file else f"give {listing(flags)}"
         place = self._place(key)
-        text = f"{key} is needed{', not null' if place else ''}: {ways}"
+        text = f"{listing(_ways(key))} is needed{', not null' if place else ''}: {ways}"
         return place.message(text) if place else text
 
     def _value(self, key: str) -> Any:
@@ -177,6 +179,11 @@ def _together(error: ValidationError, places: Mapping[str, Place], problems: Seq
             place = max((places[key] for key in keys if key in places), key=lambda place: place.order)
             found.append(Problem(place, place.message(item["msg"])))
     return found
+
+
+def _ways(key: str) -> list[str]:
+    """An option, and the other one that will do."""
+    return [key, _EITHER[key]] if key in _EITHER else [key]
 
 
 def _known_keys() -> set[str]:

@@ -158,7 +158,7 @@ def test_what_is_needed(lab: Lab) -> None:
     done = lab("train-head")
     assert (done.code, done.stdout) == (2, b"")
     assert done.stderr == (
-        "data.root is needed: give --config FILE or --set data.root=...\n"
+        "data.root or data.manifest is needed: give --config FILE, --set data.root=... or --set data.manifest=...\n"
         "backbone.name is needed: give --config FILE or --set backbone.name=...\n"
         "output is needed: give -o DIR, --config FILE or --set output=...\n"
     )

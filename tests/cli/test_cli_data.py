@@ -55,6 +55,22 @@ def test_a_manifest_from_config_to_parity(lab: Lab) -> None:
         assert (lab.folder / "run" / name).read_bytes() == (lab.folder / "again" / name).read_bytes()
 
 
+def test_check_extract_and_predict_with_a_manifest(lab: Lab) -> None:
+    paths = [f"{lab.folder}/tables/{path}" for path in table(lab)]
+    lab.write("cats.yaml", "data:\n  manifest: tables/labels.csv\noutput: run\n")
+    done = lab("check", *SMALL, "-c", "cats.yaml", "--set", "data.group=.*/0(.)")
+    assert done.code == 0, done.stderr
+    assert "  splits      by group hash, seed 0, 0.2 of each class for validation\n" in done.text
+    train(lab, "-c", "cats.yaml")
+    done = lab("predict", "-c", "cats.yaml")
+    assert done.code == 0, done.stderr
+    held_out = {row["path"] for row in read_csv(lab.folder / "run" / "predictions.csv")}
+    assert [row["path"] for row in done.rows] == [path for path in paths if path in held_out]
+    assert lab("extract", *SMALL, "-c", "cats.yaml", "-o", "x.npz").code == 0
+    with np.load(lab.folder / "x.npz") as file:
+        assert file["paths"].tolist() == paths
+
+
 def test_the_images_do_not_depend_on_how_they_are_named(lab: Lab) -> None:
     table(lab)
     train(lab, "--set", "data.root=photos", output="folder")

@@ -147,18 +147,20 @@ def test_what_is_needed_is_named_with_all_ways_to_give_it() -> None:
     with pytest.raises(ConfigError) as error:
         load_config(None, ["seed=1"]).require("data.root", "seed", "backbone.name", "output")
     assert error.value.problems == (
-        "data.root is needed: give --config FILE or --set data.root=...",
+        "data.root or data.manifest is needed: give --config FILE, --set data.root=... or --set data.manifest=...",
         "backbone.name is needed: give --config FILE or --set backbone.name=...",
         "output is needed: give -o DIR, --config FILE or --set output=...",
     )
     with pytest.raises(ConfigError) as error:
         load_config(written("output: null\n")).require("data.root", "output")
     assert error.value.problems == (
-        "data.root is needed: add it to configs/cats.yaml, or give --set data.root=...",
+        "data.root or data.manifest is needed: add it to configs/cats.yaml, or give --set data.root=... or"
+        " --set data.manifest=...",
         "configs/cats.yaml:1:9: output is needed, not null: add it to configs/cats.yaml, or give -o DIR or"
         " --set output=...",
     )
     load_config(None, ["output=x"]).require("output")
+    load_config(None, ["data.manifest=x.csv"]).require("data.root")
 
 
 def test_the_loaded_config_does_not_change() -> None:
