@@ -350,14 +350,15 @@ def init(
     _say(init(data_dir, output, overwrite=run.flags.overwrite, emit=run.terminal.emit))
 
 
-@_command(*_SOURCE, "seed", *_MACHINE, "as_json", *_SPEECH)
+@_command(*_SOURCE, "seed", "max_bad", *_MACHINE, "as_json", *_SPEECH)
 def check(run: _Invocation) -> None:
-    """Check config, weights and data, and print the plan of train-head with its time; do no work."""
+    """Check config, weights and every image, and print the plan of train-head with its time; do no work."""
     call = run.call()
     from featcli.commands.check import check
 
     plan = check(call)
     run.say(plan.text, plan.facts)
+    run.finish(plan.unreadable, listed=False)
 
 
 @_command("as_json", "debug")

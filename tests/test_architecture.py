@@ -65,7 +65,7 @@ def test_what_is_kept_to_one_place(path: Path) -> None:
 
 
 def test_commands_know_no_other_command() -> None:
-    shared = {"setup", "runs", "plans", "inputs", "rows", "tables", "text"}
+    shared = {"setup", "runs", "changes", "plans", "inputs", "rows", "tables", "text"}
     for path in (PACKAGE / "commands").glob("*.py"):
         others = {name.split(".")[2] for name in imports_of(path) if name.startswith("featcli.commands.")}
         assert others <= shared, f"{path.name} imports {others - shared}"

@@ -6,13 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from featcli.config import load_config
 
 PROJECT = Path(__file__).resolve().parents[1]
 README = (PROJECT / "README.md").read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+REPORT = re.search(r"```\n(data\n.*?)```", README, re.DOTALL)[1]
 COMMANDS = [line for block in BLOCKS for line in block.splitlines()]
 
 
@@ -28,6 +31,7 @@ def test_the_commands_of_the_readme_run(tmp_path: Path, make_folder) -> None:
             folder = tmp_path / "photos" / name / f"patient-{patient}"
             folder.parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "fresh" / name).rename(folder)
+    make_deep_scans(tmp_path / "photos")
     make_folder(tmp_path / "new-photos", {"unsorted": 3})
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "featcli").write_text(f'#!/bin/sh\nexec {sys.executable} -m featcli "$@"\n')
@@ -42,8 +46,20 @@ def test_the_commands_of_the_readme_run(tmp_path: Path, make_folder) -> None:
             command += " --set backbone.weights=none"
         ran = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert ran.returncode == 0, f"{command}\n{ran.stderr}"
+        if command.startswith("featcli check") and "patient" in command:
+            assert REPORT in ran.stdout
     assert len((tmp_path / "predictions.jsonl").read_text().splitlines()) == 3
     assert (tmp_path / "features.npz").is_file()
+
+
+def make_deep_scans(photos: Path) -> None:
+    """Turns the images of one patient into 16-bit grey, one of them a TIFF."""
+    for path in sorted(photos.glob("*/patient-3/*.png")):
+        with Image.open(path) as image:
+            deep = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+        deep.save(path)
+    deep.save(path.with_name("scan.tif"))
+    path.unlink()
 
 
 @pytest.mark.parametrize("path", sorted(PROJECT.rglob("configs/**/*.yaml")), ids=lambda path: path.name)

@@ -41,12 +41,15 @@ def extract(call: Call, arguments: Sequence[str], output: Path, format: str | No
     ignored = Ignored()
     data = None if arguments else open_data(call, runtime)
     if call.dry_run:
-        return Extracted(_plan(call, extractor, data, arguments, output), Unreadable())
+        if data is None:
+            return Extracted(_plan(extractor, arguments, output), Unreadable())
+        plan = make_plan(call, extractor, data)
+        return Extracted(plan.text, plan.unreadable)
     images = _of_data(data) if data else (Labelled(path) for path in expand(arguments, ignored, separator=separator))
     store = FeatureStore(call.cache, extractor.space, extractor.backbone.feature_size, call.emit)
     classes = data.classes if data else ()
     with open_feature_file(output, chosen, extractor, classes) as file:
-        unreadable = _extract_all(call, extractor, store, images, len(data.samples) if data else None, file)
+        unreadable = _extract_all(call, extractor, store, images, data, file)
     if ignored.counts:
         call.emit(Note(f"passed over in folders: {ignored}"))
     return Extracted(str(output), unreadable)
@@ -57,9 +60,12 @@ def _extract_all(
     extractor: Extractor,
     store: FeatureStore,
     images: Iterable[Labelled],
-    total: int | None,
+    data: Dataset | None,
     file: FeatureFile,
 ) -> Unreadable:
+    total = len(data.samples) if data else None
+    digests = {sample.path: sample.digest for sample in data.samples if sample.digest} if data else None
+    batch_size = call.loaded.config.loader.batch_size
     unreadable = Unreadable()
     labelled: list[Labelled] = []  # handed out, not yet come back: bounded by what is in flight
 
@@ -71,7 +77,7 @@ def _extract_all(
     done = stored = 0
     call.emit(Progress("features", 0, total))
     with store.writer() as writer:
-        for batch in extractor.stream(paths(), batch_size=call.loaded.config.loader.batch_size, store=store):
+        for batch in extractor.stream(paths(), batch_size=batch_size, store=store, digests=digests):
             for row, image in zip(batch, labelled[: len(batch)], strict=True):
                 if row.feature is None:
                     unreadable.add(row.path, row.error or "unreadable")
@@ -98,9 +104,7 @@ def _of_data(data: Dataset) -> Iterable[Labelled]:
     return (Labelled(sample.path, sample.label, sample.split) for sample in data.samples)
 
 
-def _plan(call: Call, extractor: Extractor, data: Dataset | None, arguments: Sequence[str], output: Path) -> str:
-    if data is not None:
-        return make_plan(call, extractor, data).text
+def _plan(extractor: Extractor, arguments: Sequence[str], output: Path) -> str:
     backbone = extractor.backbone
     return "\n".join(
         [

@@ -3,34 +3,51 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from featcli.commands.setup import Call
+from featcli.commands.setup import Call, Unreadable
 from featcli.commands.text import printable
 from featcli.config import dump_config
 from featcli.data.dataset import Dataset, Sample
 from featcli.data.images import UnreadableImage, decode_rgb, read_file
+from featcli.data.sources import relative_name
+from featcli.data.survey import Survey, survey
 from featcli.features.extraction import Extractor
 from featcli.features.store import FeatureStore
+
+_LISTED = 5  # paths of one kind, in the text
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A plan in both forms: for a person, and as one JSON value."""
+    """A plan in both forms: for a person, and as one JSON value; and the images that could not be read."""
 
     text: str
     facts: dict[str, Any]
+    unreadable: Unreadable
 
 
 def make_plan(call: Call, extractor: Extractor, data: Dataset) -> Plan:
-    """Counts per split and class, what is stored, what is frozen, how long the rest will take, the whole config."""
+    """What the data are made of, what is stored, what is frozen, how long the rest will take, the whole config."""
     store = FeatureStore(call.cache, extractor.space, extractor.backbone.feature_size, call.emit, read_only=True)
     readable = [sample for sample in data.samples if sample.digest is not None]
     found, _ = store.find([sample.digest for sample in readable if sample.digest is not None])
-    missing = [sample for sample, known in zip(readable, found, strict=True) if not known]
+    known = {sample.digest for sample, stored in zip(readable, found, strict=True) if stored and sample.digest}
     backbone = extractor.backbone
+    seen = survey(
+        data,
+        known=known,
+        check_size=backbone.preprocessing.check_size,
+        workers=extractor.runtime.workers,
+        emit=call.emit,
+    )
+    missing = [
+        sample
+        for row, sample in enumerate(data.samples)
+        if row not in seen.errors and sample.digest is not None and sample.digest not in known
+    ]
     facts: dict[str, Any] = {
         "device": str(extractor.runtime),
         "backbone": {
@@ -43,15 +60,19 @@ def make_plan(call: Call, extractor: Extractor, data: Dataset) -> Plan:
         "stages": {"frozen": [stage.name for stage in backbone.stages], "trained": []},
         "features": {
             "size": backbone.feature_size,
-            "stored": len(readable) - len(missing),
+            "stored": len(data.samples) - len(missing) - len(seen.errors),
             "to_compute": len(missing),
-            "unreadable": len(data.samples) - len(readable),
+            "unreadable": len(seen.errors),
             "estimated_seconds": round(len(missing) * _seconds_per_image(extractor, missing), 1),
         },
         "classes": list(data.classes),
         "splits": {"rule": data.rule, "counts": data.counts()},
+        "data": seen.to_json(),
     }
-    return Plan(_plan_text(call, extractor, data, facts), facts)
+    unreadable = Unreadable()
+    for row, reason in sorted(seen.errors.items()):
+        unreadable.add(data.samples[row].path, reason)
+    return Plan(_plan_text(call, extractor, seen, facts), facts, unreadable)
 
 
 def _seconds_per_image(extractor: Extractor, samples: Sequence[Sample]) -> float:
@@ -72,8 +93,8 @@ def _seconds_per_image(extractor: Extractor, samples: Sequence[Sample]) -> float
     return decoding + (time.perf_counter() - start) / extractor.runtime.tile
 
 
-def _plan_text(call: Call, extractor: Extractor, data: Dataset, facts: dict[str, Any]) -> str:
-    backbone, features = extractor.backbone, facts["features"]
+def _plan_text(call: Call, extractor: Extractor, seen: Survey, facts: dict[str, Any]) -> str:
+    data, backbone, features = seen.data, extractor.backbone, facts["features"]
     work = f"{features['stored']} stored, {features['to_compute']} to compute"
     if features["to_compute"]:
         work += f", about {features['estimated_seconds']:.0f} s here"
@@ -88,6 +109,8 @@ def _plan_text(call: Call, extractor: Extractor, data: Dataset, facts: dict[str,
         f"  features    {backbone.feature_size} of layer {backbone.layer}; {work}",
         f"  splits      {_rule(data)}",
         *_class_table(data),
+        "data",
+        *(f"  {line}" for line in _data_lines(seen)),
         "config",
         *(f"  {line}" for line in dump_config(call.loaded.config).splitlines()),
     ]
@@ -109,3 +132,65 @@ def _class_table(data: Dataset) -> list[str]:
     for label, name in enumerate(names):
         lines.append(f"    {name:{width}} " + " ".join(f"{per_class[label]:7d}" for per_class in counts.values()))
     return lines
+
+
+def _data_lines(seen: Survey) -> list[str]:
+    """The report on the data; each line that asks for a look names the images."""
+    formats = seen.tally(lambda facts: facts.format)
+    lines = [f"formats     {_counted(formats)}"] if formats else []
+    modes = seen.tally(lambda facts: facts.mode)
+    if modes:
+        lines.append(f"modes       {_counted(modes)}")
+    for mode in modes:
+        if mode != "RGB":
+            lines += _listed(f"mode {mode}", [_name(sample, seen.data) for sample in seen.with_mode(mode)])
+    sizes = seen.sizes()
+    if sizes is not None:
+        small, middle, large = (f"{width} x {height}" for width, height in sizes.values())
+        lines.append(f"sizes       {small} to {large}, median {middle}")
+    lines.append(f"unreadable  {len(seen.errors) or 'none'}")
+    bad = [f"{_name(seen.data.samples[row], seen.data)}: {reason}" for row, reason in sorted(seen.errors.items())]
+    lines += _listed("", bad)
+    lines += _copies_lines(seen)
+    groups = seen.groups()
+    if groups:
+        largest, count = next(iter(groups.items()))
+        lines.append(f"groups      {len(groups)}, the largest '{printable(largest)}' of {count} images")
+    lines.append(f"balance     {seen.imbalance():.3g} images to train on of the largest class for one of the smallest")
+    if seen.data.ignored.counts:
+        lines.append(f"passed over {seen.data.ignored}")
+    return lines
+
+
+def _copies_lines(seen: Survey) -> list[str]:
+    if not seen.copies:
+        return ["duplicates  none"]
+    n = sum(len(item.samples) - 1 for item in seen.copies)
+    lines = [f"duplicates  {n} {'image has' if n == 1 else 'images have'} the same bytes as another"]
+    kinds = {
+        "classes": "under two classes, so that one label is wrong",
+        "splits": "on two sides of a split",
+        "one class": "in one class and split",
+    }
+    for under, what in kinds.items():
+        sets = [item.samples for item in seen.copies if item.under == under]
+        names = [" = ".join(_name(sample, seen.data) for sample in samples[:3]) for samples in sets]
+        lines += _listed(what, names)
+    return lines
+
+
+def _listed(what: str, names: Sequence[str]) -> list[str]:
+    """The first few names, each on its line, below the line they belong to."""
+    lead = f"{what}: " if what else ""
+    lines = [f"            {lead}{printable(name)}" for name in names[:_LISTED]]
+    if len(names) > _LISTED:
+        lines.append(f"            {lead}and {len(names) - _LISTED} more (--json lists all)")
+    return lines
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def _name(sample: Sample, data: Dataset) -> str:
+    return relative_name(sample.path, data.root)

@@ -7,6 +7,7 @@ import io
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,20 @@ CONFIG_NAME = "config.yaml"
 METRICS_NAME = "metrics.json"
 LOG_NAME = "metrics.jsonl"
 PREDICTIONS_NAME = "predictions.csv"
+IMAGES_NAME = "images.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class RunImage:
+    """One image of a run: where it lay, its split, the name of its class, and the sha256 of its bytes, or nothing."""
+
+    path: str
+    split: str
+    label: str
+    sha256: str
+
+
+_IMAGES_HEADER = tuple(field.name for field in fields(RunImage))
 
 
 class Run:
@@ -59,6 +74,24 @@ class Run:
         write_text(
             self.folder / PREDICTIONS_NAME, csv_text(("path", "split", "label", "predicted", "confidence"), rows)
         )
+
+    def write_images(self, images: Iterable[RunImage]) -> None:
+        """Writes `images.csv`: what the run was made from."""
+        write_text(self.folder / IMAGES_NAME, csv_text(_IMAGES_HEADER, map(astuple, images)))
+
+    def read_images(self) -> list[RunImage] | None:
+        """The images of the run that this folder holds; None where it has no list of them, or a damaged one."""
+        path = self.folder / IMAGES_NAME
+        if not path.is_file():
+            return None
+        try:
+            with storage_errors(path), path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+                header, *rows = [tuple(row) for row in csv.reader(file)] or [()]
+        except csv.Error:
+            return None
+        if header != _IMAGES_HEADER or any(len(row) != len(header) for row in rows):
+            return None
+        return [RunImage(*row) for row in rows]
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Writes `metrics.json`, last: a folder without it, or with another checkpoint's, is unfinished."""
@@ -106,7 +139,7 @@ def claim_run(config: Config, *, overwrite: bool) -> Run:
 
 def _remove_leftovers(folder: Path) -> None:
     """Takes away what killed runs were writing when they ended: files of ours that never got their name."""
-    for name in (CHECKPOINT_NAME, CONFIG_NAME, METRICS_NAME, LOG_NAME, PREDICTIONS_NAME, ".writable"):
+    for name in (CHECKPOINT_NAME, CONFIG_NAME, METRICS_NAME, LOG_NAME, PREDICTIONS_NAME, IMAGES_NAME, ".writable"):
         for path in folder.glob(f".{name}.{'[0-9a-f]' * 12}.tmp"):
             path.unlink(missing_ok=True)
 

@@ -12,6 +12,7 @@ import numpy as np
 from featcli.backbones.freezing import FrozenWitness
 from featcli.backbones.stages import Backbone
 from featcli.checkpoint import Checkpoint, head_sha256, library_versions, save_checkpoint
+from featcli.commands.changes import Changes, describe_changes, list_images
 from featcli.commands.plans import make_plan
 from featcli.commands.runs import Run, check_output, claim_run
 from featcli.commands.setup import (
@@ -65,7 +66,9 @@ def train_head(call: Call) -> TrainedHead:
     data = open_data(call, runtime)
     if call.dry_run:
         plan = make_plan(call, Extractor(backbone, runtime), data)
-        return TrainedHead(plan.text, plan.facts, Unreadable())
+        return TrainedHead(plan.text, plan.facts, plan.unreadable)
+    images = list_images(data)
+    changes = describe_changes(run, images, call.emit)
     clock.lap("prepare")
 
     witness = FrozenWitness(backbone)
@@ -84,11 +87,12 @@ def train_head(call: Call) -> TrainedHead:
     run.write_config(config)
     run.write_predictions(predictions)
     run.write_log(_log(table, head_facts, metrics))
+    run.write_images(images)
     timings = clock.finish()
     run.write_metrics({"checkpoint_sha256": sha256, **metrics, "head": head_facts, "timings": timings})
     return TrainedHead(
         answer=str(run.checkpoint),
-        summary=_summary(run, sha256, table, data, metrics, head_facts, timings),
+        summary=_summary(run, sha256, table, data, changes, metrics, head_facts, timings),
         unreadable=unreadable_of(data.samples, table),
     )
 
@@ -251,6 +255,7 @@ def _summary(
     sha256: str,
     table: FeatureTable,
     data: Dataset,
+    changes: Changes | None,
     metrics: dict[str, dict[str, Any]],
     head: dict[str, Any],
     timings: dict[str, float],
@@ -265,6 +270,7 @@ def _summary(
             "stored": len(data.samples) - table.computed - len(table.errors),
             "errors": len(table.errors),
         },
+        "changes": changes.to_json() if changes else None,
         **{split: {name: values[name] for name in brief} for split, values in metrics.items()},
         "head": {"kind": head["kind"], "C": head["C"]},
         "timings": timings,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ class Dataset:
         classes: names sorted by code point, from train.
         samples: of all splits.
         rule: how the splits came about, as a checkpoint keeps it: no paths.
-        ignored: what the walk passed over, in words; empty where there was nothing.
+        ignored: what the walk passed over, by reason.
         manifest: the table that names the images, or None where they are a folder's.
     """
 
@@ -75,7 +75,7 @@ class Dataset:
     classes: tuple[str, ...]
     samples: tuple[Sample, ...]
     rule: dict[str, Any]
-    ignored: str = ""
+    ignored: Ignored = field(default_factory=Ignored)
     manifest: Path | None = None
 
     @property
@@ -173,7 +173,7 @@ def open_dataset(
     rule |= {name: value for name, value in used.items() if value}
     if source.manifest is None:
         samples.sort(key=lambda sample: SPLITS.index(sample.split))  # stable: folder order within a split
-    return Dataset(source.base, listing.classes, tuple(samples), rule, str(ignored), source.manifest)
+    return Dataset(source.base, listing.classes, tuple(samples), rule, ignored, source.manifest)
 
 
 def open_labelled(

@@ -13,9 +13,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError, features
@@ -72,13 +76,58 @@ def decode_rgb(data: bytes) -> Image.Image:
     Raises:
         UnreadableImage: unknown format, damaged or truncated data, too many pixels, no defined range.
     """
+    with _opened(io.BytesIO(data)) as image:
+        image.load()
+        return _to_rgb(_upright(image))
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What an image file holds, before any conversion.
+
+    Attributes:
+        format: as Pillow names it: `JPEG`, `PNG`, ...
+        mode: of its pixels, as Pillow names it: `RGB`, `L`, `P`, `CMYK`, `I;16`, ...
+        width: in pixels, as stored (before EXIF orientation).
+        height: likewise.
+    """
+
+    format: str
+    mode: str
+    width: int
+    height: int
+
+
+def inspect_image(file: BinaryIO, *, decode: bool) -> ImageFacts:
+    """Reads what an image file holds.
+
+    Args:
+        file: its bytes; without `decode` the header alone is read.
+        decode: whether to decode it too, as quickly as its format allows, so that whatever `decode_rgb` would refuse is
+            refused here too.
+
+    Raises:
+        UnreadableImage: as `decode_rgb` does.
+    """
+    with _opened(file) as image:
+        facts = ImageFacts(image.format or "", image.mode, *image.size)
+        if decode:
+            image.draft(None, (1, 1))  # JPEG: all of the data is read, an eighth of the pixels are made
+            image.load()
+            if image.mode[0] in "IF":
+                _to_rgb(image)
+        return facts
+
+
+@contextlib.contextmanager
+def _opened(file: BinaryIO) -> Iterator[Image.Image]:
+    """Opens an image of a known format and size; whatever goes wrong with it inside becomes a reason."""
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(file, formats=FORMATS) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise UnreadableImage(f"{width} x {height} pixels are more than the limit of {MAX_PIXELS}")
-            image.load()
-            return _to_rgb(_upright(image))
+            yield image
     except UnidentifiedImageError as error:
         raise UnreadableImage(f"not an image of a known format ({', '.join(FORMATS)})") from error
     except MemoryError as error:

@@ -48,11 +48,19 @@ class Preprocessing:
         Raises:
             UnreadableImage: the image is so elongated that the resized one would not fit in memory.
         """
-        short, long = sorted(image.size)
-        if self.resize * (self.resize * long // short) > MAX_RESIZED_PIXELS:
-            raise UnreadableImage(f"{image.width} x {image.height} pixels are too elongated to be resized")
+        self.check_size(image.width, image.height)
         resized = F.resize(image, [self.resize], interpolation=InterpolationMode(self.interpolation))
         return np.array(F.center_crop(resized, [self.crop]), dtype=np.uint8)
+
+    def check_size(self, width: int, height: int) -> None:
+        """Refuses images that `pixels` cannot resize.
+
+        Raises:
+            UnreadableImage: the image is so elongated that the resized one would not fit in memory.
+        """
+        short, long = sorted((width, height))
+        if self.resize * (self.resize * long // short) > MAX_RESIZED_PIXELS:
+            raise UnreadableImage(f"{width} x {height} pixels are too elongated to be resized")
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Scales and normalises a batch on its own device.

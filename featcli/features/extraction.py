@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -103,6 +103,7 @@ class Extractor:
         *,
         batch_size: int,
         store: FeatureStore | None = None,
+        digests: Mapping[str, bytes] | None = None,
         quiet: float | None = None,
     ) -> Iterator[list[FeatureRow]]:
         """Yields one row per path, in the order of the paths, in batches.
@@ -113,17 +114,21 @@ class Extractor:
             paths: read lazily; may block.
             batch_size: rows per batch, rounded up to whole tiles.
             store: where a feature that is known already is taken from; never written to.
+            digests: sha256 of files that were hashed a moment ago; those that are stored are not read again.
             quiet: yield what there is when `paths` gives nothing new for so many seconds.
         """
         size = -(-batch_size // self.runtime.tile) * self.runtime.tile
 
         def load(path: str) -> _Decoded:
-            return self._load(path, store)
+            return self._load(path, store, digests.get(path) if digests else None)
 
         for batch in ordered_batches(paths, load, workers=self.runtime.workers, size=size, quiet=quiet):
             yield self._finish(batch)
 
-    def _load(self, path: str, store: FeatureStore | None) -> _Decoded:
+    def _load(self, path: str, store: FeatureStore | None, digest: bytes | None) -> _Decoded:
+        known = store.get(digest) if store is not None and digest is not None else None
+        if known is not None:
+            return _Decoded(FeatureRow(path, digest, known, stored=True), None)
         digest = None
         try:
             data = read_file(path)

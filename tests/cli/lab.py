@@ -24,7 +24,9 @@ SMALL = (
     "--set",
     "head.C=1.0",
 )
-RUN_FILES = ["checkpoint.safetensors", "config.yaml", "metrics.json", "metrics.jsonl", "predictions.csv"]
+RUN_FILES = [
+    "checkpoint.safetensors", "config.yaml", "images.csv", "metrics.json", "metrics.jsonl", "predictions.csv"
+]  # fmt: skip
 BACKBONE_LINE = "backbone  efficientnet_lite0, weights none (seed 0), 3.4 M parameters, 1280 features\n"
 
 

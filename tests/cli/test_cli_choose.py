@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 import yaml
+from PIL import Image
 from torchvision import models
 
 from tests.cli.lab import SMALL, Lab, names, strict_json, tree
@@ -131,6 +134,38 @@ def test_check_is_the_plan_of_train_head(lab: Lab) -> None:
     facts = strict_json(lab("check", *arguments, "--json").text)
     assert (facts["features"]["stored"], facts["features"]["to_compute"]) == (22, 0)
     assert lab("check", *SMALL, "--set", "data.root=nowhere").code == 2
+
+
+def test_check_reports_on_the_data(lab: Lab) -> None:
+    arguments = [*SMALL, "--set", "data.root=photos", "--cache", lab.folder / "cache"]
+    cats = lab.folder / "photos" / "cats"
+    Image.open(cats / "00.png").convert("P").save(cats / "odd.gif")
+    shutil.copy(cats / "01.png", lab.folder / "photos" / "dogs" / "one [bold].png")
+    (cats / "broken.jpg").write_bytes((cats / "02.png").read_bytes()[:-40])
+    (cats / "list.txt").write_text("x")
+    before = tree(lab.folder / "photos")
+    done = lab("check", *arguments)
+    assert done.code == 3
+    lines = done.text.splitlines()
+    report = lines[lines.index("data") + 1 : lines.index("config")]
+    assert report[:7] == [
+        "  formats     17 PNG, 1 GIF",
+        "  modes       17 RGB, 1 P",
+        "              mode P: cats/odd.gif",
+        "  sizes       40 x 32 to 40 x 32, median 40 x 32",
+        "  unreadable  1",
+        "              cats/broken.jpg: damaged image: image file is truncated",
+        "  duplicates  1 image has the same bytes as another",
+    ]
+    twins = "cats/01.png = dogs/one [bold].png"
+    assert any(line.endswith(f"under two classes, so that one label is wrong: {name}") for line in report
+               for name in (twins, " = ".join(reversed(twins.split(" = ")))))  # fmt: skip
+    assert report[-1] == "  passed over 1 named *.txt"
+    facts = strict_json(lab("check", *arguments, "--json", "--max-bad", "1").text)["data"]
+    assert (facts["images"], facts["passed_over"]) == (19, {"named *.txt": 1})
+    assert [item["path"] for item in facts["unreadable"]] == [str(cats / "broken.jpg")]
+    assert lab("check", *arguments, "--max-bad", "1").code == 0
+    assert tree(lab.folder / "photos") == before
 
 
 @pytest.mark.parametrize("layer", ["stage3", "[stage2, penultimate]"])

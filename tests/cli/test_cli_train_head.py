@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -81,7 +82,7 @@ def test_the_same_command_again(lab: Lab) -> None:
     assert strict_json(done.text)["features"] == {"computed": 0, "stored": 16, "errors": 0}
     assert "features  0 computed, 16 from the store\n" in done.stderr
     after = {name: (lab.folder / "run" / name).read_bytes() for name in RUN_FILES}
-    same = ["checkpoint.safetensors", "config.yaml", "predictions.csv"]
+    same = ["checkpoint.safetensors", "config.yaml", "images.csv", "predictions.csv"]
     assert [name for name in RUN_FILES if before[name] == after[name]] == same
 
 
@@ -357,3 +358,26 @@ def test_a_class_name_that_is_not_utf8(lab: Lab) -> None:
     done = lab.train()
     assert done.code == 0, done.stderr
     assert [row["label"] for row in lab("predict", "run", "photos", "--limit", "1").rows] == ["caf\udce9"]
+
+
+def test_what_changed_since_the_run_that_is_replaced(lab: Lab) -> None:
+    assert "changes" not in lab.train().stderr
+    assert "changes   no image changed, since the run that this replaces\n" in lab.train().stderr
+    cats, dogs = lab.folder / "photos" / "cats", lab.folder / "photos" / "dogs"
+    (cats / "00.png").rename(cats / "a name\nof two lines.png")
+    (cats / "01.png").rename(dogs / "was a cat.png")
+    (dogs / "00.png").unlink()
+    (dogs / "01.png").write_bytes((dogs / "01.png").read_bytes() + b" ")
+    done = lab.train("--json")
+    assert "1 removed, 1 renamed, 1 edited, 1 relabelled" in done.stderr
+    assert "features  1 computed, 14 from the store\n" in done.stderr
+    changes = strict_json(done.text)["changes"]
+    assert {name: count for name, count in changes.items() if name != "resplit"} == {
+        "added": 0, "removed": 1, "renamed": 1, "edited": 1, "relabelled": 1
+    }  # fmt: skip
+    rows = read_csv(lab.folder / "run" / "images.csv")
+    assert len(rows) == 15
+    for row in rows:
+        assert row["sha256"] == hashlib.sha256(Path(row["path"]).read_bytes()).hexdigest()
+    (lab.folder / "run" / "images.csv").write_bytes(b"path,split\n\xff\x00")
+    assert "changes" not in lab.train().stderr

@@ -1,0 +1,90 @@
+"""What changed in the images since the run that another one replaces."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from featcli.commands.runs import Run, RunImage
+from featcli.data.dataset import Dataset
+from featcli.events import Emit, Fact
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """How many images are new, gone, at another path, of other bytes, under another class, in another split.
+
+    An image counts once among the first five, and besides under `resplit` if that changed.
+    """
+
+    added: int = 0
+    removed: int = 0
+    renamed: int = 0
+    edited: int = 0
+    relabelled: int = 0
+    resplit: int = 0
+
+    def __str__(self) -> str:
+        counts = asdict(self)
+        resplit = counts.pop("resplit")
+        parts = [f"{count} {what}" for what, count in counts.items() if count]
+        if resplit:
+            parts.append(f"{resplit} in another split")
+        return ", ".join(parts) or "no image changed"
+
+    def to_json(self) -> dict[str, int]:
+        """The counts by name."""
+        return asdict(self)
+
+
+def list_images(data: Dataset) -> list[RunImage]:
+    """The images of a data set, as a run keeps them, in its order."""
+    return [
+        RunImage(sample.path, sample.split, data.classes[sample.label], sample.digest.hex() if sample.digest else "")
+        for sample in data.samples
+    ]
+
+
+def describe_changes(run: Run, images: Sequence[RunImage], emit: Emit) -> Changes | None:
+    """Says in one line what changed since the run in this folder; None, and no line, where there is none."""
+    before = run.read_images()
+    if before is None:
+        return None
+    changes = compare_images(before, images)
+    emit(Fact("changes", f"{changes}, since the run that this replaces"))
+    return changes
+
+
+def compare_images(before: Sequence[RunImage], now: Sequence[RunImage]) -> Changes:
+    """What changed between two lists of images.
+
+    The same path is the same image: edited where its bytes differ. What is gone from one path and appeared, with the
+    same bytes, at another was renamed, or relabelled where its class differs.
+    """
+    left = {image.path: image for image in before}
+    pairs = [(left.pop(image.path, None), image) for image in now]
+    gone = defaultdict(list)
+    for old in left.values():
+        gone[old.sha256].append(old)
+    pairs = [
+        (gone[new.sha256].pop(0) if old is None and new.sha256 and gone[new.sha256] else old, new) for old, new in pairs
+    ]
+    moved = [(old, new) for old, new in pairs if old is not None]
+    kinds = Counter(_kind(old, new) for old, new in moved)
+    return Changes(
+        added=len(now) - len(moved),
+        removed=len(before) - len(moved),
+        renamed=kinds["renamed"],
+        edited=kinds["edited"],
+        relabelled=kinds["relabelled"],
+        resplit=sum(old.split != new.split for old, new in moved),
+    )
+
+
+def _kind(old: RunImage, new: RunImage) -> str:
+    if old.sha256 != new.sha256:
+        return "edited"
+    if old.label != new.label:
+        return "relabelled"
+    return "renamed" if old.path != new.path else "same"

@@ -1,0 +1,167 @@
+"""What a data set is made of: formats, modes, sizes, copies, groups, balance, and what cannot be read and why."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from featcli.data.dataset import Dataset, Sample
+from featcli.data.images import ImageFacts, UnreadableImage, inspect_image, read_file
+from featcli.data.loading import ordered_batches
+from featcli.events import Emit, Progress
+
+_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Images with the same bytes.
+
+    Attributes:
+        samples: two or more, in the order of the data set.
+        under: `classes` where their labels differ (one of them is wrong), else `splits` where their splits differ, else
+            `one class`.
+    """
+
+    samples: tuple[Sample, ...]
+    under: str
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The report on a data set of N images.
+
+    Attributes:
+        data: the images.
+        facts: N values in its order; None for what cannot be read.
+        errors: row to reason.
+        copies: sets of images with the same bytes.
+    """
+
+    data: Dataset
+    facts: tuple[ImageFacts | None, ...]
+    errors: dict[int, str]
+    copies: tuple[Copies, ...]
+
+    def tally(self, what: Callable[[ImageFacts], str]) -> Counter[str]:
+        """How many of the readable images have each format, mode, ...; the most frequent first."""
+        counts = Counter(what(facts) for facts in self.facts if facts is not None)
+        return Counter(dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))))
+
+    def with_mode(self, mode: str) -> list[Sample]:
+        """The images of one mode."""
+        pairs = zip(self.data.samples, self.facts, strict=True)
+        return [sample for sample, facts in pairs if facts is not None and facts.mode == mode]
+
+    def sizes(self) -> dict[str, list[int]] | None:
+        """The smallest, median and largest [width, height] in pixels, by area; None where nothing can be read."""
+        sizes = sorted(
+            ((facts.width, facts.height) for facts in self.facts if facts is not None),
+            key=lambda size: (size[0] * size[1], size),
+        )
+        if not sizes:
+            return None
+        middle = [round(median(side)) for side in zip(*sizes, strict=True)]
+        return {"smallest": list(sizes[0]), "median": middle, "largest": list(sizes[-1])}
+
+    def groups(self) -> Counter[str]:
+        """Images in each group, the largest first."""
+        counts = Counter(sample.group for sample in self.data.samples if sample.group is not None)
+        return Counter(dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))))
+
+    def imbalance(self) -> float:
+        """Images to train on of the largest class for one of the smallest."""
+        counts = self.data.counts()["train"]
+        return max(counts) / max(1, min(counts))
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain values; paths in full."""
+        samples, groups = self.data.samples, self.groups()
+        return {
+            "images": len(samples),
+            "formats": dict(self.tally(lambda facts: facts.format)),
+            "modes": dict(self.tally(lambda facts: facts.mode)),
+            "sizes": self.sizes(),
+            "unreadable": [
+                {"path": samples[row].path, "reason": reason} for row, reason in sorted(self.errors.items())
+            ],
+            "duplicates": [
+                {
+                    "under": item.under,
+                    "images": [
+                        {"path": sample.path, "class": self.data.classes[sample.label], "split": sample.split}
+                        for sample in item.samples
+                    ],
+                }
+                for item in self.copies
+            ],
+            "groups": {"count": len(groups), "largest": max(groups.values())} if groups else None,
+            "imbalance": round(self.imbalance(), 2),
+            "passed_over": dict(self.data.ignored.counts),
+        }
+
+
+def survey(
+    data: Dataset,
+    *,
+    known: AbstractSet[bytes] = frozenset(),
+    check_size: Callable[[int, int], None],
+    workers: int,
+    emit: Emit,
+) -> Survey:
+    """Looks at every image: the header of those that are known to decode, all of the others.
+
+    Args:
+        data: the images.
+        known: sha256 of images that have been decoded before.
+        check_size: raises UnreadableImage for a width and height that the preprocessing refuses.
+        workers: threads that read and decode.
+        emit: hears the progress.
+    """
+
+    def look(sample: Sample) -> ImageFacts | str:
+        try:
+            if sample.digest in known:
+                with open(sample.path, "rb") as file:
+                    return inspect_image(file, decode=False)
+            facts = inspect_image(io.BytesIO(read_file(sample.path)), decode=True)
+            check_size(facts.width, facts.height)
+        except UnreadableImage as error:
+            return str(error)
+        except OSError as error:
+            return (error.strerror or str(error)).lower()
+        return facts
+
+    found: list[ImageFacts | str] = []
+    emit(Progress("look", 0, len(data.samples)))
+    for batch in ordered_batches(data.samples, look, workers=workers, size=_BATCH):
+        found += batch
+        emit(Progress("look", len(found), len(data.samples)))
+    emit(Progress("look", len(found), len(data.samples), finished=True))
+    return Survey(
+        data,
+        tuple(None if isinstance(item, str) else item for item in found),
+        {row: item for row, item in enumerate(found) if isinstance(item, str)},
+        _copies(data.samples),
+    )
+
+
+def _copies(samples: Sequence[Sample]) -> tuple[Copies, ...]:
+    """Sets of identical images: those under two classes first, then those on two sides of a split."""
+    by_digest: dict[bytes, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        if sample.digest is not None:
+            by_digest[sample.digest].append(sample)
+    found = [Copies(tuple(twins), _under(twins)) for twins in by_digest.values() if len(twins) > 1]
+    return tuple(sorted(found, key=lambda item: ("classes", "splits", "one class").index(item.under)))
+
+
+def _under(twins: Sequence[Sample]) -> str:
+    if len({sample.label for sample in twins}) > 1:
+        return "classes"
+    return "splits" if len({sample.split for sample in twins}) > 1 else "one class"
