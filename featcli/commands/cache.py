@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,13 +18,8 @@ from featcli.features.maintenance import (
     remove_files,
     verify_store,
 )
+from featcli.units import bytes_of, seconds_of, size_text
 
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_BYTES: dict[str, int] = {"B": 1} | {
-    unit: base**power
-    for power, letter in enumerate("KMGT", start=1)
-    for unit, base in ((letter, 1000), (f"{letter}B", 1000), (f"{letter}IB", 1024))
-}
 _HEADINGS = ("backbone", "weights", "input", "layer", "computed", "images", "size", "last used")
 _NUMBERS = ("images", "size")  # columns that are aligned to the right
 
@@ -106,10 +100,12 @@ def prune(
     left = sum(space.bytes for space in list_spaces(cache))
     lines = [
         f"removed  {printable(str(item['backbone'] or 'unknown'))} ({item['space'][:12]}), {item['why']}: "
-        f"{_count(item['files'], 'file')}, {_size(item['bytes'])}"
+        f"{_count(item['files'], 'file')}, {size_text(item['bytes'])}"
         for item in removed
     ]
-    lines.append(f"{_size(freed)} freed, {_size(left)} left" if removed else f"nothing to remove, {_size(left)} left")
+    lines.append(
+        f"{size_text(freed)} freed, {size_text(left)} left" if removed else f"nothing to remove, {size_text(left)} left"
+    )
     return "\n".join(lines), {"path": str(cache), "removed": removed, "bytes": freed, "bytes_left": left}
 
 
@@ -121,7 +117,7 @@ def clear(cache: Path) -> tuple[str, dict[str, Any]]:
     """
     removal = clear_store(cache)
     memo = remove_files(memo_files(cache / MEMO_NAME))
-    text = f"{_count(removal.files, 'segment')} removed, {_size(removal.bytes + memo)} freed"
+    text = f"{_count(removal.files, 'segment')} removed, {size_text(removal.bytes + memo)} freed"
     return text, {"path": str(cache), "segments": removal.files, "bytes": removal.bytes + memo}
 
 
@@ -131,12 +127,12 @@ def parse_duration(flag: str, text: str) -> float:
     Raises:
         UsageError: anything else.
     """
-    found = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([smhdw])\s*", text, re.ASCII)
-    if found is None:
+    try:
+        return seconds_of(text)
+    except ValueError as error:
         raise UsageError(
             f"{flag}: '{printable(text)}' is not a duration", f"A number and s, m, h, d or w: {flag} 30d (days)."
-        )
-    return float(found[1]) * _SECONDS[found[2]]
+        ) from error
 
 
 def parse_size(flag: str, text: str) -> int:
@@ -145,13 +141,12 @@ def parse_size(flag: str, text: str) -> int:
     Raises:
         UsageError: anything else.
     """
-    found = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([a-z]+)\s*", text, re.ASCII | re.IGNORECASE)
-    unit = None if found is None else _BYTES.get(found[2].upper())
-    if found is None or unit is None:
+    try:
+        return bytes_of(text)
+    except ValueError as error:
         raise UsageError(
             f"{flag}: '{printable(text)}' is not a size", f"A number and B, KB, MB, GB, TB (or MiB, ...): {flag} 5GB."
-        )
-    return int(float(found[1]) * unit)
+        ) from error
 
 
 def _space_facts(space: StoredSpace) -> dict[str, Any]:
@@ -182,7 +177,7 @@ def _show_text(facts: dict[str, Any]) -> str:
     if facts["spaces"]:
         lines += ["", *_table([_HEADINGS, *map(_cells, facts["spaces"])]), ""]
     images = f"{_count(facts['images'], 'image')} in {_count(len(facts['spaces']), 'space')}"
-    lines.append(f"total  {images}, {_size(facts['bytes'])}; memo of file hashes {_size(facts['memo_bytes'])}")
+    lines.append(f"total  {images}, {size_text(facts['bytes'])}; memo of file hashes {size_text(facts['memo_bytes'])}")
     set_aside = sum(space["set_aside"] for space in facts["spaces"])
     if set_aside:
         lines.append(f"       {_count(set_aside, 'damaged segment')} set aside; featcli cache prune removes them")
@@ -197,7 +192,7 @@ def _cells(space: dict[str, Any]) -> tuple[str, ...]:
         printable(str(space["layer"] or "?")),
         printable(f"{space['device_type'] or '?'} {space['precision'] or '?'}"),
         f"{space['images']:,}",
-        _size(space["bytes"]),
+        size_text(space["bytes"]),
         datetime.fromisoformat(space["last_used"]).astimezone().strftime("%Y-%m-%d %H:%M"),
     )
 
@@ -218,13 +213,6 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
-
-
-def _size(number: int) -> str:
-    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if number >= unit:
-            return f"{number / unit:.1f} {name}"
-    return f"{number} B"
 
 
 def _count(number: int, what: str) -> str:

@@ -56,9 +56,9 @@ def _read_paths(descriptor: int, separator: bytes) -> Iterator[str]:
     rest = b""
     while chunk := _read(descriptor):
         *whole, rest = (rest + chunk).split(separator)
-        yield from (_path(name) for name in whole if name)
+        yield from (_path(name, separator) for name in whole if name)
     if rest:
-        yield _path(rest)
+        yield _path(rest, separator)
 
 
 def _read(descriptor: int) -> bytes:
@@ -68,5 +68,5 @@ def _read(descriptor: int) -> bytes:
         raise UsageError(f"standard input cannot be read: {error.strerror}") from error
 
 
-def _path(name: bytes) -> str:
-    return os.fsdecode(name.removesuffix(b"\r"))
+def _path(name: bytes, separator: bytes) -> str:
+    return os.fsdecode(name.removesuffix(b"\r") if separator == b"\n" else name)

@@ -37,9 +37,16 @@ def subfolders(folder: Path) -> list[str]:
     """
     try:
         with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+            return sorted(entry.name for entry in entries if _is_folder(entry) and not entry.name.startswith("."))
     except OSError as error:
         raise DatasetError(f"cannot read the folder {folder}: {(error.strerror or str(error)).lower()}") from error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads back to itself, or to where we may not look
+        return False
 
 
 def walk_images(folder: Path | str, ignored: Ignored) -> Iterator[str]:
@@ -60,7 +67,7 @@ def _walk(folder: str, ignored: Ignored, visited: set[tuple[int, int]]) -> Itera
     try:
         status = os.stat(folder)
         with os.scandir(folder) as entries:
-            listing = sorted((entry.name, entry.is_dir()) for entry in entries)
+            listing = sorted((entry.name, _is_folder(entry)) for entry in entries)
     except OSError as error:
         raise DatasetError(f"cannot read the folder {folder}: {(error.strerror or str(error)).lower()}") from error
     if (status.st_dev, status.st_ino) in visited:

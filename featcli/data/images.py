@@ -2,10 +2,11 @@
 
 * The content decides the format, never the ending; only the formats of `FORMATS` are opened (none of them runs code).
 * EXIF orientation is applied. An EXIF block that cannot be read counts as none.
-* 16-bit grey is scaled to 8 bits (65535 becomes 255), not clipped. Floating-point pixels have no range: an error.
+* 16-bit grey is scaled to 8 bits (65535 becomes 255; of 12-bit TIFF, 4095), not clipped; a TIFF in which 0 is white is
+  inverted. Floating-point pixels have no range: an error.
 * Transparency is composited on white. Palettes, grey, CMYK and the rest go through Pillow's conversion.
 * Of an animation, the first frame.
-* Truncated files, and images of more than `MAX_PIXELS` pixels, are errors.
+* Truncated files, images of more than `MAX_PIXELS` pixels, and files of more than `MAX_BYTES` are errors.
 
 `PIXEL_PIPELINE` is part of every stored feature's key: a change of this policy, or of the resizing in
 `featcli.data.transforms`, raises it.
@@ -14,6 +15,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import stat
@@ -22,10 +24,12 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError, features
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError, features
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
-PIXEL_PIPELINE = 1
+PIXEL_PIPELINE = 2
 MAX_PIXELS = 178_956_970  # half a gigabyte of RGB, where Pillow too stops by default
+MAX_BYTES = 8 * MAX_PIXELS  # four channels of 16 bits, uncompressed; a file with a hole in it may claim any size
 FORMATS = tuple(
     name for name in ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF") if name != "AVIF" or features.check("avif")
 )
@@ -34,6 +38,7 @@ EXTENSIONS = frozenset(
     + ((".avif",) if "AVIF" in FORMATS else ())
 )
 BACKGROUND = (255, 255, 255)
+_BAND_PIXELS = 1 << 20
 
 # Our own check replaces Pillow's, whose warning between one and two times its limit reaches nobody here.
 Image.MAX_IMAGE_PIXELS = None
@@ -47,21 +52,26 @@ def read_file(path: str) -> bytes:
     """The bytes of a regular file.
 
     Raises:
-        UnreadableImage: no such file, not a regular file (a pipe would block for ever), or it cannot be read.
+        UnreadableImage: no such file, not a regular file (a pipe would block for ever), too large, or it cannot be
+            read.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         try:  # not by `with open(descriptor)`: given a folder, open() raises and leaves the descriptor open
-            mode = os.fstat(descriptor).st_mode
-            if stat.S_ISDIR(mode):
+            status = os.fstat(descriptor)
+            if stat.S_ISDIR(status.st_mode):
                 raise UnreadableImage("is a folder")
-            if not stat.S_ISREG(mode):
+            if not stat.S_ISREG(status.st_mode):
                 raise UnreadableImage("not a regular file")
+            if status.st_size > MAX_BYTES:
+                raise UnreadableImage(f"{status.st_size} bytes are more than the limit of {MAX_BYTES}")
             with open(descriptor, "rb", closefd=False) as file:
                 data = file.read()
         finally:
             os.close(descriptor)
     except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket, which cannot even be opened
+            raise UnreadableImage("not a regular file") from error
         raise UnreadableImage((error.strerror or str(error)).lower()) from error
     except ValueError as error:  # a NUL byte inside the name
         raise UnreadableImage("not a valid file name") from error
@@ -77,8 +87,11 @@ def decode_rgb(data: bytes) -> Image.Image:
         UnreadableImage: unknown format, damaged or truncated data, too many pixels, no defined range.
     """
     with _opened(io.BytesIO(data)) as image:
+        _scale_transparency(image)
         image.load()
-        return _to_rgb(_upright(image))
+        turn = _turn(image)
+        rgb = _to_rgb(image)
+        return rgb if turn is None else rgb.transpose(turn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +127,7 @@ def inspect_image(file: BinaryIO, *, decode: bool) -> ImageFacts:
         if decode:
             image.draft(None, (1, 1))  # JPEG: all of the data is read, an eighth of the pixels are made
             image.load()
-            if image.mode[0] in "IF":
+            if image.mode[0] in "IFP":
                 _to_rgb(image)
         return facts
 
@@ -129,7 +142,7 @@ def _opened(file: BinaryIO) -> Iterator[Image.Image]:
                 raise UnreadableImage(f"{width} x {height} pixels are more than the limit of {MAX_PIXELS}")
             yield image
     except UnidentifiedImageError as error:
-        raise UnreadableImage(f"not an image of a known format ({', '.join(FORMATS)})") from error
+        raise UnreadableImage(_unidentified(file)) from error
     except MemoryError as error:
         raise UnreadableImage("not enough memory to decode it") from error
     except UnreadableImage:
@@ -139,11 +152,49 @@ def _opened(file: BinaryIO) -> Iterator[Image.Image]:
         raise UnreadableImage(f"damaged image: {reason[:1].lower()}{reason[1:]}") from error
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _unidentified(file: BinaryIO) -> str:
+    """Why Pillow could not open a file: the format is none of ours, or what follows its first bytes is damaged."""
+    file.seek(0)
+    prefix = file.read(16)
+    for name in FORMATS:
+        accepts = Image.OPEN[name][1]
+        if accepts is not None and accepts(prefix):
+            return f"damaged image: its {name} header is incomplete, or of a kind that is not supported"
+    return f"not an image of a known format ({', '.join(FORMATS)})"
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What makes a decoded image upright. `ImageOps.exif_transpose` gives up where any other tag is broken."""
     try:
-        return ImageOps.exif_transpose(image)
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # a broken EXIF block says nothing about the pixels, which are decoded already
-        return image
+        return None
+
+
+def _scale_transparency(image: Image.Image) -> None:
+    """Brings a PNG's transparent grey or colour to 8 bits, as the pixels will be; Pillow leaves it at the file's depth.
+
+    Called before the image is loaded, as only then the depth is known. Of 16-bit colour Pillow keeps the high bytes.
+    """
+    transparent = image.info.get("transparency")
+    if image.format != "PNG" or transparent is None or not isinstance(image, ImageFile.ImageFile):
+        return
+    depth = image.tile[0].args if image.tile else None
+    if depth in ("L;2", "L;4"):  # higher bits have no meaning, by the format's definition
+        image.info["transparency"] = transparent % 4 * 85 if depth == "L;2" else transparent % 16 * 17
+    elif depth == "RGB;16B":
+        image.info["transparency"] = tuple(value >> 8 for value in transparent)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -151,6 +202,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         image = _from_16_bit(image)
     elif image.mode == "F":
         raise UnreadableImage("floating-point pixels have no defined range; save them as 8 or 16 bits")
+    elif image.mode == "P" and image.palette is None:
+        raise UnreadableImage("damaged image: it has no palette")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         canvas = Image.new("RGBA", rgba.size, (*BACKGROUND, 255))
@@ -159,8 +212,24 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _from_16_bit(image: Image.Image) -> Image.Image:
-    """Modes I;16, I;16B and I, Pillow's containers for 16-bit grey, to L: 65535 becomes 255."""
-    values = np.asarray(image).astype(np.int64)
-    if values.size and (values.min() < 0 or values.max() > 65535):
-        raise UnreadableImage("32-bit pixels outside 0 to 65535 have no defined range; save them as 8 or 16 bits")
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    """Modes I;16, I;16B and I, Pillow's containers for 12-bit and 16-bit grey, to L: the largest value becomes 255.
+
+    In bands of rows: the wider numbers of the arithmetic would take many times the image's memory.
+    """
+    tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+    full = 4095 if tags.get(BITSPERSAMPLE) == (12,) else 65535
+    values = np.asarray(image)
+    grey = np.empty(values.shape, dtype=np.uint8)
+    rows = 1 + _BAND_PIXELS // image.width
+    for top in range(0, image.height, rows):
+        band = values[top : top + rows].astype(np.int64)
+        if band.min() < 0 or band.max() > full:
+            raise UnreadableImage(
+                f"pixels outside 0 to {full} have no defined range; save them as 8 bits, or as 16 bits without a sign"
+            )
+        grey[top : top + rows] = (band * 255 + full // 2) // full
+        if (transparent := image.info.get("transparency")) is not None:
+            grey[top : top + rows][band == transparent] = 255  # white, the background
+    if tags.get(PHOTOMETRIC_INTERPRETATION) == 0:  # 0 is white: Pillow itself inverts up to 8 bits
+        np.subtract(255, grey, out=grey)
+    return Image.fromarray(grey)

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from featcli.commands import cache as cache_module
 from featcli.commands.cache import clear, damage_of, parse_duration, parse_size, prune, show, verify
 from featcli.data import memo as memo_module
 from featcli.data.memo import MEMO_NAME, hash_files
 from featcli.errors import UsageError
 from featcli.events import ignore
 from featcli.features.store import FeatureStore, Space
+from featcli.units import size_text
 
 WIDTH = 4
 SPACE = Space(
@@ -226,4 +226,4 @@ def test_a_bad_rule_removes_nothing(store: Path) -> None:
     ("number", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (10**6, "1.0 MB"), (25 * 10**8, "2.5 GB")]
 )
 def test_bytes_in_words(number: int, text: str) -> None:
-    assert cache_module._size(number) == text
+    assert size_text(number) == text

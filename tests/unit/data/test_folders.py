@@ -82,6 +82,14 @@ def test_links_to_folders_and_files_elsewhere_are_followed(tmp_path: Path) -> No
     assert walked(inside)[0] == ["a.jpg", "one.jpg", "link/o.jpg", "link/p.jpg"]
 
 
+def test_a_link_to_itself_is_no_folder(tmp_path: Path) -> None:
+    for name in ("ring.jpg", "ring"):
+        (tmp_path / name).symlink_to(name)
+    touch(tmp_path, "x/a.jpg")
+    assert walked(tmp_path) == (["ring.jpg", "x/a.jpg"], {"named * without an ending": 1})
+    assert subfolders(tmp_path) == ["x"]
+
+
 def test_whatever_is_named_like_an_image_is_yielded(tmp_path: Path) -> None:
     (tmp_path / "folder.jpg").mkdir()
     (tmp_path / "dangling.jpg").symlink_to("gone")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featcli.data.images import EXTENSIONS, MAX_PIXELS, UnreadableImage, decode_rgb, read_file
+from featcli.data.images import EXTENSIONS, MAX_BYTES, MAX_PIXELS, UnreadableImage, decode_rgb, read_file
 
 WHITE = np.array([255, 255, 255])
 
@@ -173,7 +173,7 @@ def test_thirty_two_bit_integers_that_hold_sixteen_bits_are_scaled() -> None:
 
 @pytest.mark.parametrize("value", [-1, 65536, 2**31 - 1])
 def test_thirty_two_bit_integers_beyond_that_have_no_range(value: int) -> None:
-    with pytest.raises(UnreadableImage, match="32-bit pixels outside 0 to 65535"):
+    with pytest.raises(UnreadableImage, match="pixels outside 0 to 65535"):
         decode_rgb(tiff(np.array([[0, value]], dtype=np.int32), "<", sample_format=2))
 
 
@@ -275,6 +275,16 @@ def test_an_invalid_exif_block_counts_as_none(block: bytes) -> None:
     np.testing.assert_array_equal(pixels_of(data[:2] + segment + data[2:]), expected)
 
 
+def test_orientation_is_applied_although_another_tag_is_broken() -> None:
+    upright = np.kron(noise(2, 3, 3, seed=6), np.ones((16, 16, 1), np.uint8))
+    picture = Image.fromarray(np.ascontiguousarray(stored(upright, 6)))
+    data = encode(picture, "JPEG", quality=100, subsampling=0)
+    entries = struct.pack("<HHIIHHII", 0x0112, 3, 1, 6, 0x0103, 5, 1, 8)  # a compression that is a fraction
+    block = b"Exif\0\0II*\0\x08\0\0\0\x02\0" + entries + bytes(4)
+    found = pixels_of(data[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + data[2:])
+    np.testing.assert_allclose(found.astype(int), upright.astype(int), rtol=0, atol=3)
+
+
 # Animations
 
 
@@ -333,6 +343,13 @@ def test_a_truncated_file_is_an_error_not_a_grey_half(name: str, part: int) -> N
 def test_what_is_no_image_is_an_error(data: bytes) -> None:
     with pytest.raises(UnreadableImage, match=r"not an image of a known format \(JPEG, PNG, .*\)|damaged image: "):
         decode_rgb(data)
+
+
+@pytest.mark.parametrize("name", ["png", "gif", "bmp", "tiff"])
+@pytest.mark.filterwarnings("ignore")
+def test_a_header_that_is_cut_is_not_called_an_unknown_format(name: str) -> None:
+    with pytest.raises(UnreadableImage, match=r"damaged image: its (PNG|GIF|BMP|TIFF) header is incomplete"):
+        decode_rgb(SAVED[name][:10])
 
 
 def test_the_content_decides_not_the_ending(tmp_path: Path) -> None:
@@ -435,7 +452,7 @@ def make_link_to_folder(path: Path) -> None:
         (Path.mkdir, "is a folder"),
         (make_link_to_folder, "is a folder"),
         (make_fifo, "not a regular file"),
-        (make_socket, "no such device or address"),
+        (make_socket, "not a regular file"),
         (make_loop, "too many levels of symbolic links"),
         (make_dangling, "no such file or directory"),
         (Path.touch, "the file is empty"),
@@ -474,6 +491,14 @@ def test_devices_are_not_read(name: str) -> None:
 def test_names_that_cannot_be_are_errors(tmp_path: Path, name: str, reason: str) -> None:
     with pytest.raises(UnreadableImage, match=reason):
         read_file(f"{tmp_path}/{name}")
+
+
+def test_a_file_with_a_hole_is_not_read_into_memory(tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    with path.open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    with pytest.raises(UnreadableImage, match=f"{MAX_BYTES + 1} bytes are more than the limit of {MAX_BYTES}"):
+        read_file(str(path))
 
 
 def test_a_file_without_permission_is_an_error(tmp_path: Path) -> None:

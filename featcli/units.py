@@ -1,0 +1,45 @@
+"""Durations and sizes as people write them."""
+
+from __future__ import annotations
+
+import re
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_BYTES: dict[str, int] = {"B": 1} | {
+    unit: base**power
+    for power, letter in enumerate("KMGT", start=1)
+    for unit, base in ((letter, 1000), (f"{letter}B", 1000), (f"{letter}IB", 1024))
+}
+
+
+def seconds_of(text: str) -> float:
+    """`90s`, `10m`, `12h`, `30d`, `2w` as seconds.
+
+    Raises:
+        ValueError: anything else.
+    """
+    found = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([smhdw])\s*", text, re.ASCII)
+    if found is None:
+        raise ValueError(f"{text!r} is not a duration")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def bytes_of(text: str) -> int:
+    """`800MB`, `5GB`, `1.5 TB` (powers of 1000), `512MiB` (powers of 1024) as bytes; `5G` is `5GB`.
+
+    Raises:
+        ValueError: anything else.
+    """
+    found = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([a-z]+)\s*", text, re.ASCII | re.IGNORECASE)
+    unit = None if found is None else _BYTES.get(found[2].upper())
+    if found is None or unit is None:
+        raise ValueError(f"{text!r} is not a size")
+    return int(float(found[1]) * unit)
+
+
+def size_text(number: int) -> str:
+    """`1.5 GB`, `20.0 MB`, `12 B`."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if number >= unit:
+            return f"{number / unit:.1f} {name}"
+    return f"{number} B"
