@@ -21,11 +21,14 @@ from featcli.backbones.weights import backbone_from_tensors
 from featcli.data.transforms import Preprocessing
 from featcli.errors import CheckpointError, UsageError, WeightsError
 from featcli.files import atomic_path, storage_errors
+from featcli.heads.head import Head, head_from_tensors
 from featcli.heads.linear import LinearHead
+from featcli.heads.mlp import MlpHead
 from featcli.metadata import KEY, CheckpointMetadata, read_metadata
 
 _BACKBONE = "backbone."
 _HEAD = "head."
+_KINDS = {"logistic": LinearHead, "linear": LinearHead, "mlp": MlpHead}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Checkpoint:
     """A model that predicts: images to features by `backbone`, features to logits of `metadata.classes` by `head`."""
 
     backbone: Backbone
-    head: LinearHead
+    head: Head
     metadata: CheckpointMetadata
 
 
@@ -48,7 +51,7 @@ def library_versions() -> dict[str, str]:
     }
 
 
-def head_sha256(head: LinearHead) -> str:
+def head_sha256(head: Head) -> str:
     """A hash of the head's tensors, so that damage is noticed."""
     return canonical_sha256(_head_tensors(head))
 
@@ -98,21 +101,30 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         # Whatever a builder raises for arguments that build no network.
         raise CheckpointError(f"{path} has a damaged description: backbone or preprocessing") from error
-    head = _head(path, _part(tensors, _HEAD), (len(metadata.classes), backbone.feature_size))
+    head = _head(path, _part(tensors, _HEAD), metadata.head.kind, len(metadata.classes), backbone.feature_size)
     if backbone.weights_sha256 != facts.weights_sha256 or head_sha256(head) != metadata.head.sha256:
         raise CheckpointError(f"{path} is damaged: its tensors are not those that were saved")
     return Checkpoint(backbone, head, metadata)
 
 
-def _head(path: Path, tensors: dict[str, Tensor], shape: tuple[int, int]) -> LinearHead:
-    weight, bias = tensors.get("weight"), tensors.get("bias")
-    if weight is None or bias is None or weight.shape != shape or bias.shape != shape[:1]:
-        raise CheckpointError(f"{path} is damaged: its head is not of {shape[0]} classes and {shape[1]} features")
-    return LinearHead(weight.float().numpy(), bias.float().numpy())
+def _head(path: Path, tensors: dict[str, Tensor], kind: str, n_classes: int, n_features: int) -> Head:
+    if kind not in _KINDS:
+        raise CheckpointError(f"{path} has a head of unknown kind '{kind}'", "Was it made by a newer featcli?")
+    # Heads are float32; what is not was damaged, and is missed by its name.
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items() if tensor.dtype == torch.float32}
+    try:
+        head = head_from_tensors(arrays, n_classes, n_features)
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path} is damaged: its head is not of {n_classes} classes and {n_features} features"
+        ) from error
+    if not isinstance(head, _KINDS[kind]):
+        raise CheckpointError(f"{path} is damaged: the tensors of its head are not those of kind '{kind}'")
+    return head
 
 
-def _head_tensors(head: LinearHead) -> dict[str, Tensor]:
-    return {"weight": torch.from_numpy(head.weight), "bias": torch.from_numpy(head.bias)}
+def _head_tensors(head: Head) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(array) for name, array in head.tensors().items()}
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

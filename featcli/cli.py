@@ -243,6 +243,25 @@ def train_head(run: _Invocation) -> None:
     run.finish(result.unreadable)
 
 
+@_command(*_SOURCE, "output", "overwrite", "seed", "max_bad", "dry_run", *_MACHINE, "as_json", *_SPEECH)
+def finetune(
+    run: _Invocation,
+    resume: Annotated[
+        bool, _option(_RUN, "--resume", help="Go on with the unfinished training in the output, at the exact step.")
+    ] = False,
+) -> None:
+    """Train the stages past backbone.freeze_depth, and the head, starting from the solved head.
+
+    Prints the checkpoint's path.
+    """
+    call = run.call(run_folder=True)
+    from featcli.commands.finetune import finetune
+
+    result = finetune(call, resume=resume)
+    run.say(result.answer, result.summary)
+    run.finish(result.unreadable)
+
+
 @_command(*_SOURCE, "max_bad", "null", "dry_run", *_MACHINE, *_SPEECH)
 def predict(
     run: _Invocation,
@@ -351,12 +370,18 @@ def init(
 
 
 @_command(*_SOURCE, "seed", "max_bad", *_MACHINE, "as_json", *_SPEECH)
-def check(run: _Invocation) -> None:
-    """Check config, weights and every image, and print the plan of train-head with its time; do no work."""
+def check(
+    run: _Invocation,
+    command: Annotated[
+        str, _option(_RUN, "--for", metavar="NAME", help="The command to plan: train-head or finetune.")
+    ] = "train-head",
+) -> None:
+    """Check config, weights and every image, and print the plan of a command with its time; do no work."""
+    _choice("--for", command, ("train-head", "finetune"))
     call = run.call()
     from featcli.commands.check import check
 
-    plan = check(call)
+    plan = check(call, command)
     run.say(plan.text, plan.facts)
     run.finish(plan.unreadable, listed=False)
 
@@ -459,7 +484,19 @@ def demo(
 
 
 # As the help lists them: in the order in which they are used.
-_ORDER = ("init", "check", "train-head", "predict", "evaluate", "extract", "info", "models", "doctor", "demo")
+_ORDER = (
+    "init",
+    "check",
+    "train-head",
+    "finetune",
+    "predict",
+    "evaluate",
+    "extract",
+    "info",
+    "models",
+    "doctor",
+    "demo",
+)
 app.registered_commands.sort(key=lambda command: _ORDER.index(command.name or ""))
 
 

@@ -15,6 +15,7 @@ from featcli.errors import ConfigError, FeatcliError
 
 _LINE_SECONDS = 5.0
 _NAME_WIDTH = 9
+_CELL_WIDTH = 12
 
 
 class Terminal:
@@ -34,6 +35,7 @@ class Terminal:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._clock = _TaskClock()
+        self._table = ""
 
     def emit(self, event: events.Event) -> None:
         """Draws one event."""
@@ -44,6 +46,8 @@ class Terminal:
             self._line("warning:", event.text, "yellow")
         elif self._quiet:
             return
+        elif isinstance(event, events.TableRow):
+            self._row(event)
         elif isinstance(event, events.Fact):
             self._line(f"{event.name:{_NAME_WIDTH}}", event.text, "bold")
         elif isinstance(event, events.Note):
@@ -87,6 +91,14 @@ class Terminal:
         if label:
             line.append(label, style=style).append(" ")
         self._console.print(line.append(printable(text)))
+
+    def _row(self, event: events.TableRow) -> None:
+        """A row below the earlier ones of its table; before the first, the heading. A bar stays below the rows."""
+        if event.table != self._table:
+            self._table = event.table
+            self._console.print(Text(" ".join(f"{name:>{_CELL_WIDTH}}" for name in event.cells), style="bold"))
+        line = " ".join(f"{cell:>{_CELL_WIDTH}}" for cell in event.cells.values())
+        self._console.print(Text(line.rstrip()))
 
     def _progress(self, event: events.Progress) -> None:
         self._clock.update(event)

@@ -5,7 +5,7 @@ No loop prints. The command line draws these events on stderr; a test collects t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -50,7 +50,15 @@ class Progress:
     finished: bool = False
 
 
-Event: TypeAlias = Fact | Note | Warn | Detail | Progress
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """The next row of a table that grows while the work goes on: its cells, by the name of their column."""
+
+    table: str
+    cells: Mapping[str, str]
+
+
+Event: TypeAlias = Fact | Note | Warn | Detail | Progress | TableRow
 Emit: TypeAlias = Callable[[Event], None]
 
 

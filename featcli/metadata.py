@@ -35,10 +35,10 @@ class BackboneFacts(_Part):
 
 
 class HeadFacts(_Part):
-    """The head: its kind, what was chosen, and a hash of its tensors."""
+    """The head: its kind, what was chosen (no C where it was trained by gradient), and a hash of its tensors."""
 
     kind: str
-    C: float
+    C: float | None
     class_weight: str
     sha256: str
 

@@ -41,9 +41,13 @@ class Runtime:
     @contextlib.contextmanager
     def inference(self) -> Iterator[None]:
         """No gradients, and autocast where the precision asks for it."""
-        dtype = _DTYPES[self.precision]
-        with torch.inference_mode(), torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32):
+        with torch.inference_mode(), self.autocast():
             yield
+
+    def autocast(self) -> torch.autocast:
+        """Lower precision where the config asks for it."""
+        dtype = _DTYPES[self.precision]
+        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32)
 
     def __str__(self) -> str:
         return f"{self.device} {self.precision}, {self.threads} threads, {self.workers} decoding"

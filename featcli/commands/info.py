@@ -46,13 +46,17 @@ def _text(path: Path, size: int, metadata: CheckpointMetadata) -> str:
             f"resize {pixels.get('resize')} {pixels.get('interpolation')}, crop {pixels.get('crop')}, "
             f"mean {_numbers(pixels.get('mean'))}, std {_numbers(pixels.get('std'))}"
         ),
-        "head": f"{head.kind}, C {head.C:g}, class weight {head.class_weight}",
+        "head": f"{head.kind}, {_chosen(head.C)}, class weight {head.class_weight}",
         "validation": measured,
         "split": _split(metadata.split),
         "computed on": f"{metadata.device_type} {metadata.precision}",
         "versions": ", ".join(f"{name} {version}" for name, version in sorted(metadata.versions.items())),
     }
     return "\n".join(f"{name:12} {printable(text)}" for name, text in facts.items())
+
+
+def _chosen(C: float | None) -> str:
+    return "by gradient" if C is None else f"C {C:g}"
 
 
 def _numbers(values: Any) -> str:

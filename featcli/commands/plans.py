@@ -9,6 +9,7 @@ from typing import Any
 
 from featcli.commands.setup import Call, Unreadable
 from featcli.commands.text import printable
+from featcli.commands.training_plans import TrainingPlan
 from featcli.config import dump_config
 from featcli.data.dataset import Dataset, Sample
 from featcli.data.images import UnreadableImage, decode_rgb, read_file
@@ -29,8 +30,15 @@ class Plan:
     unreadable: Unreadable
 
 
-def make_plan(call: Call, extractor: Extractor, data: Dataset) -> Plan:
-    """What the data are made of, what is stored, what is frozen, how long the rest will take, the whole config."""
+def make_plan(call: Call, extractor: Extractor, data: Dataset, training: TrainingPlan | None = None) -> Plan:
+    """What the data are made of, what is stored, what is frozen, how long the rest will take, the whole config.
+
+    Args:
+        call: the invocation.
+        extractor: of the backbone.
+        data: its images.
+        training: what follows the features where stages are trained.
+    """
     store = FeatureStore(call.cache, extractor.space, extractor.backbone.feature_size, call.emit, read_only=True)
     readable = [sample for sample in data.samples if sample.digest is not None]
     found, _ = store.find([sample.digest for sample in readable if sample.digest is not None])
@@ -48,6 +56,8 @@ def make_plan(call: Call, extractor: Extractor, data: Dataset) -> Plan:
         for row, sample in enumerate(data.samples)
         if row not in seen.errors and sample.digest is not None and sample.digest not in known
     ]
+    stages = [stage.name for stage in backbone.stages]
+    frozen = len(stages) if training is None else training.frozen
     facts: dict[str, Any] = {
         "device": str(extractor.runtime),
         "backbone": {
@@ -57,7 +67,7 @@ def make_plan(call: Call, extractor: Extractor, data: Dataset) -> Plan:
             "layer": str(backbone.layer),
             "preprocessing": backbone.preprocessing.to_json(),
         },
-        "stages": {"frozen": [stage.name for stage in backbone.stages], "trained": []},
+        "stages": {"frozen": stages[:frozen], "trained": stages[frozen:]},
         "features": {
             "size": backbone.feature_size,
             "stored": len(data.samples) - len(missing) - len(seen.errors),
@@ -69,10 +79,12 @@ def make_plan(call: Call, extractor: Extractor, data: Dataset) -> Plan:
         "splits": {"rule": data.rule, "counts": data.counts()},
         "data": seen.to_json(),
     }
+    if training is not None:
+        facts["training"] = training.facts
     unreadable = Unreadable()
     for row, reason in sorted(seen.errors.items()):
         unreadable.add(data.samples[row].path, reason)
-    return Plan(_plan_text(call, extractor, seen, facts), facts, unreadable)
+    return Plan(_plan_text(call, extractor, seen, facts, training), facts, unreadable)
 
 
 def _seconds_per_image(extractor: Extractor, samples: Sequence[Sample]) -> float:
@@ -93,7 +105,9 @@ def _seconds_per_image(extractor: Extractor, samples: Sequence[Sample]) -> float
     return decoding + (time.perf_counter() - start) / extractor.runtime.tile
 
 
-def _plan_text(call: Call, extractor: Extractor, seen: Survey, facts: dict[str, Any]) -> str:
+def _plan_text(
+    call: Call, extractor: Extractor, seen: Survey, facts: dict[str, Any], training: TrainingPlan | None
+) -> str:
     data, backbone, features = seen.data, extractor.backbone, facts["features"]
     work = f"{features['stored']} stored, {features['to_compute']} to compute"
     if features["to_compute"]:
@@ -104,9 +118,10 @@ def _plan_text(call: Call, extractor: Extractor, seen: Survey, facts: dict[str, 
         "plan",
         f"  device      {extractor.runtime}",
         f"  backbone    {backbone.name}, weights {backbone.weights} (sha256 {backbone.weights_sha256[:12]})",
-        f"  stages      all {len(backbone.stages)} frozen: {', '.join(stage.name for stage in backbone.stages)}",
+        f"  stages      {_stages(facts['stages'])}",
         f"  input       {backbone.preprocessing}",
         f"  features    {backbone.feature_size} of layer {backbone.layer}; {work}",
+        *(f"  {line}" for line in (training.lines if training else ())),
         f"  splits      {_rule(data)}",
         *_class_table(data),
         "data",
@@ -115,6 +130,12 @@ def _plan_text(call: Call, extractor: Extractor, seen: Survey, facts: dict[str, 
         *(f"  {line}" for line in dump_config(call.loaded.config).splitlines()),
     ]
     return "\n".join(lines)
+
+
+def _stages(stages: dict[str, list[str]]) -> str:
+    n = len(stages["frozen"]) + len(stages["trained"])
+    count = {0: "none", n: f"all {n}"}.get(len(stages["frozen"]), f"{len(stages['frozen'])} of {n}")
+    return f"{count} frozen{': ' if stages['frozen'] else ''}{', '.join(stages['frozen'])}"
 
 
 def _rule(data: Dataset) -> str:

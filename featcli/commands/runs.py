@@ -11,7 +11,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from featcli.config import Config, differences, dump_config, load_config
+from featcli.config import Config, differences, dump_config, load_config, same_run
 from featcli.errors import FeatcliError, UsageError
 from featcli.files import storage_errors, write_json, write_text
 from featcli.metadata import CHECKPOINT_NAME
@@ -21,6 +21,8 @@ METRICS_NAME = "metrics.json"
 LOG_NAME = "metrics.jsonl"
 PREDICTIONS_NAME = "predictions.csv"
 IMAGES_NAME = "images.csv"
+LAST_NAME = "last.safetensors"
+LAST_FACTS_NAME = "last.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,16 @@ class Run:
         """Where the model goes."""
         return self.folder / CHECKPOINT_NAME
 
+    @property
+    def last(self) -> Path:
+        """Where a training keeps what `--resume` needs."""
+        return self.folder / LAST_NAME
+
+    @property
+    def last_facts(self) -> Path:
+        """Which training that is."""
+        return self.folder / LAST_FACTS_NAME
+
     def begin(self, config: Config) -> None:
         """To be called before the checkpoint is written.
 
@@ -59,6 +71,13 @@ class Run:
         """
         if not (self.folder / METRICS_NAME).is_file():
             self.write_config(config)
+
+    def holds(self, config: Config) -> bool:
+        """Whether the folder's config is this one, but for what does not change the result."""
+        try:
+            return same_run(load_config(self.folder / CONFIG_NAME).config, config)
+        except FeatcliError:
+            return False
 
     def write_config(self, config: Config) -> None:
         """Writes `config.yaml`: running it again gives the same run."""
@@ -98,8 +117,13 @@ class Run:
         write_json(self.folder / METRICS_NAME, metrics)
 
 
-def check_output(config: Config, *, overwrite: bool) -> Path:
+def check_output(config: Config, *, command: str, overwrite: bool) -> Path:
     """The output of a config, unless it holds something else; nothing is made or written.
+
+    Args:
+        config: names the output.
+        command: `train-head` or `finetune`; the other's run is something else.
+        overwrite: whatever it holds.
 
     Raises:
         UsageError: the folder holds another run, is not a run's, or lies among the images.
@@ -116,18 +140,18 @@ def check_output(config: Config, *, overwrite: bool) -> Path:
         with storage_errors(folder):
             here = folder.iterdir() if os.path.lexists(folder) else ()
             present = {path.name for path in here if not path.name.startswith(".")}
-        _require_ours(folder, present, config)
+        _require_ours(folder, present, config, command)
     return folder
 
 
-def claim_run(config: Config, *, overwrite: bool) -> Run:
+def claim_run(config: Config, *, command: str, overwrite: bool) -> Run:
     """The run folder of a config, unless it holds something else; tried for writing before any work.
 
     Raises:
         UsageError: the folder holds another run, is not a run's, or lies among the images.
         StorageError: it cannot be made or written to.
     """
-    folder = check_output(config, overwrite=overwrite)
+    folder = check_output(config, command=command, overwrite=overwrite)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     probe = folder / ".writable"
@@ -139,12 +163,22 @@ def claim_run(config: Config, *, overwrite: bool) -> Run:
 
 def _remove_leftovers(folder: Path) -> None:
     """Takes away what killed runs were writing when they ended: files of ours that never got their name."""
-    for name in (CHECKPOINT_NAME, CONFIG_NAME, METRICS_NAME, LOG_NAME, PREDICTIONS_NAME, IMAGES_NAME, ".writable"):
+    for name in (
+        CHECKPOINT_NAME,
+        CONFIG_NAME,
+        METRICS_NAME,
+        LOG_NAME,
+        PREDICTIONS_NAME,
+        IMAGES_NAME,
+        LAST_NAME,
+        LAST_FACTS_NAME,
+        ".writable",
+    ):
         for path in folder.glob(f".{name}.{'[0-9a-f]' * 12}.tmp"):
             path.unlink(missing_ok=True)
 
 
-def _require_ours(folder: Path, present: set[str], config: Config) -> None:
+def _require_ours(folder: Path, present: set[str], config: Config, command: str) -> None:
     ways_out = "Choose another folder with -o, or replace what it holds with --overwrite."
     if not present:
         return
@@ -160,6 +194,9 @@ def _require_ours(folder: Path, present: set[str], config: Config) -> None:
     if changed:
         listed = "; ".join(f"{item.key} was {item.first}, now {item.second}" for item in changed[:5])
         raise UsageError(f"the output {folder} holds another run: {listed}", ways_out)
+    made_by = "finetune" if LAST_FACTS_NAME in present else "train-head" if METRICS_NAME in present else command
+    if made_by != command:
+        raise UsageError(f"the output {folder} holds another run: of {made_by}", ways_out)
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -2,7 +2,7 @@
 
 from featcli.config.load import LoadedConfig, load_config
 from featcli.config.record import Difference, differences, dump_config, same_run
-from featcli.config.schema import Backbone, Config, Data, Head, Loader, Preprocess
+from featcli.config.schema import Backbone, Config, Data, Head, Loader, Preprocess, Train
 
 __all__ = [
     "Backbone",
@@ -13,6 +13,7 @@ __all__ = [
     "LoadedConfig",
     "Loader",
     "Preprocess",
+    "Train",
     "differences",
     "dump_config",
     "load_config",

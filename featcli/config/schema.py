@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from featcli.config.words import Words, quoted, shortened
+from featcli.units import bytes_of, seconds_of
 
 _C_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2)
 _WEIGHTS_ENDINGS = (".pth", ".pt", ".safetensors")
@@ -42,6 +43,18 @@ def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+def _duration(text: str) -> str:
+    """Refuses what is no duration, or none at all."""
+    if seconds_of(text) <= 0:
+        raise ValueError
+    return text
+
+
+def _size(text: str) -> str:
+    bytes_of(text)
+    return text
+
+
 def _one_group(text: str) -> str:
     """Refuses what is no regular expression, or has no one group to take a name from."""
     try:
@@ -61,6 +74,10 @@ Count: TypeAlias = Annotated[int, Field(ge=1)]
 Positive: TypeAlias = Annotated[float, Field(gt=0)]
 PathName: TypeAlias = Annotated[Path, BeforeValidator(_path)]
 Text: TypeAlias = Annotated[str, AfterValidator(_usable)]
+Share: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
+NotNegative: TypeAlias = Annotated[float, Field(ge=0)]
+Duration: TypeAlias = Annotated[str, AfterValidator(_duration), Words("a duration such as 90s, 10m or 2h")]
+Size: TypeAlias = Annotated[str, AfterValidator(_size), Words("a size such as 800MB or 8GB")]
 Grid: TypeAlias = Annotated[tuple[Positive, ...], Field(min_length=1), AfterValidator(_distinct)]
 Weights: TypeAlias = Annotated[
     Text, Words("DEFAULT, none, a weights name, a file or package:MODULE/FILE", choices=("DEFAULT", "none"))
@@ -161,8 +178,9 @@ class Backbone(Section):
 class Head(Section):
     """The new classifier on top of the features."""
 
-    kind: Literal["logistic"] = Field(
-        default="logistic", description="The classifier: logistic is solved to its optimum in seconds."
+    kind: Literal["logistic", "linear", "mlp"] = Field(
+        default="logistic",
+        description="The classifier: logistic is solved to its optimum in seconds, linear and mlp learn by gradient.",
     )
     C: Literal["auto"] | Positive | Grid = Field(
         default="auto",
@@ -173,11 +191,74 @@ class Head(Section):
         default="none", description="balanced: every class weighs the same, however many images it has."
     )
 
+    hidden: Count = Field(default=512, description="Width of the hidden layer of an mlp.")
+    dropout: Share = Field(
+        default=0.0, description="Share of a linear or mlp head's inputs that is dropped while it trains."
+    )
+    init: Literal["solved", "random"] = Field(
+        default="solved",
+        description="What training by gradient starts from: the solved logistic head, or random numbers (mlp: always).",
+    )
+
     def candidates(self) -> tuple[float, ...]:
         """The values of C to choose from, ascending; one value where there is nothing to choose."""
         if isinstance(self.C, str):
             return _C_GRID
         return tuple(sorted(self.C)) if isinstance(self.C, tuple) else (self.C,)
+
+
+class Train(Section):
+    """How the head, and the stages past the freeze depth, are trained by gradient."""
+
+    epochs: Count = Field(default=10, description="Passes over the training images.")
+    batch_size: Count = Field(default=64, description="Images per gradient; the batches of an epoch are of equal size.")
+    optimizer: Literal["adamw", "sgd"] = Field(
+        default="adamw", description="AdamW, or SGD with Nesterov momentum of 0.9."
+    )
+    lr: NotNegative = Field(default=1e-3, description="Learning rate of the head, after the warm-up.")
+    weight_decay: NotNegative = Field(
+        default=0.05, description="Decoupled decay (sgd: L2) of weights; norms and biases have none."
+    )
+    layer_decay: Annotated[float, Field(gt=0, le=1), Words("a number above 0 and at most 1")] = Field(
+        default=0.8, description="Each stage learns this much slower than the one after it."
+    )
+    warmup_epochs: NotNegative = Field(default=1.0, description="Epochs in which the learning rate rises from zero.")
+    schedule: Literal["cosine", "constant"] = Field(
+        default="cosine", description="The learning rate after the warm-up: down to zero, or as it is."
+    )
+    clip_norm: Positive | None = Field(default=1.0, description="Longest gradient, as a norm over all that trains.")
+    accumulate: Count = Field(default=1, description="Gradients that are averaged before a step.")
+    label_smoothing: Share = Field(default=0.1, description="Share of each target that is spread over all classes.")
+    mixup: NotNegative = Field(
+        default=0.0,
+        description="Mixes pairs of images, where the frozen stages end, by a share from Beta(mixup, mixup).",
+    )
+    cutmix: NotNegative = Field(
+        default=0.0, description="Pastes a box of one image into another, where the frozen stages end; as mixup."
+    )
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None, description="Decay of a moving average of the weights, which is then what is validated and kept."
+    )
+    augment: Literal["none", "flip", "light", "strong"] = Field(
+        default="light", description="How training images vary; validation and prediction never do."
+    )
+    views: Count | None = Field(
+        default=None, description="So many augmented views of an image, computed once; null: a new one every epoch."
+    )
+    batch_norm: Literal["auto", "train", "eval"] = Field(
+        default="auto",
+        description="BatchNorm of what trains: statistics of the batch, or as pretrained; auto: the latter, but for "
+        "batches of 32 or more under a head that starts random.",
+    )
+    monitor: Literal["accuracy", "macro_f1", "log_loss"] = Field(
+        default="accuracy", description="What on the validation images decides which epoch is kept."
+    )
+    patience: Count | None = Field(default=None, description="Epochs without improvement after which training stops.")
+    time_limit: Duration | None = Field(default=None, description="Training stops after so long, and keeps the best.")
+    compile: bool = Field(default=False, description="Whether what trains is compiled first; needs a C++ compiler.")
+    cache_limit: Size = Field(
+        default="8GB", description="Disk for tensors where the frozen stages end; over it they are computed anew."
+    )
 
 
 class Loader(Section):
@@ -193,6 +274,9 @@ class Config(Section):
     data: Data = Field(default=Data(), description="Which images, and how they are split.")
     backbone: Backbone = Field(default=Backbone(), description="The pretrained network that reads the images.")
     head: Head = Field(default=Head(), description="The new classifier on top of the features.")
+    train: Train = Field(
+        default=Train(), description="How the head, and the stages past the freeze depth, are trained by gradient."
+    )
     loader: Loader = Field(default=Loader(), description="How images are read: changes the speed, never the result.")
     output: PathName | None = Field(default=None, description="Folder of the run: checkpoint, metrics, predictions.")
     device: Device = Field(default="auto", description="Where to compute; auto takes the fastest device there is.")
@@ -207,6 +291,16 @@ class Config(Section):
                 "together",
                 "data.val_fraction and data.test_fraction must add up to less than 1, got {val} + {test}",
                 {"val": f"{val:g}", "test": f"{test:g}", "keys": ("data.val_fraction", "data.test_fraction")},
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_neighbours_to_normalise_with(self) -> Config:
+        if self.train.batch_norm == "train" and self.train.batch_size == 1:
+            raise PydanticCustomError(
+                "together",
+                "train.batch_norm: train needs more than one image in a batch: raise train.batch_size, or use auto",
+                {"keys": ("train.batch_norm", "train.batch_size")},
             )
         return self
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
@@ -21,7 +21,7 @@ class _End:
 
 def ordered_batches(
     items: Iterable[T], work: Callable[[T], R], *, workers: int, size: int, quiet: float | None = None
-) -> Iterator[list[R]]:
+) -> Generator[list[R]]:
     """Applies `work` to `items` in threads and yields lists of `size` results, in the order of `items`.
 
     `items` is read lazily, at most two batches and a few more ahead of the batch that is being gathered. Threads suit

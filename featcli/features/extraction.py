@@ -45,6 +45,25 @@ class _Decoded:
     pixels: NDArray[np.uint8] | None
 
 
+def padded_tile(pixels: Sequence[NDArray[np.uint8]], runtime: Runtime) -> torch.Tensor:
+    """Decoded images on the device, padded with black to the one shape that the network sees.
+
+    Args:
+        pixels: 1 to `runtime.tile` arrays (H, W, 3) uint8.
+        runtime: says where to, and how many.
+
+    Returns:
+        (tile, H, W, 3) uint8.
+    """
+    on_gpu = runtime.device.type == "cuda"
+    # Pinned memory comes from torch's caching allocator, which waits for the copy before it reuses a block.
+    tile = torch.zeros((runtime.tile, *pixels[0].shape), dtype=torch.uint8, pin_memory=on_gpu)
+    array = tile.numpy()
+    for index, image in enumerate(pixels):
+        array[index] = image
+    return tile.to(runtime.device, non_blocking=on_gpu)
+
+
 class Extractor:
     """A backbone on its device, ready to turn files into features.
 
@@ -83,19 +102,10 @@ class Extractor:
         outputs = []
         with self.runtime.inference():
             for start in range(0, len(pixels), self.runtime.tile):
-                images = self._to_device(pixels[start : start + self.runtime.tile])  # (tile, H, W, 3)
+                images = padded_tile(pixels[start : start + self.runtime.tile], self.runtime)  # (tile, H, W, 3)
                 normalised = self.backbone.preprocessing.normalise(images)
                 outputs.append(self.backbone.features(normalised).float())
         return np.asarray(torch.cat(outputs)[: len(pixels)].cpu().numpy())
-
-    def _to_device(self, pixels: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
-        on_gpu = self.runtime.device.type == "cuda"
-        # Pinned memory comes from torch's caching allocator, which waits for the copy before it reuses a block.
-        tile = torch.zeros((self.runtime.tile, *pixels[0].shape), dtype=torch.uint8, pin_memory=on_gpu)
-        array = tile.numpy()
-        for index, image in enumerate(pixels):
-            array[index] = image
-        return tile.to(self.runtime.device, non_blocking=on_gpu)
 
     def stream(
         self,

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
+import safetensors.torch
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,7 +22,9 @@ from featcli.checkpoint import Checkpoint, head_sha256, library_versions, load_c
 from featcli.data.transforms import Preprocessing
 from featcli.errors import CheckpointError, StorageError
 from featcli.events import ignore
+from featcli.heads.head import Head
 from featcli.heads.linear import LinearHead
+from featcli.heads.mlp import MlpHead
 from featcli.metadata import BackboneFacts, CheckpointMetadata, HeadFacts, ValidationFacts, read_metadata
 
 NAME = "shufflenet_v2_x0_5"  # the smallest in the table
@@ -143,7 +146,26 @@ def test_the_file_is_what_the_design_says(checkpoint: Checkpoint, path: Path) ->
     assert metadata["featcli"] == json.dumps(value, sort_keys=True, ensure_ascii=False)
     state = checkpoint.backbone.network.state_dict()
     assert names == {f"backbone.{name}" for name in state} | {"head.weight", "head.bias"}
-    np.testing.assert_array_equal(weight, checkpoint.head.weight)
+    np.testing.assert_array_equal(weight, checkpoint.head.tensors()["weight"])
+
+
+def test_a_linear_file_has_the_bytes_that_it_always_had(checkpoint: Checkpoint, data: bytes) -> None:
+    """Written down here once more, so that no rearrangement of heads changes the files of linear ones."""
+    assert isinstance(checkpoint.head, LinearHead)
+    tensors = {f"backbone.{name}": tensor for name, tensor in checkpoint.backbone.network.state_dict().items()}
+    tensors["head.weight"] = torch.from_numpy(checkpoint.head.weight)
+    tensors["head.bias"] = torch.from_numpy(checkpoint.head.bias)
+    value = json.loads(checkpoint.metadata.to_text())
+    assert value["head"] == {
+        "kind": "logistic", "C": 0.1, "class_weight": "none", "sha256": head_sha256(checkpoint.head)
+    }  # fmt: skip
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    assert data == safetensors.torch.save(tensors, metadata={"featcli": text})
+
+
+def test_the_hash_of_a_linear_head_is_what_it_always_was() -> None:
+    head = LinearHead(np.arange(6, dtype=np.float32).reshape(2, 3), np.array([0.5, -1], dtype=np.float32))
+    assert head_sha256(head) == "d407f559ea2b7712341369040373ae94fb1470e11855a921770515eefdb4887e"
 
 
 def test_saving_where_nothing_can_be_saved(checkpoint: Checkpoint, tmp_path: Path) -> None:
@@ -157,6 +179,98 @@ def test_a_failed_save_leaves_the_old_one(checkpoint: Checkpoint, path: Path, da
     with pytest.raises(ValueError, match="Out of range float"):
         save_checkpoint(path, dataclasses.replace(checkpoint, metadata=unspeakable))
     assert path.read_bytes() == data
+
+
+# Heads of other kinds
+
+
+def with_head(checkpoint: Checkpoint, head: Head, kind: str, C: float | None) -> Checkpoint:
+    facts = HeadFacts(kind=kind, C=C, class_weight="none", sha256=head_sha256(head))
+    return dataclasses.replace(checkpoint, head=head, metadata=checkpoint.metadata.model_copy(update={"head": facts}))
+
+
+@pytest.fixture(scope="module")
+def mlp(checkpoint: Checkpoint) -> Checkpoint:
+    rng = np.random.default_rng(3)
+    shapes = ((16, checkpoint.backbone.feature_size), (16,), (len(CLASSES), 16), (len(CLASSES),))
+    return with_head(checkpoint, MlpHead(*(rng.normal(size=shape).astype(np.float32) for shape in shapes)), "mlp", None)
+
+
+@pytest.fixture(scope="module")
+def mlp_data(mlp: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("mlp") / "checkpoint.safetensors"
+    save_checkpoint(path, mlp)
+    return path.read_bytes()
+
+
+def test_an_mlp_predicts_bit_for_bit_as_what_was_saved(mlp: Checkpoint, mlp_data: bytes, path: Path) -> None:
+    path.write_bytes(mlp_data)
+    loaded = load_checkpoint(path)
+    assert isinstance(loaded.head, MlpHead)
+    assert loaded.metadata == mlp.metadata
+    assert (loaded.metadata.head.kind, loaded.metadata.head.C) == ("mlp", None)
+    features = np.random.default_rng(1).normal(size=(5, mlp.backbone.feature_size)).astype(np.float32)
+    np.testing.assert_array_equal(loaded.head.logits(features), mlp.head.logits(features))
+    np.testing.assert_array_equal(loaded.head.probabilities(features), mlp.head.probabilities(features))
+    save_checkpoint(path, loaded)
+    assert path.read_bytes() == mlp_data
+
+
+def test_the_tensors_of_an_mlp_are_named(mlp_data: bytes) -> None:
+    names = {name for name in header_of(mlp_data) if name.startswith("head.")}
+    assert names == {"head.hidden.weight", "head.hidden.bias", "head.weight", "head.bias"}
+
+
+def test_a_linear_head_by_gradient_is_a_linear_head(checkpoint: Checkpoint, path: Path) -> None:
+    save_checkpoint(path, with_head(checkpoint, checkpoint.head, "linear", None))
+    loaded = load_checkpoint(path)
+    assert isinstance(loaded.head, LinearHead)
+    assert (loaded.metadata.head.kind, loaded.metadata.head.C) == ("linear", None)
+
+
+@pytest.mark.parametrize("kind", ["knn", "", "Linear", "os.system"])
+def test_a_head_of_a_kind_that_this_featcli_does_not_know(path: Path, data: bytes, kind: str) -> None:
+    changed = with_metadata(data, lambda value: value["head"].update(kind=kind))
+    error = refused(path, changed, f"has a head of unknown kind '{kind}'")
+    assert error.hint == "Was it made by a newer featcli?"
+
+
+def test_tensors_of_another_kind_than_is_said(path: Path, data: bytes, mlp_data: bytes) -> None:
+    changed = with_metadata(data, lambda value: value["head"].update(kind="mlp"))
+    refused(path, changed, "is damaged: the tensors of its head are not those of kind 'mlp'")
+    for kind in ("logistic", "linear"):
+        changed = with_metadata(mlp_data, lambda value, kind=kind: value["head"].update(kind=kind))
+        refused(path, changed, f"is damaged: the tensors of its head are not those of kind '{kind}'")
+
+
+@pytest.mark.parametrize("name", ["hidden.weight", "hidden.bias", "weight", "bias"])
+@pytest.mark.parametrize("change", ["gone", "transposed", "longer", "half", "int32", "flipped"])
+def test_damaged_tensors_of_an_mlp(path: Path, mlp_data: bytes, name: str, change: str) -> None:
+    tensors = safetensors.torch.load(mlp_data)
+    tensor = tensors.pop(f"head.{name}")
+    if change == "transposed":
+        tensors[f"head.{name}"] = tensor.T.contiguous() if tensor.ndim == 2 else tensor[None]
+    elif change == "longer":
+        tensors[f"head.{name}"] = torch.cat([tensor, tensor[:1]])
+    elif change in ("half", "int32"):
+        tensors[f"head.{name}"] = tensor.to(torch.bfloat16 if change == "half" else torch.int32)
+    elif change == "flipped":
+        tensors[f"head.{name}"] = tensor.flip(0)
+    text = header_of(mlp_data)["__metadata__"]["featcli"]
+    changed = safetensors.torch.save(tensors, metadata={"featcli": text})
+    if change == "flipped":
+        refused(path, changed, "is damaged: its tensors are not those that were saved")
+    else:
+        refused(path, changed, "is damaged: its head is not of 3 classes and 1024 features")
+
+
+def test_an_mlp_for_other_classes_or_another_backbone(path: Path, mlp_data: bytes) -> None:
+    more = with_metadata(mlp_data, lambda value: value["classes"].append("one more"))
+    refused(path, more, "is damaged: its head is not of 4 classes and 1024 features")
+    tensors = safetensors.torch.load(mlp_data)
+    tensors["head.hidden.weight"] = tensors["head.hidden.weight"][:, 1:].contiguous()
+    changed = safetensors.torch.save(tensors, metadata=header_of(mlp_data)["__metadata__"])
+    refused(path, changed, "is damaged: its head is not of 3 classes and 1024 features")
 
 
 # Damage

@@ -71,6 +71,16 @@ def test_the_wrong_place_is_named() -> None:
         parse_metadata(json.dumps(wrong), "x.safetensors")
 
 
+def test_a_head_by_gradient_has_no_C() -> None:
+    value = VALUE | {"head": VALUE["head"] | {"kind": "linear", "C": None}}
+    metadata = parse_metadata(json.dumps(value), "x")
+    assert metadata.head.C is None
+    assert json.loads(metadata.to_text()) == value
+    without = {name: fact for name, fact in VALUE["head"].items() if name != "C"}
+    with pytest.raises(CheckpointError, match=r"^x has a damaged description: head\.C$"):
+        parse_metadata(json.dumps(VALUE | {"head": without}), "x")
+
+
 def test_a_run_folder_is_its_checkpoint(path: Path) -> None:
     assert find_checkpoint(path.parent) == path
     assert find_checkpoint(path) == path
@@ -108,3 +118,24 @@ def test_describing_a_checkpoint_works_in_this_process_too(path: Path) -> None:
     assert facts["bytes"] == path.stat().st_size
     assert facts["validation"]["correct"] == 2
     assert "2 of 3" in text
+
+
+@pytest.mark.parametrize(
+    ("head", "line"),
+    [
+        ({}, "head         logistic, C 0.1, class weight none"),
+        ({"kind": "linear", "C": None}, "head         linear, by gradient, class weight none"),
+        (
+            {"kind": "mlp", "C": None, "class_weight": "balanced"},
+            "head         mlp, by gradient, class weight balanced",
+        ),
+    ],
+)
+def test_a_head_is_described_by_what_made_it(path: Path, head: dict[str, Any], line: str) -> None:
+    from featcli.commands.info import info
+
+    text = json.dumps(VALUE | {"head": VALUE["head"] | head})
+    path.write_bytes(safetensors.numpy.save({"x": np.zeros(1)}, metadata={"featcli": text}))
+    described, facts = info(path)
+    assert line in described.splitlines()
+    assert facts["head"] == VALUE["head"] | head

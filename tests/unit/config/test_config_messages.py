@@ -8,7 +8,7 @@ import pytest
 from featcli.config import load_config
 from featcli.errors import ConfigError
 
-TOP = "the top level has data, backbone, head, loader, output, device, precision and seed"
+TOP = "the top level has data, backbone, head, train, loader, output, device, precision and seed"
 ONE_GROUP = "expected a regular expression with exactly one group in parentheses, as in '([^/]+)_'"
 BOTH = (
     "data.root and data.manifest both name the images: remove data.root, since a manifest's paths are relative to its"
@@ -24,17 +24,19 @@ IN_FILE = {
     "data: {folds: 3}": ["1:8: unknown key 'data.folds'; 'folds' belongs under 'head'"],
     "backbone: {resize: 3}": ["1:12: unknown key 'backbone.resize'; 'resize' belongs under 'backbone.preprocess'"],
     "head: {seed: 3}": ["1:8: unknown key 'head.seed'; 'seed' belongs at the top level"],
-    "batchsize: 8": ["1:1: unknown key 'batchsize'; did you mean 'loader.batch_size'?"],
+    "batchsize: 8": ["1:1: unknown key 'batchsize'; did you mean 'train.batch_size' or 'loader.batch_size'?"],
     "head.C: 1": ["1:1: unknown key 'head.C'; in a file, write 'C' under 'head'"],
     "backbone: {preprocess: {sizes: 3}}": ["1:25: unknown key 'backbone.preprocess.sizes'; did you mean 'resize'?"],
     "loader: {zzz: 3}": ["1:10: unknown key 'loader.zzz'; 'loader' has batch_size and workers"],
-    "head: {devise: cpu}": ["1:8: unknown key 'head.devise'; 'head' has kind, C, folds and class_weight"],
+    "head: {devise: cpu}": [
+        "1:8: unknown key 'head.devise'; 'head' has kind, C, folds, class_weight, hidden, dropout and init"
+    ],
     "wxyz: 3": [f"1:1: unknown key 'wxyz'; {TOP}"],
     "1: 3": [f"1:1: unknown key '1'; {TOP}"],
     "null: 3": [f"1:1: unknown key 'null'; {TOP}"],
     "<<: {seed: 1}": [f"1:1: unknown key '<<'; {TOP}"],
     # keys of DESIGN that come later are unknown today
-    "train: {lr: 1}": [f"1:1: unknown key 'train'; {TOP}"],
+    "trained: {lr: 1}": ["1:1: unknown key 'trained'; did you mean 'train'?"],
     "data: {wxyz: 1}": [
         "1:8: unknown key 'data.wxyz'; 'data' has root, manifest, val_fraction, test_fraction, group, exclude and limit"
     ],
@@ -117,8 +119,19 @@ IN_FILE = {
         "1:26: backbone.freeze_depth: expected all, none, a whole number of at least 0 or a stage's name, got null;"
         " write none"
     ],
-    "head: {kind: linear}": ["1:14: head.kind: expected logistic, got 'linear'"],
-    "head: {kind: logistik}": ["1:14: head.kind: expected logistic, got 'logistik'; did you mean 'logistic'?"],
+    "head: {kind: knn}": ["1:14: head.kind: expected logistic, linear or mlp, got 'knn'"],
+    "head: {kind: logistik}": [
+        "1:14: head.kind: expected logistic, linear or mlp, got 'logistik'; did you mean 'logistic'?"
+    ],
+    "train: {time_limit: 10}": ["1:21: train.time_limit: expected a duration such as 90s, 10m or 2h or null, got 10"],
+    "train: {time_limit: 0s}": ["1:21: train.time_limit: expected a duration such as 90s, 10m or 2h or null, got '0s'"],
+    "train: {cache_limit: 8}": ["1:22: train.cache_limit: expected a size such as 800MB or 8GB, got 8"],
+    "train: {cache_limit: 8XB}": ["1:22: train.cache_limit: expected a size such as 800MB or 8GB, got '8XB'"],
+    "train: {layer_decay: 0}": ["1:22: train.layer_decay: expected a number above 0 and at most 1, got 0"],
+    "train: {label_smoothing: 1}": ["1:26: train.label_smoothing: expected a number from 0 to below 1, got 1"],
+    "train: {augment: Light}": [
+        "1:18: train.augment: expected none, flip, light or strong, got 'Light'; did you mean 'light'?"
+    ],
     "head: {C: []}": ["1:11: head.C: expected auto, a number above 0 or a list of numbers above 0, got []"],
     "head: {C: [1, -1]}": ["1:11: head.C: expected auto, a number above 0 or a list of numbers above 0, got [1, -1]"],
     "head: {C: [1, 2, 1.0]}": ["1:11: head.C: expected distinct numbers, 1.0 is there twice"],
@@ -208,7 +221,7 @@ ON_COMMAND_LINE: list[tuple[str, str]] = [
     ("folds=3", "unknown key 'folds'; 'folds' belongs under 'head'"),
     ("data.val_fraction=lots", "expected a number between 0 and 1, got 'lots'"),
     ("head={C: -1}", "head.C: expected auto, a number above 0 or a list of numbers above 0, got -1"),
-    ("head=5", "expected a section with kind, C, folds and class_weight, got 5"),
+    ("head=5", "expected a section with kind, C, folds, class_weight, hidden, dropout and init, got 5"),
     ("head.C.x=5", "head.C: expected auto, a number above 0 or a list of numbers above 0, got {x: 5}"),
     ("head.C", "expected key=value, as in --set head.C=0.1"),
     ("=1", "expected key=value, as in --set head.C=0.1"),

@@ -35,6 +35,32 @@ head:
   C: [1.0, 1.0e-05, 100000.0]
   folds: 5
   class_weight: none
+  hidden: 512
+  dropout: 0.0
+  init: solved
+train:
+  epochs: 10
+  batch_size: 64
+  optimizer: adamw
+  lr: 0.001
+  weight_decay: 0.05
+  layer_decay: 0.8
+  warmup_epochs: 1.0
+  schedule: cosine
+  clip_norm: 1.0
+  accumulate: 1
+  label_smoothing: 0.1
+  mixup: 0.0
+  cutmix: 0.0
+  ema: null
+  augment: light
+  views: null
+  batch_norm: auto
+  monitor: accuracy
+  patience: null
+  time_limit: null
+  compile: false
+  cache_limit: 8GB
 loader:
   batch_size: 32
   workers: auto

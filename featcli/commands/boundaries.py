@@ -1,0 +1,157 @@
+"""Where the images of a training come from: stored features, boundary tensors on disk, or the files in every epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcli.backbones.stages import Backbone
+from featcli.commands.learning import feature_examples, validation_examples, validation_rows
+from featcli.commands.setup import Call
+from featcli.data.augmentation import Augmentation
+from featcli.data.dataset import Dataset
+from featcli.features.extraction import FeatureTable
+from featcli.runtime import Runtime
+from featcli.training.boundary import CachedExamples, Examples, Item, Prefix
+from featcli.training.loop import Labelled, Source
+from featcli.training.views import Views
+from featcli.units import bytes_of, size_text
+
+
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """What is decided about the tensors between the last frozen and the first trainable stage.
+
+    Attributes:
+        prefix: the frozen stages.
+        views: variants of a training image.
+        shape: of one tensor, in words.
+        train_bytes: what those of all training images and variants take; None where there is no end of variants.
+        val_bytes: what those of the validation images take.
+        limit: for both together.
+        is_features: whether they are features as the store has them, without variants.
+    """
+
+    prefix: Prefix
+    views: Views
+    shape: tuple[int, ...]
+    dtype: str
+    train_bytes: int | None
+    val_bytes: int
+    limit: int
+    is_features: bool
+
+    @property
+    def keeps_train(self) -> bool:
+        """Whether the training images' tensors are computed once."""
+        return self.train_bytes is not None and self.train_bytes + self.val_bytes <= self.limit
+
+    @property
+    def keeps_val(self) -> bool:
+        """Whether the validation images' tensors are computed once."""
+        return self.val_bytes <= self.limit
+
+    def __str__(self) -> str:
+        tensor = f"{' x '.join(map(str, self.shape))} {self.dtype}"
+        if self.is_features:
+            return f"{tensor}: the stored features"
+        if self.train_bytes is None:
+            kind = self.views.augmentation.kind
+            return f"{tensor}, computed in every epoch: train.augment {kind} has no end of variants"
+        kept = size_text(self.train_bytes + self.val_bytes)
+        variants = f", {self.views.count} variants of an image" if self.views.count != 1 else ""
+        if self.keeps_train:
+            return f"{tensor}{variants}, {kept} on disk, computed once"
+        return f"{tensor}{variants}, computed in every epoch: {kept} is over train.cache_limit {size_text(self.limit)}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The decision in plain values."""
+        return {
+            "shape": list(self.shape),
+            "dtype": self.dtype,
+            "variants": self.views.count,
+            "bytes": None if self.train_bytes is None else self.train_bytes + self.val_bytes,
+            "cached": self.is_features or self.keeps_train,
+        }
+
+
+def plan_boundary(call: Call, runtime: Runtime, backbone: Backbone, frozen: int, *, train: int, val: int) -> Boundary:
+    """Decides what is kept, from the shape of one tensor and the number of images.
+
+    Raises:
+        ConfigError: `train.cutmix` where the boundary is no map.
+    """
+    config = call.loaded.config
+    views = Views(Augmentation(config.train.augment, backbone.preprocessing), config.train.views, config.seed)
+    prefix = Prefix(backbone, frozen, runtime)
+    side = backbone.preprocessing.crop
+    kept = prefix.encode([np.zeros((side, side, 3), dtype=np.uint8)])[0]
+    if config.train.cutmix and kept.ndim != 3:
+        raise call.loaded.error(
+            "train.cutmix",
+            f"cutmix needs maps, and {backbone.name} after {frozen} frozen stages gives {tuple(kept.shape)}",
+            "Use train.mixup, or freeze fewer stages.",
+        )
+    size = kept.numel() * kept.element_size()
+    return Boundary(
+        prefix,
+        views,
+        tuple(kept.shape),
+        str(kept.dtype).removeprefix("torch."),
+        None if views.count is None else train * views.count * size,
+        val * size,
+        bytes_of(config.train.cache_limit),
+        is_features=frozen == len(backbone.stages) and views.count == 1,
+    )
+
+
+def open_sources(
+    call: Call,
+    runtime: Runtime,
+    boundary: Boundary,
+    data: Dataset,
+    table: FeatureTable,
+    rows: Sequence[int],
+    labels: NDArray[np.int64],
+    *,
+    frozen_all: bool,
+) -> tuple[Labelled, Labelled]:
+    """The training and the validation images, as the loop reads them; what is kept is computed now.
+
+    Args:
+        call: the invocation.
+        runtime: where to compute.
+        boundary: what is kept.
+        data: all images.
+        table: their features.
+        rows: of the training images that can be read.
+        labels: of these.
+        frozen_all: whether the boundary is the features.
+    """
+    if boundary.is_features:
+        train: Source = feature_examples(data, table, rows, runtime)
+    else:
+        train = _source(call, runtime, boundary, boundary.views, _items(data, rows), kept=boundary.keeps_train)
+    if frozen_all:
+        return Labelled(train, labels), validation_examples(data, table, runtime)
+    val_rows, val_labels = validation_rows(data, table)
+    plain = Views(Augmentation("none", boundary.views.augmentation.preprocessing), None, boundary.views.seed)
+    val = _source(call, runtime, boundary, plain, _items(data, val_rows), kept=boundary.keeps_val)
+    return Labelled(train, labels), Labelled(val, val_labels)
+
+
+def _source(
+    call: Call, runtime: Runtime, boundary: Boundary, views: Views, items: Sequence[Item], *, kept: bool
+) -> Examples:
+    if kept and items:
+        return CachedExamples(items, views, boundary.prefix, runtime, folder=call.cache, emit=call.emit)
+    return Examples(items, views, boundary.prefix, runtime)
+
+
+def _items(data: Dataset, rows: Sequence[int]) -> list[Item]:
+    samples = [data.samples[row] for row in rows]
+    return [Item(sample.path, sample.digest) for sample in samples if sample.digest is not None]

@@ -1,0 +1,157 @@
+"""Training by gradient, as the config describes it: for `finetune`, and for `train-head` with a linear or mlp head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from featcli.commands.outcome import describe_solved, solve_head, training_rows
+from featcli.commands.setup import Call
+from featcli.config import Config
+from featcli.data.dataset import Dataset
+from featcli.evaluation.metrics import evaluate
+from featcli.events import Fact, Note
+from featcli.features.extraction import FeatureTable
+from featcli.heads.head import Head
+from featcli.heads.linear import LinearHead
+from featcli.runtime import Runtime
+from featcli.training.boundary import FeatureExamples
+from featcli.training.loop import Hooks, Labelled, Score, balanced_weights, fit
+from featcli.training.optimizers import make_optimizer, parameter_groups
+from featcli.training.recipe import Recipe
+from featcli.training.state import Progress, Snapshot
+from featcli.training.trainee import HeadTrainee, export_head, make_head
+from featcli.units import seconds_of
+
+_RECIPE_KEYS = (
+    "epochs", "batch_size", "accumulate", "optimizer", "lr", "weight_decay", "layer_decay", "warmup_epochs", "schedule",
+    "clip_norm", "label_smoothing", "mixup", "cutmix", "ema", "monitor", "patience",
+)  # fmt: skip
+
+
+def recipe_of(config: Config, labels: NDArray[np.int64], n_classes: int) -> Recipe:
+    """The recipe that a config describes, for training examples with these labels."""
+    train = config.train
+    return Recipe(
+        **{key: getattr(train, key) for key in _RECIPE_KEYS},
+        time_limit=seconds_of(train.time_limit) if train.time_limit is not None else None,
+        class_weights=balanced_weights(labels, n_classes) if config.head.class_weight == "balanced" else None,
+        seed=config.seed,
+    )
+
+
+def starting_head(data: Dataset, table: FeatureTable, call: Call, *, width: int) -> tuple[nn.Module, LinearHead | None]:
+    """The head that training starts from, as the config says; and the solved one, where it is that."""
+    config = call.loaded.config
+    kind = "mlp" if config.head.kind == "mlp" else "linear"
+    solved = None
+    if config.head.init == "solved":
+        if kind == "mlp":
+            call.emit(Note("an mlp starts from random numbers: head.init solved is for a linear head"))
+        else:
+            fitted = solve_head(data, table, call)
+            describe_solved(fitted, call.emit)
+            solved = fitted.head
+    module = make_head(
+        kind,
+        width,
+        len(data.classes),
+        hidden=config.head.hidden,
+        dropout=config.head.dropout,
+        seed=config.seed,
+        solved=solved,
+    )
+    return module, solved
+
+
+def validation_rows(data: Dataset, table: FeatureTable) -> tuple[list[int], NDArray[np.int64]]:
+    """The readable images of val: their rows and labels."""
+    usable = table.readable
+    rows = [index for index, sample in enumerate(data.samples) if sample.split == "val" and usable[index]]
+    return rows, np.array([data.samples[index].label for index in rows], dtype=np.int64)
+
+
+def scorer(data: Dataset, table: FeatureTable) -> Score:
+    """Metrics of the probabilities of `validation_rows`; images that cannot be read count as wrong."""
+    _, labels = validation_rows(data, table)
+    usable = table.readable
+    lost = [sample.label for index, sample in enumerate(data.samples) if sample.split == "val" and not usable[index]]
+
+    def score(probabilities: NDArray[np.float64]) -> Mapping[str, Any]:
+        return evaluate(probabilities, labels, data.classes, error_labels=lost)
+
+    return score
+
+
+def gradient_facts(config: Config, progress: Progress) -> dict[str, Any]:
+    """What `metrics.json` says of a head that was trained by gradient."""
+    return {
+        "kind": "mlp" if config.head.kind == "mlp" else "linear",
+        "C": None,
+        "class_weight": config.head.class_weight,
+        "init": "random" if config.head.kind == "mlp" else config.head.init,
+        "best_epoch": progress.best_epoch,
+        "epochs": max(entry["epoch"] for entry in progress.log),
+    }
+
+
+def describe_best(progress: Progress, monitor: str, call: Call) -> None:
+    """Says which epoch is kept, and why."""
+    kept = f"epoch {progress.best_epoch}"
+    if progress.best_epoch == 0:
+        kept += ", the model as it started: no epoch was better"
+    said = "the last" if progress.best_value is None else f"validation {monitor} {progress.best_value:.4f}"
+    call.emit(Fact("kept", f"{kept}; {said}"))
+
+
+def learn_head(
+    data: Dataset, table: FeatureTable, runtime: Runtime, call: Call
+) -> tuple[Head, dict[str, Any], list[dict[str, Any]]]:
+    """Trains a linear or mlp head by gradient on stored features.
+
+    Returns:
+        The head, what `metrics.json` says of it, and the lines of the log.
+
+    Raises:
+        FeatcliError: a class has no readable image, or the training diverged.
+    """
+    config = call.loaded.config
+    module, _ = starting_head(data, table, call, width=table.features.shape[1])
+    rows, labels = training_rows(data, table)
+    model = HeadTrainee(module).to(runtime.device)
+    recipe = recipe_of(config, labels, len(data.classes))
+    outcome = fit(
+        model,
+        Labelled(feature_examples(data, table, rows, runtime), labels),
+        validation_examples(data, table, runtime),
+        make_optimizer(parameter_groups([], module, recipe), recipe),
+        recipe,
+        runtime,
+        Hooks(call.emit, _forget, _never, scorer(data, table)),
+    )
+    describe_best(outcome.progress, recipe.monitor, call)
+    return export_head(module), gradient_facts(config, outcome.progress), outcome.progress.log
+
+
+def feature_examples(data: Dataset, table: FeatureTable, rows: Sequence[int], runtime: Runtime) -> FeatureExamples:
+    """Some images of a data set by their features."""
+    return FeatureExamples(table.features[list(rows)], [data.samples[row].path for row in rows], runtime)
+
+
+def validation_examples(data: Dataset, table: FeatureTable, runtime: Runtime) -> Labelled:
+    """The readable validation images by their features."""
+    rows, labels = validation_rows(data, table)
+    return Labelled(feature_examples(data, table, rows, runtime), labels)
+
+
+def _forget(snapshot: Snapshot) -> None:
+    """A head takes seconds: there is nothing to resume."""
+
+
+def _never() -> bool:
+    """Signals act at once: there is nothing to finish first."""
+    return False

@@ -1,0 +1,281 @@
+"""What `train-head` and `finetune` end with: metrics, a checkpoint, the files of a run, and a summary."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcli.backbones.stages import Backbone
+from featcli.checkpoint import Checkpoint, head_sha256, library_versions, save_checkpoint
+from featcli.commands.changes import Changes
+from featcli.commands.runs import Run, RunImage
+from featcli.commands.setup import Call, Unreadable, unreadable_of
+from featcli.config import Config
+from featcli.data.dataset import SPLITS, Dataset, Sample, fingerprint
+from featcli.data.splits import stratified_folds
+from featcli.errors import UnreadableDataError
+from featcli.evaluation.metrics import evaluate
+from featcli.events import Emit, Fact
+from featcli.features.extraction import FeatureTable
+from featcli.heads.head import Head
+from featcli.heads.logistic import Fitted, fit_logistic
+from featcli.metadata import BackboneFacts, CheckpointMetadata, HeadFacts, ValidationFacts
+from featcli.runtime import Runtime
+
+Metrics = dict[str, dict[str, Any]]
+_BRIEF = ("accuracy", "accuracy_ci95", "macro_f1", "log_loss", "n", "n_errors")
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a training command made: the answer in both forms, and the images that could not be read."""
+
+    answer: str
+    summary: dict[str, Any]
+    unreadable: Unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A trained model with what was measured on it.
+
+    Attributes:
+        backbone: as it predicts.
+        head: on its features.
+        freeze_depth: how many of its stages are as pretrained, or `all`.
+        facts: of the head, as `metrics.json` has them: `kind`, `C`, ...
+        metrics: by split.
+        predictions: rows of `predictions.csv`.
+    """
+
+    backbone: Backbone
+    head: Head
+    freeze_depth: str | int
+    facts: dict[str, Any]
+    metrics: Metrics
+    predictions: list[list[Any]]
+
+
+class Clock:
+    """Seconds since the start, by part of the work."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.perf_counter()
+        self._laps: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        """Ends a part."""
+        now = time.perf_counter()
+        self._laps[name] = round(now - self._last, 3)
+        self._last = now
+
+    def finish(self) -> dict[str, float]:
+        """All parts, and the total."""
+        return {**self._laps, "total": round(time.perf_counter() - self._start, 3)}
+
+
+def training_rows(data: Dataset, table: FeatureTable) -> tuple[list[int], NDArray[np.int64]]:
+    """The readable images of train: their rows and labels.
+
+    Raises:
+        UnreadableDataError: a class has none.
+    """
+    usable = table.readable
+    rows = [index for index, sample in enumerate(data.samples) if sample.split == "train" and usable[index]]
+    labels = np.array([data.samples[index].label for index in rows], dtype=np.int64)
+    lost = [name for label, name in enumerate(data.classes) if not (labels == label).any()]
+    if lost:
+        reasons = [f"{path}: {reason}" for path, reason in unreadable_of(data.samples, table).first[:3]]
+        raise UnreadableDataError(
+            f"no readable image to train on in class {', '.join(lost)}; for example {'; '.join(reasons)}"
+        )
+    return rows, labels
+
+
+def solve_head(data: Dataset, table: FeatureTable, call: Call) -> Fitted:
+    """Solves the logistic head on the readable images of train; C is chosen on folds of train alone.
+
+    Raises:
+        UnreadableDataError: a class has no readable image.
+    """
+    config = call.loaded.config
+    rows, labels = training_rows(data, table)
+    units = [data.samples[index].unit for index in rows]
+    return fit_logistic(
+        table.features[rows],
+        labels,
+        len(data.classes),
+        Cs=config.head.candidates(),
+        folds=stratified_folds(units, labels.tolist(), folds=config.head.folds, seed=config.seed),
+        class_weight=config.head.class_weight,
+        emit=call.emit,
+    )
+
+
+def solved_facts(fitted: Fitted, class_weight: str) -> dict[str, Any]:
+    """What `metrics.json` says of a solved head."""
+    return {
+        "kind": "logistic",
+        "C": fitted.C,
+        "class_weight": class_weight,
+        "candidates": [asdict(candidate) for candidate in fitted.candidates],
+        "iterations": fitted.iterations,
+        "converged": fitted.converged,
+    }
+
+
+def describe_solved(fitted: Fitted, emit: Emit) -> None:
+    """Says which C a head was solved with."""
+    chosen = f"C {fitted.C:g}"
+    if fitted.candidates:
+        losses = {candidate.C: candidate.log_loss for candidate in fitted.candidates}
+        chosen += f", the best of {len(losses)} by cross-validation (log loss {losses[fitted.C]:.3f})"
+    emit(Fact("head", f"logistic, {chosen}"))
+
+
+def evaluate_splits(
+    samples: Sequence[Sample], table: FeatureTable, head: Head, classes: Sequence[str]
+) -> tuple[Metrics, list[list[Any]]]:
+    """Metrics of val, and of test if there is one, with the exported head; and a row for every image of both.
+
+    Args:
+        samples: row i is row i of the table.
+        table: their features.
+        head: predicts from them.
+        classes: names of the labels.
+    """
+    metrics = {}
+    predictions: list[list[Any]] = []
+    usable = table.readable
+    for split in SPLITS[1:]:
+        rows = [index for index, sample in enumerate(samples) if sample.split == split]
+        if not rows and split == "test":
+            continue
+        good = [index for index in rows if usable[index]]
+        bad = [index for index in rows if not usable[index]]
+        probabilities = head.probabilities(table.features[good])
+        metrics[split] = evaluate(
+            probabilities,
+            np.array([samples[index].label for index in good], dtype=np.int64),
+            classes,
+            error_labels=[samples[index].label for index in bad],
+        )
+        by_row = dict(zip(good, probabilities, strict=True))
+        predictions += [_prediction_row(samples[index], by_row.get(index), classes) for index in rows]
+    return metrics, predictions
+
+
+def describe_metrics(metrics: Metrics, emit: Emit) -> None:
+    """Says how accurate a model is on each split."""
+    for split, values in metrics.items():
+        if values["accuracy"] is None:
+            continue
+        low, high = values["accuracy_ci95"]
+        emit(
+            Fact(
+                split,
+                f"accuracy {values['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}, n = {values['n']}); "
+                f"always the largest class: {values['majority_accuracy']:.3f}",
+            )
+        )
+
+
+def make_checkpoint(model: Model, config: Config, runtime: Runtime, data: Dataset) -> Checkpoint:
+    """The model as a checkpoint, with all that `predict` and `evaluate --parity` need."""
+    backbone, val = model.backbone, model.metrics["val"]
+    metadata = CheckpointMetadata(
+        format=1,
+        classes=list(data.classes),
+        backbone=BackboneFacts(
+            name=backbone.name,
+            weights=backbone.weights,
+            weights_sha256=backbone.weights_sha256,
+            arguments=dict(backbone.arguments),
+            layer=str(backbone.layer),
+            feature_size=backbone.feature_size,
+            n_stages=len(backbone.stages),
+        ),
+        freeze_depth=model.freeze_depth,
+        preprocessing=backbone.preprocessing.to_json(),
+        precision=runtime.precision,
+        device_type=runtime.device.type,
+        head=HeadFacts(
+            kind=model.facts["kind"],
+            C=model.facts["C"],
+            class_weight=config.head.class_weight,
+            sha256=head_sha256(model.head),
+        ),
+        split=data.rule,
+        validation=ValidationFacts(
+            fingerprint=fingerprint(data.split("val")),
+            n=val["n"],
+            correct=sum(row[index] for index, row in enumerate(val["confusion"])),
+            metrics=val,
+        ),
+        calibration=None,
+        versions=library_versions(),
+    )
+    return Checkpoint(backbone, model.head, metadata)
+
+
+def write_model(run: Run, config: Config, checkpoint: Checkpoint, model: Model) -> str:
+    """Writes everything of a run but its log, images and metrics; gives the checkpoint's sha256."""
+    run.begin(config)
+    sha256 = save_checkpoint(run.checkpoint, checkpoint)
+    run.write_config(config)
+    run.write_predictions(model.predictions)
+    return sha256
+
+
+def finish_run(
+    run: Run, sha256: str, model: Model, images: Sequence[RunImage], log: list[dict[str, Any]], clock: Clock
+) -> dict[str, float]:
+    """Writes the log, the images and, last, the metrics; gives the timings."""
+    events = [
+        {"event": split, **{name: values[name] for name in ("accuracy", "macro_f1", "log_loss", "n")}}
+        for split, values in model.metrics.items()
+    ]
+    run.write_log(log + events)
+    run.write_images(images)
+    timings = clock.finish()
+    run.write_metrics({"checkpoint_sha256": sha256, **model.metrics, "head": model.facts, "timings": timings})
+    return timings
+
+
+def summarise(
+    run: Run,
+    sha256: str,
+    table: FeatureTable,
+    data: Dataset,
+    changes: Changes | None,
+    model: Model,
+    timings: dict[str, float],
+) -> dict[str, Any]:
+    """The answer of a training command under `--json`."""
+    return {
+        "checkpoint": str(run.checkpoint),
+        "checkpoint_sha256": sha256,
+        "classes": list(data.classes),
+        "features": {
+            "computed": table.computed,
+            "stored": len(data.samples) - table.computed - len(table.errors),
+            "errors": len(table.errors),
+        },
+        "changes": changes.to_json() if changes else None,
+        **{split: {name: values[name] for name in _BRIEF} for split, values in model.metrics.items()},
+        "head": {"kind": model.facts["kind"], "C": model.facts["C"]},
+        "timings": timings,
+    }
+
+
+def _prediction_row(sample: Sample, probabilities: Any, classes: Sequence[str]) -> list[Any]:
+    label = classes[sample.label]
+    if probabilities is None:
+        return [sample.path, sample.split, label, None, None]
+    best = int(np.argmax(probabilities))
+    return [sample.path, sample.split, label, classes[best], round(float(probabilities[best]), 6)]

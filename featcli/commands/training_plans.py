@@ -1,0 +1,115 @@
+"""What a training would do and how long it would take, found out without doing it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from featcli.backbones.freezing import frozen_stages
+from featcli.backbones.stages import Backbone
+from featcli.commands.boundaries import Boundary, plan_boundary
+from featcli.commands.setup import Call, placed
+from featcli.data.dataset import Dataset
+from featcli.errors import BackboneOptionError
+from featcli.events import Note
+from featcli.features.extraction import Extractor
+from featcli.training.trainee import Trainee, make_head
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPlan:
+    """The plan of a training: how many stages are frozen, lines for a person, and one JSON value."""
+
+    frozen: int
+    lines: list[str]
+    facts: dict[str, Any]
+
+
+def frozen_depth(backbone: Backbone, call: Call) -> int:
+    """How many stages `finetune` freezes; what cannot be trained, or need not be, is said.
+
+    Raises:
+        ConfigError: no such stage, or features of an earlier stage.
+    """
+    with placed(call.loaded):
+        if str(backbone.layer) != "penultimate":
+            raise BackboneOptionError(
+                "layer",
+                f"finetune trains the backbone to its end, and {backbone.layer} is not its last layer",
+                "Features of earlier stages are for train-head; leave backbone.layer out.",
+            )
+        frozen = frozen_stages(backbone, call.loaded.config.backbone.freeze_depth)
+    if frozen == len(backbone.stages):
+        call.emit(
+            Note(
+                "every stage is frozen: only the head is trained, by gradient, and train-head solves that in seconds; "
+                f"to train more, set backbone.freeze_depth: none, 0 to {frozen - 1}, or a stage's name"
+            )
+        )
+    return frozen
+
+
+def plan_training(call: Call, extractor: Extractor, data: Dataset) -> TrainingPlan:
+    """Stages, parameters, the boundary and whether it is kept, steps, and seconds as measured on one small batch.
+
+    Raises:
+        ConfigError: a freeze depth or an option of `train` that cannot be.
+    """
+    config, backbone = call.loaded.config.train, extractor.backbone
+    frozen = frozen_depth(backbone, call)
+    n, n_val = len(data.split("train")), len(data.split("val"))
+    boundary = plan_boundary(call, extractor.runtime, backbone, frozen, train=n, val=n_val)
+    head = make_head("linear", backbone.feature_size, len(data.classes), hidden=1, dropout=0.0, seed=0, solved=None)
+    model = Trainee(backbone, frozen, head, batch_norm="eval").to(extractor.runtime.device)
+    before, step = _seconds_per_image(boundary, model, extractor)
+    backbone.network.requires_grad_(False)
+    once = boundary.is_features or boundary.keeps_train
+    passes = (boundary.views.count or 1) if once else config.epochs
+    seconds = config.epochs * n * step + (0.0 if boundary.is_features else passes * n * before)
+    steps = -(-n // (config.batch_size * config.accumulate))
+    trained = sum(parameter.numel() for parameter in model.network.parameters())
+    own = sum(tensor.numel() for name, tensor in model.tensors().items() if name.startswith("network."))
+    facts = {
+        "epochs": config.epochs,
+        "steps_per_epoch": steps,
+        "trained_parameters": own,
+        "all_parameters": trained,
+        "boundary": boundary.to_json(),
+        "estimated_seconds": round(seconds, 1),
+    }
+    names = [stage.name for stage in backbone.stages[frozen:]]
+    lines = [
+        f"train       {', '.join(names) + ' and ' if names else ''}the head; "
+        f"{config.epochs} epochs of {steps} steps, about {_duration(seconds)} here",
+        f"boundary    {boundary}",
+    ]
+    return TrainingPlan(frozen, lines, facts)
+
+
+def _seconds_per_image(boundary: Boundary, model: Trainee, extractor: Extractor) -> tuple[float, float]:
+    """Of the frozen stages, and of a step of the rest, without decoding: measured on the second of two batches."""
+    side, size = extractor.backbone.preprocessing.crop, extractor.runtime.tile
+    pixels = [np.zeros((side, side, 3), dtype=np.uint8)] * size
+    before = step = 0.0
+    for _ in range(2):
+        start = time.perf_counter()
+        inputs = boundary.prefix.inputs(boundary.prefix.encode(pixels))
+        between = time.perf_counter()
+        model.train()
+        with extractor.runtime.autocast():
+            loss = model(inputs).float().logsumexp(1).sum()
+        torch.autograd.backward(loss)
+        model.zero_grad(set_to_none=True)
+        before, step = between - start, time.perf_counter() - between
+    model.eval()
+    return before / size, step / size
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

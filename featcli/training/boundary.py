@@ -1,0 +1,244 @@
+"""The tensors between the last frozen and the first trainable stage: computed, and kept on disk for every epoch."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import os
+import tempfile
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from featcli.backbones.stages import Backbone
+from featcli.data.images import UnreadableImage, decode_rgb, read_file
+from featcli.data.loading import ordered_batches
+from featcli.errors import UnreadableDataError
+from featcli.events import Emit, Progress
+from featcli.features.extraction import padded_tile
+from featcli.files import storage_errors
+from featcli.runtime import Runtime
+from featcli.training.trainee import in_eval_mode
+from featcli.training.views import Views
+
+Rows = NDArray[np.int64]
+
+_RESTORE = "Nothing was learned from it. Restore the file, and go on with --resume."
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One image to train or validate on, as it was when the data set was listed."""
+
+    path: str
+    digest: bytes
+
+
+class Prefix:
+    """The frozen stages, from decoded images to the boundary.
+
+    As in extraction, the network always sees one padded shape, so that a row has the same bits whatever comes with it,
+    now or from the disk.
+
+    Args:
+        backbone: on its device.
+        stop: number of frozen stages. With none the boundary is the decoded image; with all, the features.
+        runtime: where and how to compute.
+    """
+
+    def __init__(self, backbone: Backbone, stop: int, runtime: Runtime) -> None:
+        self._backbone = backbone
+        self._stop = stop
+        self._runtime = runtime
+
+    def encode(self, pixels: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """What is kept of images: (N, ...) on the device, maps with their channels last."""
+        size = self._runtime.tile
+        kept = []
+        for start in range(0, len(pixels), size):
+            chunk = pixels[start : start + size]
+            kept.append(self._encode_tile(padded_tile(chunk, self._runtime))[: len(chunk)])
+        return torch.cat(kept)
+
+    def inputs(self, kept: Tensor) -> Tensor:
+        """What the trainable part reads, from what `encode` gave."""
+        if self._stop == 0:
+            return self._backbone.preprocessing.normalise(kept)
+        return kept.permute(0, 3, 1, 2) if self._is_map(kept) else kept
+
+    def _encode_tile(self, tile: Tensor) -> Tensor:
+        if self._stop == 0:
+            return tile
+        network = self._backbone.network
+        with torch.no_grad(), self._runtime.autocast(), in_eval_mode(network):
+            images = self._backbone.preprocessing.normalise(tile)
+            if self._stop == len(self._backbone.stages):
+                return self._backbone.features(images).float()
+            boundary = self._backbone.run(images, 0, self._stop)
+        return boundary.permute(0, 2, 3, 1).contiguous() if self._is_map(boundary) else boundary.contiguous()
+
+    def _is_map(self, tensor: Tensor) -> bool:
+        """Whether a boundary tensor is (B, C, H, W), not tokens, and not a map that has its channels last already."""
+        return tensor.ndim == 4 and not self._backbone.partition.channels_last
+
+
+class Examples:
+    """Images on one side of a boundary, read batch by batch.
+
+    Args:
+        items: N images.
+        views: which variant of each an epoch reads.
+        prefix: the frozen stages.
+        runtime: how many threads decode.
+    """
+
+    def __init__(self, items: Sequence[Item], views: Views, prefix: Prefix, runtime: Runtime) -> None:
+        self._items = items
+        self._views = views
+        self._prefix = prefix
+        self._runtime = runtime
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def names(self, rows: Rows) -> list[str]:
+        """The paths of some rows."""
+        return [self._items[row].path for row in rows]
+
+    def batches(self, epoch: int, batches: Sequence[Rows]) -> Iterator[Tensor]:
+        """The inputs (B, ...) of each batch, on the device.
+
+        Raises:
+            UnreadableDataError: an image that could be read before cannot any more, or has changed.
+        """
+        wanted = [(row, self._views.choose(epoch, self._items[row].digest)) for rows in batches for row in rows]
+        with contextlib.closing(self._decoded(wanted)) as decoded:
+            for rows in batches:
+                pixels = [next(decoded) for _ in rows]
+                yield self._prefix.inputs(self._prefix.encode(pixels))
+
+    def _decoded(self, wanted: Sequence[tuple[int, int]]) -> Generator[NDArray[np.uint8]]:
+        """The pixels of rows and views, in order; decoded in threads, ahead of their use."""
+        loader = ordered_batches(wanted, self._decode, workers=self._runtime.workers, size=self._runtime.tile)
+        with contextlib.closing(loader) as batches:
+            for batch in batches:
+                yield from batch
+
+    def _decode(self, wanted: tuple[int, int]) -> NDArray[np.uint8]:
+        item = self._items[wanted[0]]
+        try:
+            data = read_file(item.path)
+            if hashlib.sha256(data).digest() != item.digest:
+                raise UnreadableDataError(f"{item.path} has changed since the start of the run", _RESTORE)
+            return self._views.pixels(decode_rgb(data), wanted[1], item.digest)
+        except UnreadableImage as error:
+            raise UnreadableDataError(
+                f"{item.path} could be read at the start of the run, and cannot now: {error}", _RESTORE
+            ) from error
+
+
+class CachedExamples(Examples):
+    """The same, computed once and kept in a file that has no name: whatever happens, it is gone when the process is.
+
+    Args:
+        items: N images.
+        views: a finite number of variants.
+        prefix: the frozen stages.
+        runtime: how many threads decode.
+        folder: where the file lies.
+        emit: hears the progress of the first pass.
+
+    Raises:
+        StorageError: the disk is full.
+        UnreadableDataError: as `batches` does.
+    """
+
+    def __init__(
+        self, items: Sequence[Item], views: Views, prefix: Prefix, runtime: Runtime, *, folder: Path, emit: Emit
+    ) -> None:
+        super().__init__(items, views, prefix, runtime)
+        assert views.count is not None, "only a finite number of views can be kept"
+        self._kept = self._fill(folder, views.count, emit)
+
+    def batches(self, epoch: int, batches: Sequence[Rows]) -> Iterator[Tensor]:
+        """As `Examples.batches`; rows are read from the file one batch ahead."""
+        count = self._views.count or 1
+        on_gpu = self._runtime.device.type == "cuda"
+
+        def read(rows: Rows) -> Tensor:
+            places = [int(row) * count + self._views.choose(epoch, self._items[row].digest) for row in rows]
+            gathered = self._kept[torch.tensor(places)]
+            return gathered.pin_memory() if on_gpu else gathered
+
+        with contextlib.closing(ordered_batches(batches, read, workers=1, size=1)) as loader:
+            for (gathered,) in loader:
+                yield self._prefix.inputs(gathered.to(self._runtime.device, non_blocking=on_gpu))
+
+    def _fill(self, folder: Path, count: int, emit: Emit) -> Tensor:
+        wanted = [(row, view) for row in range(len(self._items)) for view in range(count)]
+        emit(Progress("boundary", 0, len(wanted)))
+        kept: Tensor | None = None
+        done = 0
+        with contextlib.closing(self._decoded(wanted)) as decoded:
+            while done < len(wanted):
+                pixels = [next(decoded) for _ in range(min(self._runtime.tile, len(wanted) - done))]
+                encoded = self._prefix.encode(pixels).cpu()
+                if kept is None:
+                    kept = _nameless_tensor(folder, (len(wanted), *encoded.shape[1:]), encoded.dtype)
+                kept[done : done + len(pixels)] = encoded
+                done += len(pixels)
+                emit(Progress("boundary", done, len(wanted)))
+        emit(Progress("boundary", done, len(wanted), finished=True))
+        return torch.empty(0) if kept is None else kept
+
+
+class FeatureExamples:
+    """Features that are in memory already.
+
+    Args:
+        features: (N, D) float32.
+        paths: N names, for messages.
+        runtime: where to.
+    """
+
+    def __init__(self, features: NDArray[np.float32], paths: Sequence[str], runtime: Runtime) -> None:
+        self._features = torch.from_numpy(features).to(runtime.device)
+        self._paths = paths
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def names(self, rows: Rows) -> list[str]:
+        """The paths of some rows."""
+        return [self._paths[row] for row in rows]
+
+    def batches(self, epoch: int, batches: Sequence[Rows]) -> Iterator[Tensor]:
+        """The features (B, D) of each batch, on the device."""
+        for rows in batches:
+            yield self._features[torch.from_numpy(rows).to(self._features.device)]
+
+
+def _nameless_tensor(folder: Path, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """A tensor in a file that is deleted at once and lives as long as the tensor; its space is reserved first.
+
+    Raises:
+        StorageError: there is not enough.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=".boundary-", dir=folder)
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(descriptor, 0, size)
+            storage = torch.UntypedStorage.from_file(name, True, size)
+        finally:
+            os.close(descriptor)
+            os.unlink(name)
+    return torch.tensor([], dtype=dtype).set_(storage).view(*shape)  # type: ignore[arg-type]
