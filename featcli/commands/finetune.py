@@ -45,6 +45,7 @@ from featcli.features.extraction import Extractor, FeatureTable, compute_table
 from featcli.features.store import FeatureStore
 from featcli.interrupts import deferred_signals
 from featcli.runtime import Runtime
+from featcli.training.convolutions import speed_up
 from featcli.training.loop import Diverged, Hooks, fit
 from featcli.training.optimizers import make_optimizer, parameter_groups
 from featcli.training.state import Progress, Snapshot, read_snapshot, write_snapshot
@@ -88,23 +89,27 @@ def finetune(call: Call, *, resume: bool = False) -> Trained:
     clock.lap("prepare")
 
     witness = FrozenWitness(backbone, frozen)
-    table = features_of(data.samples, extractor, call)
+    seen = dataclasses.replace(data, samples=tuple(sample for sample in data.samples if sample.split != "test"))
+    table = features_of(seen.samples, extractor, call)
     clock.lap("features")
-    training = _Training(call, runtime, backbone, frozen, data, table)
+    training = _Training(call, runtime, backbone, frozen, seen, table)
     if not resume:
         start_anew(run, identity, call.emit)
     try:
         progress = training.run(run)
     except Diverged as error:
         witness.verify()
-        training.keep(run, error.progress)
+        model, _ = training.measure(error.progress, data)
+        write_model(run, config, make_checkpoint(model, config, runtime, data), model)
+        run.write_log(error.progress.log)
+        call.emit(Note(f"the weights of the best epoch before that are in {run.checkpoint}"))
         raise
     clock.lap("training")
     compared = witness.verify()
     if frozen:
         call.emit(Fact("frozen", f"{compared} tensors of {frozen} stages are bit for bit what they were"))
 
-    model = training.measure(progress)
+    model, unreadable = training.measure(progress, data)
     describe_metrics(model.metrics, call.emit)
     sha256 = write_model(run, config, make_checkpoint(model, config, runtime, data), model)
     timings = finish_run(run, sha256, model, images, progress.log, clock)
@@ -112,8 +117,8 @@ def finetune(call: Call, *, resume: bool = False) -> Trained:
     trained = {"freeze_depth": model.freeze_depth, "epochs": model.facts["epochs"], "best_epoch": progress.best_epoch}
     return Trained(
         answer=str(run.checkpoint),
-        summary=summarise(run, sha256, table, data, changes, model, timings) | trained,
-        unreadable=unreadable_of(data.samples, table),
+        summary=summarise(run, sha256, table, seen, changes, model, timings) | trained,
+        unreadable=unreadable,
     )
 
 
@@ -133,6 +138,8 @@ class _Training:
         self._head, solved = starting_head(data, table, call, width=backbone.feature_size)
         self._batch_norm = self._decide_batch_norm(solved=solved is not None)
         self._model = Trainee(backbone, frozen, self._head, batch_norm=self._batch_norm).to(runtime.device)
+        if runtime.device.type == "cpu" and runtime.precision == "bf16":
+            speed_up(self._model)
         self._describe()
 
     def run(self, run: Run) -> Progress:
@@ -179,47 +186,46 @@ class _Training:
         describe_best(outcome.progress, self._recipe.monitor, call)
         return outcome.progress
 
-    def measure(self, progress: Progress) -> Model:
-        """The model as it predicts, measured by the way that `predict` goes."""
+    def measure(self, progress: Progress, data: Dataset) -> tuple[Model, Unreadable]:
+        """The model as it predicts, measured by the way that `predict` goes; here a test split is read, once.
+
+        Args:
+            progress: how the training went.
+            data: all images, those of the test split too.
+
+        Returns:
+            The model, and the images of all splits that cannot be read.
+        """
         config, backbone = self._call.loaded.config, self._backbone
         self._model.eval()
         backbone.network.requires_grad_(False)
         head = export_head(self._head)
-        held_out = [row for row, sample in enumerate(self._data.samples) if sample.split != "train"]
-        samples = [self._data.samples[row] for row in held_out]
-        if self._frozen == len(backbone.stages):
-            errors = {index: self._table.errors[row] for index, row in enumerate(held_out) if row in self._table.errors}
-            table = FeatureTable(self._table.features[held_out], errors, 0)
-        else:
+        if self._frozen < len(backbone.stages):
             backbone = dataclasses.replace(
                 backbone,
                 weights=f"{backbone.weights}, fine-tuned",
                 weights_sha256=canonical_sha256(backbone.network.state_dict()),
             )
-            extractor = Extractor(backbone, self._runtime)
-            store = FeatureStore(
+        extractor = Extractor(backbone, self._runtime)
+        samples = [sample for sample in data.samples if sample.split != "train"]
+        table = compute_table(
+            extractor,
+            [sample.path for sample in samples],
+            [sample.digest for sample in samples],
+            store=FeatureStore(
                 self._call.cache, extractor.space, backbone.feature_size, self._call.emit, read_only=True
-            )
-            table = compute_table(
-                extractor,
-                [sample.path for sample in samples],
-                [sample.digest for sample in samples],
-                store=store,
-                writer=None,
-                batch_size=config.loader.batch_size,
-                emit=self._call.emit,
-            )
-        metrics, predictions = evaluate_splits(samples, table, head, self._data.classes)
+            ),
+            writer=None,
+            batch_size=config.loader.batch_size,
+            emit=self._call.emit,
+        )
+        unreadable = unreadable_of(samples, table)
+        for row, reason in self._table.errors.items():
+            if self._data.samples[row].split == "train":
+                unreadable.add(self._data.samples[row].path, reason)
+        metrics, predictions = evaluate_splits(samples, table, head, data.classes)
         depth = "all" if self._frozen == len(backbone.stages) else self._frozen
-        return Model(backbone, head, depth, gradient_facts(config, progress), metrics, predictions)
-
-    def keep(self, run: Run, progress: Progress) -> None:
-        """Writes the best weights of a training that cannot go on as a checkpoint; the run stays unfinished."""
-        model = self.measure(progress)
-        config = self._call.loaded.config
-        write_model(run, config, make_checkpoint(model, config, self._runtime, self._data), model)
-        run.write_log(progress.log)
-        self._call.emit(Note(f"the weights of the best epoch before that are in {run.checkpoint}"))
+        return Model(backbone, head, depth, gradient_facts(config, progress), metrics, predictions), unreadable
 
     def _decide_batch_norm(self, *, solved: bool) -> str:
         """`train` or `eval`, by the smallest batch of an epoch.

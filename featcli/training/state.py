@@ -60,10 +60,12 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> None:
     Raises:
         StorageError: it cannot be written.
     """
-    metadata = {_KEY: json.dumps(asdict(snapshot.progress), sort_keys=True, allow_nan=False)}
+    metadata = {_KEY: json.dumps(asdict(snapshot.progress), allow_nan=False)}  # unsorted: log entries keep their order
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in snapshot.tensors.items()}
     with atomic_path(path) as temporary, storage_errors(path):
+        mode = temporary.stat().st_mode
         safetensors.torch.save_file(tensors, temporary, metadata)
+        temporary.chmod(mode)  # safetensors makes files that nobody else may read
 
 
 def read_snapshot(path: Path) -> Snapshot:

@@ -24,9 +24,12 @@ SMALL = (
     "--set",
     "head.C=1.0",
 )
+# Enough to move weights: with a random head, since the solved one on random features leaves nothing to be learned.
+SHORT = ("--set", "train.epochs=2", "--set", "train.batch_size=4", "--set", "train.augment=flip")
 RUN_FILES = [
     "checkpoint.safetensors", "config.yaml", "images.csv", "metrics.json", "metrics.jsonl", "predictions.csv"
 ]  # fmt: skip
+TUNED_FILES = sorted([*RUN_FILES, "last.json", "last.safetensors"])
 BACKBONE_LINE = "backbone  efficientnet_lite0, weights none (seed 0), 3.4 M parameters, 1280 features\n"
 
 
@@ -48,6 +51,19 @@ class Lab:
     def train(self, *arguments: str | Path, data: str = "photos", output: str = "run", **options: Any) -> Finished:
         """Runs `train-head` with the small model."""
         return self("train-head", *SMALL, "--set", f"data.root={data}", "-o", output, *arguments, **options)
+
+    def finetune(
+        self, *arguments: str | Path, depth: int | str = 4, data: str = "photos", output: str = "run", **options: Any
+    ) -> Finished:
+        """Runs `finetune` with the small model, for two epochs of three steps."""
+        return self.start_finetune(*arguments, depth=depth, data=data, output=output, **options).wait()
+
+    def start_finetune(
+        self, *arguments: str | Path, depth: int | str = 4, data: str = "photos", output: str = "run", **options: Any
+    ) -> Running:
+        """Starts `finetune` with the small model."""
+        where = ("--set", f"data.root={data}", "--set", f"backbone.freeze_depth={depth}", "-o", output)
+        return self.start("finetune", *SMALL, *SHORT, *where, *arguments, **options)
 
     def write(self, name: str, text: str | bytes) -> Path:
         """Makes a file."""
