@@ -472,15 +472,19 @@ def demo(
 ) -> None:
     """Run the whole path on handwritten digits with real weights, without a network.
 
-    Needs the extra `demo`. Takes about a minute; the second time, seconds.
+    Needs the extra `demo`. Takes a minute or two; the second time, less.
     """
-    from featcli.commands.demo import demo_text, prepare_demo
+    from featcli.commands.demo import TUNING, demo_text, prepare_demo
 
     data = prepare_demo(output, run.terminal.emit)
     call = _Invocation(replace(run.flags, config=data.config), run.terminal).call()
+    from featcli.commands.finetune import finetune
     from featcli.commands.train_head import train_head
 
-    _say(demo_text(data, train_head(call).summary))
+    summary = train_head(call).summary
+    flags = replace(run.flags, config=data.config, set=list(TUNING), output=data.tuned)
+    tuned = finetune(_Invocation(flags, run.terminal).call(run_folder=True), resume=data.tuned.is_dir()).summary
+    _say(demo_text(data, summary, tuned))
 
 
 # As the help lists them: in the order in which they are used.

@@ -1,10 +1,10 @@
 """How long an epoch takes, and how much memory, against the tutorial's loop: `scripts/bench_finetune.py [PHOTOS]`.
 
-PHOTOS holds train/ and val/ (ants and bees by default, beside the project). The network is resnet18 with random weights,
-frozen through layer3, at 224 pixels, in batches of 64. The peer is the loop of PyTorch's transfer-learning tutorial:
-DataLoader with one process per core, PIL, eager fp32, gradients of the frozen part off, training and validation in each
-epoch. Ours are whole commands: features, solved head, boundary tensors, epochs with validation, checkpoint. Each runs in
-a process of its own; the order is turned from round to round, and medians are shown.
+PHOTOS holds train/ and val/ (ants and bees by default, beside the project). The network is resnet18 with random
+weights, frozen through layer3, at 224 pixels, in batches of 64. The peer is the loop of PyTorch's transfer-learning
+tutorial: DataLoader with one process per core, PIL, eager fp32, gradients of the frozen part off, training and
+validation in each epoch. Ours are whole commands: features, solved head, boundary tensors, epochs with validation,
+checkpoint. Each runs in a process of its own; the order is turned from round to round, and medians are shown.
 """
 
 from __future__ import annotations

@@ -26,12 +26,17 @@ output: run
 """
 
 
+# Mirrored digits are other signs, so training does not vary them, and the tensors at the boundary are computed once.
+TUNING = ("backbone.freeze_depth=stage5", "train.augment=none", "train.epochs=4", "train.lr=1e-3")
+
+
 @dataclass(frozen=True, slots=True)
 class DemoData:
-    """What the demo works on: a config, beside a folder of images."""
+    """What the demo works on: a config, beside a folder of images, and the folders of its two runs."""
 
     config: Path
     run: Path
+    tuned: Path
 
 
 def prepare_demo(folder: Path, emit: Emit) -> DemoData:
@@ -55,7 +60,7 @@ def prepare_demo(folder: Path, emit: Emit) -> DemoData:
     config = folder / "digits.yaml"
     if not config.is_file():
         write_text(config, CONFIG)
-    return DemoData(config, folder / "run")
+    return DemoData(config, folder / "run", folder / "tuned")
 
 
 def _write_images(target: Path, digits: Any, emit: Emit) -> None:
@@ -76,26 +81,40 @@ def _write_images(target: Path, digits: Any, emit: Emit) -> None:
         made.rename(target)
 
 
-def demo_text(data: DemoData, summary: dict[str, Any]) -> str:
-    """What was found, some predictions, and what to try next."""
+def demo_text(data: DemoData, summary: dict[str, Any], tuned: dict[str, Any]) -> str:
+    """What was found, some predictions, and what to try next.
+
+    Args:
+        data: where everything lies.
+        summary: of `train-head`.
+        tuned: of `finetune`.
+    """
     val, features, timings = summary["val"], summary["features"], summary["timings"]
-    low, high = val["accuracy_ci95"]
     n = features["computed"] + features["stored"]
     lines = [
         f"features     {n} images, {features['computed']} computed now in {timings['features']:.1f} s",
         f"head         logistic, C {summary['head']['C']:g}, solved in {timings['head']:.1f} s",
-        f"validation   {val['n']} images: accuracy {val['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f})",
+        f"validation   {val['n']} images: {_accuracy(val)}",
+        f"fine-tuned   the stages after stage5, {tuned['epochs']} epochs in {tuned['timings']['training']:.1f} s: "
+        f"{_accuracy(tuned['val'])}",
         "",
-        "predictions",
+        "predictions of the head",
         *_predictions(data.run / "predictions.csv"),
         "",
-        f"The model is {summary['checkpoint']}. Next:",
+        f"The models are {summary['checkpoint']}",
+        f"and {tuned['checkpoint']}. Next:",
         f"  featcli predict {data.run} {data.config.parent / 'digits' / '7'} --top 1 --format table",
         f"  featcli evaluate {data.run} --parity",
+        f"  featcli finetune --config {data.config} --set backbone.freeze_depth=stage6 -o {data.run}-stage6",
         f"  featcli train-head --config {data.config} --set head.class_weight=balanced -o {data.run}-balanced",
         "  featcli train-head --set data.root=YOUR_FOLDER --set backbone.name=efficientnet_lite0 -o runs/mine",
     ]
     return "\n".join(lines)
+
+
+def _accuracy(split: dict[str, Any]) -> str:
+    low, high = split["accuracy_ci95"]
+    return f"accuracy {split['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f})"
 
 
 def _predictions(path: Path) -> list[str]:

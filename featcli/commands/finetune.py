@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -17,6 +18,7 @@ from featcli.commands.outcome import (
     Clock,
     Model,
     Trained,
+    brief,
     describe_metrics,
     evaluate_splits,
     finish_run,
@@ -38,7 +40,7 @@ from featcli.commands.setup import (
     unreadable_of,
 )
 from featcli.commands.training_plans import frozen_depth, plan_training
-from featcli.data.dataset import Dataset
+from featcli.data.dataset import SPLITS, Dataset
 from featcli.errors import EnvironmentFault
 from featcli.events import Fact, Note
 from featcli.features.extraction import Extractor, FeatureTable, compute_table
@@ -84,7 +86,7 @@ def finetune(call: Call, *, resume: bool = False) -> Trained:
     if resume:
         finished = check_resumable(run, identity, call.emit)
         if finished is not None:
-            return Trained(finished, {"checkpoint": finished, "finished": True}, Unreadable())
+            return Trained(finished, _finished_summary(run, data), Unreadable())
     changes = None if resume else describe_changes(run, images, call.emit)
     clock.lap("prepare")
 
@@ -120,6 +122,23 @@ def finetune(call: Call, *, resume: bool = False) -> Trained:
         summary=summarise(run, sha256, table, seen, changes, model, timings) | trained,
         unreadable=unreadable,
     )
+
+
+def _finished_summary(run: Run, data: Dataset) -> dict[str, Any]:
+    """The answer under `--json` for a training that was finished before."""
+    metrics = run.read_metrics()
+    splits: dict[str, Any] = {split: brief(metrics[split]) for split in SPLITS[1:] if split in metrics}
+    head = metrics["head"]
+    return {
+        "checkpoint": str(run.checkpoint),
+        "checkpoint_sha256": metrics["checkpoint_sha256"],
+        "classes": list(data.classes),
+        **splits,
+        "head": {"kind": head["kind"], "C": head["C"]},
+        "timings": metrics["timings"],
+        "epochs": head["epochs"],
+        "best_epoch": head["best_epoch"],
+    }
 
 
 class _Training:

@@ -247,6 +247,11 @@ def finish_run(
     return timings
 
 
+def brief(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The metrics of one split that a summary has."""
+    return {name: metrics[name] for name in _BRIEF}
+
+
 def summarise(
     run: Run,
     sha256: str,
@@ -267,7 +272,7 @@ def summarise(
             "errors": len(table.errors),
         },
         "changes": changes.to_json() if changes else None,
-        **{split: {name: values[name] for name in _BRIEF} for split, values in model.metrics.items()},
+        **{split: brief(values) for split, values in model.metrics.items()},
         "head": {"kind": model.facts["kind"], "C": model.facts["C"]},
         "timings": timings,
     }

@@ -100,7 +100,7 @@ def check_resumable(run: Run, identity: Identity, emit: Emit) -> str | None:
     ]
     if moved:
         emit(Warn(f"since the training began, {', '.join(moved)}: the result may differ in its last digits"))
-    if found.get("finished") is not None and run.checkpoint.is_file():
+    if found.get("finished") is not None and run.is_complete():
         emit(Note(f"the training in {run.folder} is finished"))
         return str(run.checkpoint)
     return None

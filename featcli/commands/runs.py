@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from featcli.config import Config, differences, dump_config, load_config, same_run
-from featcli.errors import FeatcliError, UsageError
+from featcli.errors import CheckpointError, FeatcliError, UsageError
 from featcli.files import storage_errors, write_json, write_text
 from featcli.metadata import CHECKPOINT_NAME
 
@@ -63,6 +63,10 @@ class Run:
         """Which training that is."""
         return self.folder / LAST_FACTS_NAME
 
+    def is_complete(self) -> bool:
+        """Whether it holds a checkpoint and metrics."""
+        return self.checkpoint.is_file() and (self.folder / METRICS_NAME).is_file()
+
     def begin(self, config: Config) -> None:
         """To be called before the checkpoint is written.
 
@@ -111,6 +115,19 @@ class Run:
         if header != _IMAGES_HEADER or any(len(row) != len(header) for row in rows):
             return None
         return [RunImage(*row) for row in rows]
+
+    def read_metrics(self) -> dict[str, Any]:
+        """What `write_metrics` wrote.
+
+        Raises:
+            CheckpointError: there is none, or it is damaged.
+        """
+        path = self.folder / METRICS_NAME
+        try:
+            found = json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path} cannot be read: the run is damaged", "Run it again.") from error
+        return dict(found)
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Writes `metrics.json`, last: a folder without it, or with another checkpoint's, is unfinished."""

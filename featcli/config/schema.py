@@ -211,11 +211,11 @@ class Train(Section):
     """How the head, and the stages past the freeze depth, are trained by gradient."""
 
     epochs: Count = Field(default=10, description="Passes over the training images.")
-    batch_size: Count = Field(default=64, description="Images per gradient; the batches of an epoch are of equal size.")
+    batch_size: Count = Field(default=32, description="Images per gradient; the batches of an epoch are of equal size.")
     optimizer: Literal["adamw", "sgd"] = Field(
         default="adamw", description="AdamW, or SGD with Nesterov momentum of 0.9."
     )
-    lr: NotNegative = Field(default=1e-3, description="Learning rate of the head, after the warm-up.")
+    lr: NotNegative = Field(default=5e-4, description="Learning rate of the head, after the warm-up.")
     weight_decay: NotNegative = Field(
         default=0.05, description="Decoupled decay (sgd: L2) of weights; norms and biases have none."
     )

@@ -47,16 +47,18 @@ def test_demo(server: ForkServer, featcli: Callable[..., Finished], tmp_path: Pa
     assert first.code == 0, first.stderr
     (accuracy,) = re.findall(r"^validation   \d+ images: accuracy (0\.\d+)", first.text, re.MULTILINE)
     assert float(accuracy) > 0.9
+    (tuned,) = re.findall(r"^fine-tuned .*: accuracy (0\.\d+)", first.text, re.MULTILINE)
+    assert float(tuned) > 0.98
     assert len(re.findall(r"^  \d/\d{4}\.png  is \d \(\d\.\d\d\), (?:right|wrong)$", first.text, re.MULTILINE)) >= 3
     assert "features     1797 images, 1765 computed now" in first.text  # the first attempt's batch of 32 is kept
-    assert {path.name for path in (tmp_path / "featcli-demo").iterdir()} == {"digits", "digits.yaml", "run"}
+    assert {path.name for path in (tmp_path / "featcli-demo").iterdir()} == {"digits", "digits.yaml", "run", "tuned"}
 
     again = featcli("demo", cwd=tmp_path, timeout=120)
     assert again.code == 0, again.stderr
     assert "features     1797 images, 0 computed now" in again.text
 
     suggested = [line.split() for line in again.text.splitlines() if line.startswith("  featcli ")]
-    assert [words[1] for words in suggested] == ["predict", "evaluate", "train-head", "train-head"]
-    for words in suggested[:3]:
+    assert [words[1] for words in suggested] == ["predict", "evaluate", "finetune", "train-head", "train-head"]
+    for words in (*suggested[:2], suggested[3]):
         done = featcli(*words[1:], cwd=tmp_path, timeout=120)
         assert done.code == 0, done.stderr

@@ -40,9 +40,9 @@ head:
   init: solved
 train:
   epochs: 10
-  batch_size: 64
+  batch_size: 32
   optimizer: adamw
-  lr: 0.001
+  lr: 0.0005
   weight_decay: 0.05
   layer_decay: 0.8
   warmup_epochs: 1.0
