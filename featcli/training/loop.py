@@ -149,6 +149,9 @@ def predict_probabilities(model: nn.Module, source: Source, runtime: Runtime) ->
     return np.asarray(torch.cat(found)[:n].cpu().numpy())
 
 
+_Checked = tuple[Tensor, int, Sequence[Rows]]
+
+
 class _Loop:
     """One training; its methods are the parts of `fit`."""
 
@@ -174,6 +177,8 @@ class _Loop:
         weights = recipe.class_weights
         self.weights = None if weights is None else torch.tensor(weights, device=runtime.device)
         self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
+        self.late = _checks_late(runtime.device)
+        self.unchecked: _Checked | None = None
         self.started = time.perf_counter()
         self.saved = self.started
         self.saving_took = 0.0
@@ -212,11 +217,14 @@ class _Loop:
             progress.step += 1
             emit(Advance("train", n - sum(map(len, left)), n))
             if left and self.hooks.stop():
+                self._check()
                 return False
             if left and self._out_of_time():
                 break
             if left and self._save_is_due(MID_EPOCH_SECONDS):
+                self._check()
                 self._save()
+        self._check()
         emit(Advance("train", n, n, finished=True))
         done = n - sum(map(len, left))
         self._validate(progress.epoch, float(self.loss) / done)
@@ -278,14 +286,31 @@ class _Loop:
         )
 
     def _require_finite(self, norm: Tensor, rows: Sequence[Rows]) -> None:
+        """Lets the optimizer skip a step that is not finite, and raises: at once, or (late) when the next step comes.
+
+        Asking a GPU whether a number is finite waits for all that it was given to do; a step later it has the answer.
+        """
         # Under loss scaling a gradient may overflow: the scaler skips that step, and only the loss itself tells.
         finite = torch.isfinite(self.step_loss)
         if not self.scaler.is_enabled():
-            finite &= torch.isfinite(norm)
-        if bool(finite):
+            finite = finite & torch.isfinite(norm)
+            if self.late:
+                vars(self.optimizer)["found_inf"] = (~finite).float()  # fused optimizers then leave all as it is
+        earlier, self.unchecked = self.unchecked, (finite, self.progress.step, rows)
+        if not self.late:
+            self._check()
+        elif earlier is not None:
+            self._check(earlier)
+
+    def _check(self, step: _Checked | None = None) -> None:
+        """Raises Diverged if a step was not finite: the one given, else the latest, if nobody asked yet."""
+        if step is None:
+            step, self.unchecked = self.unchecked, None
+        if step is None or bool(step[0]):
             return
+        _, number, rows = step
         raise self._diverged(
-            f"step {self.progress.step + 1} of {self.steps_per_epoch}: the loss or its gradient is not a finite "
+            f"step {number + 1} of {self.steps_per_epoch}: the loss or its gradient is not a finite "
             f"number; the images of the step: {_listed(self.train.source.names(np.concatenate(list(rows))))}",
             "The step was not taken. ",
         )
@@ -402,6 +427,11 @@ class _Loop:
         if self.scaler.is_enabled():
             self.scaler.load_state_dict({name: value.item() for name, value in snapshot.part("scaler.").items()})
         self.loss.copy_(snapshot.tensors["loss"])
+
+
+def _checks_late(device: torch.device) -> bool:
+    """Whether a step is checked when the next one comes, so that the device is never waited for."""
+    return device.type != "cpu"
 
 
 def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -118,6 +118,28 @@ def test_a_loss_that_is_no_number_stops_before_the_step() -> None:
     assert same(model.tensors(), before)
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_on_a_gpu_such_a_step_is_skipped_there_and_told_one_step_later(
+    monkeypatch: pytest.MonkeyPatch, optimizer: str
+) -> None:
+    monkeypatch.setattr(loop, "_checks_late", lambda device: True)
+    chosen = recipe(batch_size=3, optimizer=optimizer)
+    step = next(number for number, batch in enumerate(epoch_batches(18, 3, 0, 1)) if 7 in batch)
+    model, watch, seen = Net(), Watch(), []
+    watch.stop = lambda: seen.append(model.copies())  # type: ignore[method-assign,assign,return-value]
+    with pytest.raises(Diverged, match=f"epoch 1, step {step + 1} of 6: .*1-7.png"):
+        train(model, chosen, data=with_nan(18, 7), watch=watch)
+    assert len(seen) == min(step + 1, 5)
+    assert same(seen[step], seen[step - 1])
+    assert not same(seen[step - 1], seen[step - 2])
+    undisturbed = Watch()
+    told_late, at_once = Net(), Net()
+    train(told_late, chosen, watch=undisturbed)
+    monkeypatch.setattr(loop, "_checks_late", lambda device: False)
+    train(at_once, chosen)
+    assert same(told_late.tensors(), at_once.tensors())
+
+
 class Steep(Net):
     """Its loss is a number, and its gradient is not."""
 
