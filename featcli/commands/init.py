@@ -102,6 +102,7 @@ def _config_text(look: _Look, target: Path) -> str:
         f"  name: {name:24} # {reason}; `featcli models` lists all",
         "  weights: DEFAULT               # or none, a .pth or .safetensors file, package:MODULE/FILE",
         *_size_advice(look, name),
+        "  # freeze_depth: 4              # for `featcli finetune`: so many stages stay as they are, the rest learns",
         "",
         "head:",
         "  C: auto                        # strength of the fit, chosen by cross-validation on the training images",
