@@ -20,7 +20,7 @@ demo: $(INSTALLED)  ## install, then the whole path on real digits with real wei
 	$(BIN)/featcli demo
 
 test: $(INSTALLED)  ## every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: $(INSTALLED)  ## ruff: rules and format
 	$(BIN)/ruff check .
