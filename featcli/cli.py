@@ -254,6 +254,10 @@ def finetune(
 
     Prints the checkpoint's path.
     """
+    if resume and run.flags.overwrite:
+        raise typer.BadParameter(
+            "it goes on with what the output holds; --overwrite would remove it", param_hint="--resume"
+        )
     call = run.call(run_folder=True)
     from featcli.commands.finetune import finetune
 

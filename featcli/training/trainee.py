@@ -49,8 +49,7 @@ class Trainee(nn.Module):
             features = boundary
         else:
             features = self._backbone.partition.pool(self._backbone.run(boundary, self._start))
-        logits: Tensor = self.head(features)
-        return logits
+        return _logits(self.head, features)
 
     def train(self, mode: bool = True) -> Trainee:
         """Training mode, but for what is frozen."""
@@ -88,12 +87,18 @@ class HeadTrainee(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (B, D) to logits (B, K)."""
-        logits: Tensor = self.head(features)
-        return logits
+        return _logits(self.head, features)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that training may change, live."""
         return {f"head.{name}": tensor for name, tensor in self.head.state_dict().items()}
+
+
+def _logits(head: nn.Module, features: Tensor) -> Tensor:
+    """In float32 whatever the precision of the features, as the exported head computes them."""
+    with torch.autocast(features.device.type, enabled=False):
+        logits: Tensor = head(features.float())
+    return logits
 
 
 def _held_in_eval(network: nn.Module, trained: set[str], batch_norm: str) -> list[nn.Module]:

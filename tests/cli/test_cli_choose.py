@@ -136,6 +136,36 @@ def test_check_is_the_plan_of_train_head(lab: Lab) -> None:
     assert lab("check", *SMALL, "--set", "data.root=nowhere").code == 2
 
 
+def test_check_for_finetune_is_its_plan(lab: Lab) -> None:
+    arguments = [*SMALL, "--set", "data.root=split", "--cache", lab.folder / "cache"]
+    depth = ("--set", "backbone.freeze_depth=4")
+    facts = strict_json(lab("check", "--for", "finetune", *arguments, *depth, "--json").text)
+    assert facts["stages"] == {
+        "frozen": ["stem", "stage1", "stage2", "stage3"],
+        "trained": ["stage4", "stage5", "stage6", "stage7", "top"],
+    }
+    training = facts["training"]
+    assert (training["epochs"], training["steps_per_epoch"]) == (10, 1)
+    assert 0 < training["trained_parameters"] < training["all_parameters"]
+    assert training["boundary"] == {
+        "shape": [4, 4, 40], "dtype": "float32", "variants": None, "bytes": None, "cached": False
+    }  # fmt: skip
+    flip = ("--set", "train.augment=flip")
+    done = lab("check", "--for", "finetune", *arguments, *depth, *flip)
+    assert "  boundary    4 x 4 x 40 float32, 2 variants of an image, 76.8 kB on disk, computed once\n" in done.text
+    small = lab("check", "--for", "finetune", *arguments, *depth, *flip, "--set", "train.cache_limit=70kB")
+    assert "computed in every epoch: 76.8 kB is over train.cache_limit 70.0 kB\n" in small.text
+    views = lab("check", "--for", "finetune", *arguments, *depth, "--set", "train.views=3", "--json")
+    assert strict_json(views.text)["training"]["boundary"]["bytes"] == (12 * 3 + 6) * 4 * 4 * 40 * 4
+    none = lab("check", "--for", "finetune", *arguments, "--set", "backbone.freeze_depth=none")
+    assert "  stages      none frozen\n" in none.text
+    assert "note: every stage is frozen" in lab("check", "--for", "finetune", *arguments).stderr
+    wrong = lab("check", "--for", "finetune", *arguments, "--set", "backbone.freeze_depth=stage9")
+    assert (wrong.code, wrong.text) == (2, "")
+    assert "did you mean" in wrong.stderr
+    assert lab("check", "--for", "predict", *arguments).code == 2
+
+
 def test_check_reports_on_the_data(lab: Lab) -> None:
     arguments = [*SMALL, "--set", "data.root=photos", "--cache", lab.folder / "cache"]
     cats = lab.folder / "photos" / "cats"

@@ -623,3 +623,19 @@ def test_compiled_it_learns_the_same(lab: Lab) -> None:
     one, other = head_of(lab.folder / "run"), head_of(lab.folder / "plain")
     for name in one:
         np.testing.assert_allclose(one[name], other[name], atol=1e-5)
+
+
+def test_resume_and_overwrite_exclude_each_other(lab: Lab) -> None:
+    done = lab.finetune("--resume", "--overwrite")
+    assert (done.code, done.text) == (2, "")
+    assert "--overwrite would remove it" in done.stderr
+    assert not (lab.folder / "run").exists()
+
+
+def test_in_bf16_epoch_0_is_the_solved_head_too(lab: Lab) -> None:
+    assert lab.train("--precision", "bf16", output="head").code == 0
+    assert lab.finetune("--precision", "bf16", "--set", "train.epochs=1").code == 0
+    (first, *_) = (strict_json(line) for line in (lab.folder / "run" / "metrics.jsonl").read_text().splitlines())
+    solved = strict_json((lab.folder / "head" / "metrics.json").read_text())["val"]
+    assert first["val_accuracy"] == solved["accuracy"]
+    assert first["val_log_loss"] == pytest.approx(solved["log_loss"], rel=1e-5)
