@@ -35,7 +35,7 @@ def test_predict_gives_a_row_for_each_and_touches_none(trained: Lab, strange: Pa
     fed = tmp_path / "names"
     fed.write_bytes(b"".join(item.file + b"\0" for item in FILES))
     with fed.open("rb") as names:
-        done = trained("predict", trained.folder / "run", "-0", "-", stdin=names, cwd=strange)
+        done = trained("predict", "-q", trained.folder / "run", "-0", "-", stdin=names, cwd=strange)
     errors = sum(item.error is not None for item in FILES)
     assert (done.code, done.stderr) == (
         3,
