@@ -96,9 +96,8 @@ class Terminal:
         """A row below the earlier ones of its table; before the first, the heading. A bar stays below the rows."""
         if event.table != self._table:
             self._table = event.table
-            self._console.print(Text(" ".join(f"{name:>{_CELL_WIDTH}}" for name in event.cells), style="bold"))
-        line = " ".join(f"{cell:>{_CELL_WIDTH}}" for cell in event.cells.values())
-        self._console.print(Text(line.rstrip()))
+            self._console.print(Text(_aligned(event.cells), style="bold"))
+        self._console.print(Text(_aligned(event.cells.values())))
 
     def _progress(self, event: events.Progress) -> None:
         self._clock.update(event)
@@ -124,6 +123,10 @@ class Terminal:
             self._bar.start()
         assert self._task is not None
         self._bar.update(self._task, completed=event.done, total=event.total, rate=self._clock.rate_text(event))
+
+
+def _aligned(cells: Iterable[str]) -> str:
+    return " ".join(f"{cell:>{_CELL_WIDTH}}" for cell in cells).rstrip()
 
 
 class _Console(Console):

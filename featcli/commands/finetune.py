@@ -199,9 +199,13 @@ class _Training:
                 resume=resume,
             )
             if not outcome.finished:
-                call.emit(
-                    Note(f"saved in epoch {outcome.progress.epoch}, step {outcome.progress.step}; --resume goes on")
+                progress = outcome.progress
+                done = (
+                    f"in epoch {progress.epoch}, step {progress.step}"
+                    if progress.step
+                    else f"after epoch {progress.epoch - 1}"
                 )
+                call.emit(Note(f"saved {done}; --resume goes on"))
         describe_best(outcome.progress, self._recipe.monitor, call)
         return outcome.progress
 
@@ -219,12 +223,10 @@ class _Training:
         self._model.eval()
         backbone.network.requires_grad_(False)
         head = export_head(self._head)
-        if self._frozen < len(backbone.stages):
-            backbone = dataclasses.replace(
-                backbone,
-                weights=f"{backbone.weights}, fine-tuned",
-                weights_sha256=canonical_sha256(backbone.network.state_dict()),
-            )
+        sha256 = canonical_sha256(backbone.network.state_dict())
+        if sha256 != backbone.weights_sha256:
+            weights = f"{backbone.weights}, fine-tuned"
+            backbone = dataclasses.replace(backbone, weights=weights, weights_sha256=sha256)
         extractor = Extractor(backbone, self._runtime)
         samples = [sample for sample in data.samples if sample.split != "train"]
         table = compute_table(

@@ -135,8 +135,10 @@ def test_the_model_predicts_what_was_validated(tuned: Lab, depth: str) -> None:
 def test_info_tells_the_freeze_depth(tuned: Lab) -> None:
     for depth, said in {"none": "0 of 9 stages", "4": "4 of 9 stages", "stage5": "6 of 9 stages"}.items():
         assert f"frozen       {said}\n" in tuned("info", f"depth-{depth}").text
-    assert ", fine-tuned, sha256 " in tuned("info", "depth-4").text
-    assert "fine-tuned" not in tuned("info", "depth-all").text
+    for depth in ("none", "4", "stage5", "all"):
+        best = strict_json((tuned.folder / f"depth-{depth}" / "metrics.json").read_text())["head"]["best_epoch"]
+        moved = depth != "all" and best > 0
+        assert (", fine-tuned, sha256 " in tuned("info", f"depth-{depth}").text) == moved
 
 
 def test_what_is_trained_moves(lab: Lab) -> None:
@@ -146,6 +148,7 @@ def test_what_is_trained_moves(lab: Lab) -> None:
     assert (done.code, done.stderr) == (0, "")
     assert summary["checkpoint"] == f"{lab.folder}/again/checkpoint.safetensors"
     assert (summary["freeze_depth"], summary["epochs"], summary["best_epoch"]) == (4, 2, 2)
+    assert ", fine-tuned, sha256 " in lab("info", "run").text
     assert summary["features"] == {"computed": 0, "stored": 16, "errors": 0}
     assert (lab.folder / "run" / "checkpoint.safetensors").read_bytes() == (
         lab.folder / "again" / "checkpoint.safetensors"
@@ -456,9 +459,9 @@ def test_a_signal_finishes_the_step_and_saves(
     lab.write("signalled", "")
     done = run.wait(20)
     assert (done.code, done.stdout) == (code, b"")
-    epoch, step = {2: (1, 2), 3: (2, 0), 5: (2, 2)}[k]
+    place = {2: "in epoch 1, step 2", 3: "after epoch 1", 5: "in epoch 2, step 2"}[k]
     assert done.stderr.splitlines()[-2:] == [
-        f"note: saved in epoch {epoch}, step {step}; --resume goes on",
+        f"note: saved {place}; --resume goes on",
         "interrupted",
     ]
     assert names(lab.folder / "run") == [
