@@ -42,6 +42,8 @@ check: lint type test  ## what CI runs
 bench: $(INSTALLED)  ## speed and memory, as ratios (minutes)
 	$(BIN)/python scripts/bench_spine.py
 	$(BIN)/python scripts/bench_logistic.py
+	$(BIN)/python scripts/bench_data.py
+	$(BIN)/python scripts/bench_finetune.py
 
 clean:  ## remove the environment and the caches of the tools
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -95,7 +95,13 @@ class _Flags:
     )
     batch_size: Annotated[
         int | None,
-        _option(_WHERE, "--batch-size", min=1, metavar="N", help="Images per step; never changes a result."),
+        _option(
+            _WHERE,
+            "--batch-size",
+            min=1,
+            metavar="N",
+            help="Images per step of extraction and prediction; never changes a result.",
+        ),
     ] = None
     as_json: Annotated[bool, _option(_TALK, "--json", help="Print one JSON value instead.")] = False
     quiet: Annotated[bool, _option(_TALK, "--quiet", "-q", help="Warnings and errors only.")] = False

@@ -305,6 +305,20 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _has_variants_to_draw(self) -> Config:
+        if self.train.views is not None and self.train.augment in ("none", "flip"):
+            raise PydanticCustomError(
+                "together",
+                "train.views draws variants of train.augment light or strong, and it is {augment}: {count}",
+                {
+                    "augment": self.train.augment,
+                    "count": {"none": "one variant", "flip": "two variants, which are kept anyway"}[self.train.augment],
+                    "keys": ("train.views", "train.augment"),
+                },
+            )
+        return self
+
+    @model_validator(mode="after")
     def _names_images_once(self) -> Config:
         if self.data.root is not None and self.data.manifest is not None:
             raise PydanticCustomError(

@@ -165,6 +165,12 @@ IN_FILE = {
     "- a": ["1:1: expected sections such as 'data:' and 'backbone:', got ['a']"],
     "cats": ["1:1: expected sections such as 'data:' and 'backbone:', got 'cats'"],
     # together
+    "train: {augment: none, views: 4}": [
+        "1:31: train.views draws variants of train.augment light or strong, and it is none: one variant"
+    ],
+    "train: {batch_norm: train, batch_size: 1}": [
+        "1:40: train.batch_norm: train needs more than one image in a batch: raise train.batch_size, or use auto"
+    ],
     "data:\n  test_fraction: 0.5\n  val_fraction: 0.5": [
         "3:17: data.val_fraction and data.test_fraction must add up to less than 1, got 0.5 + 0.5"
     ],
