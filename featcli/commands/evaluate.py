@@ -26,6 +26,7 @@ from featcli.commands.setup import (
 from featcli.commands.text import printable
 from featcli.config import LoadedConfig, load_config
 from featcli.data.dataset import Sample, fingerprint, open_labelled
+from featcli.data.memo import MEMO_NAME
 from featcli.errors import ConditionFailed, DatasetError, UsageError
 from featcli.evaluation.metrics import correct_count
 from featcli.evaluation.metrics import evaluate as split_metrics
@@ -96,7 +97,14 @@ def _samples(
     """The labelled images to evaluate on, and what they are in words."""
     if data_dir is not None:
         limit = call.loaded.config.data.limit
-        samples = open_labelled(data_dir, model.metadata.classes, workers=runtime.workers, emit=call.emit, limit=limit)
+        samples = open_labelled(
+            data_dir,
+            model.metadata.classes,
+            workers=runtime.workers,
+            emit=call.emit,
+            limit=limit,
+            memo=call.cache / MEMO_NAME,
+        )
         split = samples[0].split
         return samples, f"in {data_dir}" if split == "train" else f"the {split} split of {data_dir}"
     data = read_dataset(call, _data_config(call, path), runtime, keep=False)

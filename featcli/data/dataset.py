@@ -177,9 +177,17 @@ def open_dataset(
 
 
 def open_labelled(
-    root: Path, classes: Sequence[str], *, workers: int, emit: Emit, limit: int | None = None
+    root: Path,
+    classes: Sequence[str],
+    *,
+    workers: int,
+    emit: Emit,
+    limit: int | None = None,
+    memo: Path | None = None,
 ) -> tuple[Sample, ...]:
     """A folder to evaluate on, with the classes of a checkpoint: `root/<class>/...`, or its val split, else its test.
+
+    What files hashed to is looked up in the memo, and nothing is written to it.
 
     Raises:
         DatasetError: no such folder, no images, or a class that is not among `classes`.
@@ -195,7 +203,8 @@ def open_labelled(
     label_of = {name: label for label, name in enumerate(classes)}
     found = [Sample(entry.path, label_of[entry.label], split, None) for entry in entries]
     found.sort(key=lambda sample: sample.label)  # stable: the order of the checkpoint's classes
-    return tuple(_first_of_each(hash_samples(found, workers=workers, emit=emit), limit or len(found)))
+    hashed = hash_samples(found, memo=memo, keep=False, workers=workers, emit=emit)
+    return tuple(_first_of_each(hashed, limit or len(found)))
 
 
 def hash_samples(
