@@ -29,7 +29,8 @@ class Boundary:
     Attributes:
         prefix: the frozen stages.
         views: variants of a training image.
-        shape: of one tensor, in words.
+        shape: of one tensor as it is kept: (H, W, C) of a map, (N, D) of tokens, (D,) of features.
+        dtype: of its numbers.
         train_bytes: what those of all training images and variants take; None where there is no end of variants.
         val_bytes: what those of the validation images take.
         limit: for both together.
@@ -83,17 +84,18 @@ def plan_boundary(call: Call, runtime: Runtime, backbone: Backbone, frozen: int,
     """Decides what is kept, from the shape of one tensor and the number of images.
 
     Raises:
-        ConfigError: `train.cutmix` where the boundary is no map.
+        ConfigError: `train.cutmix` where the boundary is no map with its channels first.
     """
     config = call.loaded.config
     views = Views(Augmentation(config.train.augment, backbone.preprocessing), config.train.views, config.seed)
     prefix = Prefix(backbone, frozen, runtime)
     side = backbone.preprocessing.crop
     kept = prefix.encode([np.zeros((side, side, 3), dtype=np.uint8)])[0]
-    if config.train.cutmix and kept.ndim != 3:
+    is_map = kept.ndim == 3 and not (frozen and backbone.partition.channels_last)
+    if config.train.cutmix and not is_map:
         raise call.loaded.error(
             "train.cutmix",
-            f"cutmix needs maps, and {backbone.name} after {frozen} frozen stages gives {tuple(kept.shape)}",
+            f"cutmix needs (B, C, H, W) maps, which {backbone.name} does not give after {frozen} frozen stages",
             "Use train.mixup, or freeze fewer stages.",
         )
     size = kept.numel() * kept.element_size()

@@ -64,7 +64,6 @@ def start_anew(run: Run, identity: Identity, emit: Emit) -> None:
     if found is not None and found.get("finished") is None and run.last.is_file():
         emit(Note(f"an unfinished training in {run.folder} is replaced; --resume would go on with it"))
     with storage_errors(run.folder):
-        run.last_facts.unlink(missing_ok=True)
         run.last.unlink(missing_ok=True)
         if not run.holds(identity.config):  # of another config, and --overwrite was given
             (run.folder / METRICS_NAME).unlink(missing_ok=True)

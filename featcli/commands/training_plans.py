@@ -71,13 +71,12 @@ def plan_training(call: Call, extractor: Extractor, data: Dataset) -> TrainingPl
     passes = (boundary.views.count or 1) if once else config.epochs
     seconds = config.epochs * n * step + (0.0 if boundary.is_features else passes * n * before)
     steps = -(-n // (config.batch_size * config.accumulate))
-    trained = sum(parameter.numel() for parameter in model.network.parameters())
-    own = sum(tensor.numel() for name, tensor in model.tensors().items() if name.startswith("network."))
+    trained = sum(parameter.numel() for stage in model.stage_parameters() for parameter in stage)
     facts = {
         "epochs": config.epochs,
         "steps_per_epoch": steps,
-        "trained_parameters": own,
-        "all_parameters": trained,
+        "trained_parameters": trained,
+        "all_parameters": backbone.n_parameters,
         "boundary": boundary.to_json(),
         "estimated_seconds": round(seconds, 1),
     }

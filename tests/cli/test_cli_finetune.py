@@ -246,7 +246,8 @@ def test_cutmix_needs_maps(lab: Lab) -> None:
     done = lab.finetune("--set", "train.cutmix=1.0", depth="all")
     assert (done.code, done.stdout) == (2, b"")
     assert done.stderr.endswith(
-        "--set train.cutmix=1.0: cutmix needs maps, and efficientnet_lite0 after 9 frozen stages gives (1280,)\n"
+        "--set train.cutmix=1.0: cutmix needs (B, C, H, W) maps, "
+        "which efficientnet_lite0 does not give after 9 frozen stages\n"
         "Use train.mixup, or freeze fewer stages.\n"
     )
 
@@ -642,3 +643,22 @@ def test_in_bf16_epoch_0_is_the_solved_head_too(lab: Lab) -> None:
     solved = strict_json((lab.folder / "head" / "metrics.json").read_text())["val"]
     assert first["val_accuracy"] == solved["accuracy"]
     assert first["val_log_loss"] == pytest.approx(solved["log_loss"], rel=1e-5)
+
+
+def test_killed_while_it_starts_anew_the_folder_is_still_its_own(lab: Lab) -> None:
+    assert lab.finetune().code == 0
+    killed = lab.preload(
+        "import os\nfrom featcli.commands.runs import Run\nRun.write_config = lambda self, config: os._exit(9)\n"
+    )
+    assert lab.finetune(preload=killed).code == 9
+    assert is_complete(lab.folder / "run")
+    done = lab.finetune()
+    assert done.code == 0, done.stderr
+
+
+def test_cutmix_on_maps_that_have_their_channels_last_is_refused(lab: Lab) -> None:
+    settings = ("data.root=photos", "backbone.name=swin_t", "backbone.weights=none", "train.cutmix=1.0")
+    flags = [part for item in (*settings, "backbone.freeze_depth=2") for part in ("--set", item)]
+    done = lab("check", "--for", "finetune", *flags)
+    assert (done.code, done.text) == (2, "")
+    assert "train.cutmix=1.0: cutmix needs (B, C, H, W) maps, which swin_t does not give after 2 frozen" in done.stderr
