@@ -10,8 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.text import Text
 
 from featcli import events
-from featcli.commands.text import printable
 from featcli.errors import ConfigError, FeatcliError
+from featcli.text import printable
 
 _LINE_SECONDS = 5.0
 _NAME_WIDTH = 9

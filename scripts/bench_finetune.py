@@ -78,9 +78,9 @@ def tutorial(photos: Path, epochs: int) -> dict[str, Any]:
 def ours(photos: Path, settings: list[str]) -> dict[str, Any]:
     """`finetune`, with the time at which each epoch was reported."""
     from featcli.commands.finetune import finetune
-    from featcli.commands.setup import Call
     from featcli.config import load_config
     from featcli.events import Event, TableRow
+    from featcli.workflow.session import Call
 
     start = time.perf_counter()
     reported: list[float] = []

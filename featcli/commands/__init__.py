@@ -1,1 +1,1 @@
-"""One file per subcommand: config in, library calls, artefacts out. No command knows another."""
+"""The commands, one file per subcommand: a checked config in, an answer out."""

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from featcli.commands.text import printable
 from featcli.data.memo import MEMO_NAME, memo_files
 from featcli.errors import UnreadableDataError, UsageError
 from featcli.features.maintenance import (
@@ -18,13 +17,15 @@ from featcli.features.maintenance import (
     remove_files,
     verify_store,
 )
+from featcli.text import printable
 from featcli.units import bytes_of, seconds_of, size_text
+from featcli.workflow.answer import Answer
 
 _HEADINGS = ("backbone", "weights", "input", "layer", "computed", "images", "size", "last used")
 _NUMBERS = ("images", "size")  # columns that are aligned to the right
 
 
-def show(cache: Path) -> tuple[str, dict[str, Any]]:
+def show(cache: Path) -> Answer:
     """The spaces of the store, as a table and as one JSON value.
 
     Raises:
@@ -38,11 +39,11 @@ def show(cache: Path) -> tuple[str, dict[str, Any]]:
         "bytes": sum(space["bytes"] for space in spaces),
         "memo_bytes": _memo_bytes(cache),
     }
-    return _show_text(facts), facts
+    return Answer(_show_text(facts), facts)
 
 
-def verify(cache: Path) -> tuple[str, dict[str, Any]]:
-    """Compares every segment with its checksum; changes nothing. `damage_of` makes an error of what was found.
+def verify(cache: Path) -> Answer:
+    """Compares every segment with its checksum; changes nothing. Damage is the answer's failure (exit code 3).
 
     Raises:
         StorageError: a folder cannot be listed.
@@ -52,22 +53,16 @@ def verify(cache: Path) -> tuple[str, dict[str, Any]]:
     lines = [f"corrupt  {printable(item['path'])}: {printable(item['reason'])}" for item in corrupt]
     sound = found.checked - len(corrupt)
     lines.append(f"{_count(found.checked, 'segment')} read, {sound} sound, {len(corrupt)} corrupt")
-    return "\n".join(lines), {"path": str(cache), "segments": found.checked, "corrupt": corrupt}
-
-
-def damage_of(facts: dict[str, Any]) -> UnreadableDataError | None:
-    """The error (exit code 3) that the facts of `verify` amount to, or None where all is sound."""
-    if not facts["corrupt"]:
-        return None
-    return UnreadableDataError(
-        f"{_count(len(facts['corrupt']), 'segment')} of the feature store {facts['path']} cannot be used",
-        "The next run that needs one sets it aside and computes its features anew.",
+    return Answer(
+        "\n".join(lines),
+        {"path": str(cache), "segments": found.checked, "corrupt": corrupt},
+        failure=_damage(cache, corrupt),
     )
 
 
 def prune(
     cache: Path, *, older_than: str | None = None, unused: str | None = None, max_size: str | None = None
-) -> tuple[str, dict[str, Any]]:
+) -> Answer:
     """Makes room in the store, and says what was removed.
 
     Args:
@@ -106,10 +101,10 @@ def prune(
     lines.append(
         f"{size_text(freed)} freed, {size_text(left)} left" if removed else f"nothing to remove, {size_text(left)} left"
     )
-    return "\n".join(lines), {"path": str(cache), "removed": removed, "bytes": freed, "bytes_left": left}
+    return Answer("\n".join(lines), {"path": str(cache), "removed": removed, "bytes": freed, "bytes_left": left})
 
 
-def clear(cache: Path) -> tuple[str, dict[str, Any]]:
+def clear(cache: Path) -> Answer:
     """Removes all features and the memo of file hashes, and nothing else that lies in the folder.
 
     Raises:
@@ -118,7 +113,7 @@ def clear(cache: Path) -> tuple[str, dict[str, Any]]:
     removal = clear_store(cache)
     memo = remove_files(memo_files(cache / MEMO_NAME))
     text = f"{_count(removal.files, 'segment')} removed, {size_text(removal.bytes + memo)} freed"
-    return text, {"path": str(cache), "segments": removal.files, "bytes": removal.bytes + memo}
+    return Answer(text, {"path": str(cache), "segments": removal.files, "bytes": removal.bytes + memo})
 
 
 def parse_duration(flag: str, text: str) -> float:
@@ -147,6 +142,15 @@ def parse_size(flag: str, text: str) -> int:
         raise UsageError(
             f"{flag}: '{printable(text)}' is not a size", f"A number and B, KB, MB, GB, TB (or MiB, ...): {flag} 5GB."
         ) from error
+
+
+def _damage(cache: Path, corrupt: Sequence[dict[str, str]]) -> UnreadableDataError | None:
+    if not corrupt:
+        return None
+    return UnreadableDataError(
+        f"{_count(len(corrupt), 'segment')} of the feature store {cache} cannot be used",
+        "The next run that needs one sets it aside and computes its features anew.",
+    )
 
 
 def _space_facts(space: StoredSpace) -> dict[str, Any]:

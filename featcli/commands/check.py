@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from featcli.commands.plans import Plan, make_plan
-from featcli.commands.setup import Call, open_backbone, open_data, open_runtime
-from featcli.commands.training_plans import plan_training
 from featcli.features.extraction import Extractor
+from featcli.workflow.answer import Answer
+from featcli.workflow.images import open_data
+from featcli.workflow.plans import make_plan
+from featcli.workflow.session import Call, open_backbone, open_runtime
+from featcli.workflow.training_plans import plan_training
 
 
-def check(call: Call, command: str = "train-head") -> Plan:
+def check(call: Call, command: str = "train-head") -> Answer:
     """Validates config, weights and data, and gives the plan of a command.
 
     Args:

@@ -16,6 +16,7 @@ from featcli import __version__
 from featcli.backbones.catalogue import local_weights
 from featcli.backbones.registry import find_architecture, names
 from featcli.data.images import FORMATS
+from featcli.workflow.answer import Answer
 
 _LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "safetensors", "pydantic", "typer", "rich", "PyYAML")
 _EXTRAS = {
@@ -26,7 +27,7 @@ _EXTRAS = {
 _LEAST_FREE = 1 << 30  # bytes
 
 
-def doctor(cache: Path) -> tuple[str, dict[str, Any]]:
+def doctor(cache: Path) -> Answer:
     """The facts of this machine, as text and as one JSON value. Changes nothing.
 
     Args:
@@ -46,7 +47,7 @@ def doctor(cache: Path) -> tuple[str, dict[str, Any]]:
         "libraries": {name: _version(name) for name in _LIBRARIES},
         "missing": _missing(cache),
     }
-    return _text(facts), facts
+    return Answer(_text(facts), facts)
 
 
 def _devices() -> list[str]:

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from featcli.commands.inputs import expand
-from featcli.commands.plans import make_plan
-from featcli.commands.setup import Call, Unreadable, open_backbone, open_data, open_runtime
-from featcli.commands.tables import FeatureFile, Labelled, check_format, open_feature_file
 from featcli.data.dataset import Dataset
 from featcli.data.folders import Ignored
 from featcli.errors import UnreadableDataError, UsageError
 from featcli.events import Fact, Note, Progress
 from featcli.features.extraction import Extractor
 from featcli.features.store import FeatureStore
+from featcli.workflow.answer import Answer, Unreadable
+from featcli.workflow.images import open_data
+from featcli.workflow.inputs import expand
+from featcli.workflow.plans import make_plan
+from featcli.workflow.session import Call, open_backbone, open_runtime
+from featcli.writers.feature_files import FeatureFile, Labelled, check_format, open_feature_file
 
 
-@dataclass(frozen=True, slots=True)
-class Extracted:
-    """The file that was written (or the plan), and the images that could not be read."""
-
-    answer: str
-    unreadable: Unreadable
-
-
-def extract(call: Call, arguments: Sequence[str], output: Path, format: str | None, separator: bytes) -> Extracted:
+def extract(call: Call, arguments: Sequence[str], output: Path, format: str | None, separator: bytes) -> Answer:
     """Writes the features of the files and folders given, or of the config's data.
 
     Memory does not grow with the number of images, but for their names.
@@ -42,9 +35,8 @@ def extract(call: Call, arguments: Sequence[str], output: Path, format: str | No
     data = None if arguments else open_data(call, runtime)
     if call.dry_run:
         if data is None:
-            return Extracted(_plan(extractor, arguments, output), Unreadable())
-        plan = make_plan(call, extractor, data)
-        return Extracted(plan.text, plan.unreadable)
+            return Answer(_plan(extractor, arguments, output))
+        return make_plan(call, extractor, data)
     images = _of_data(data) if data else (Labelled(path) for path in expand(arguments, ignored, separator=separator))
     store = FeatureStore(call.cache, extractor.space, extractor.backbone.feature_size, call.emit)
     classes = data.classes if data else ()
@@ -52,7 +44,7 @@ def extract(call: Call, arguments: Sequence[str], output: Path, format: str | No
         unreadable = _extract_all(call, extractor, store, images, data, file)
     if ignored.counts:
         call.emit(Note(f"passed over in folders: {ignored}"))
-    return Extracted(str(output), unreadable)
+    return Answer(str(output), unreadable=unreadable)
 
 
 def _extract_all(

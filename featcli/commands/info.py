@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from featcli.commands.text import printable
 from featcli.errors import CheckpointError
 from featcli.metadata import CheckpointMetadata, find_checkpoint, read_metadata
+from featcli.text import printable
+from featcli.workflow.answer import Answer
 
 
-def info(checkpoint: Path) -> tuple[str, dict[str, Any]]:
+def info(checkpoint: Path) -> Answer:
     """The facts of a checkpoint, as text and as one JSON value.
 
     Raises:
@@ -23,7 +24,7 @@ def info(checkpoint: Path) -> tuple[str, dict[str, Any]]:
         text = _text(path, size, metadata)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} has a damaged description") from error
-    return text, {"bytes": size, **metadata.model_dump()}
+    return Answer(text, {"bytes": size, **metadata.model_dump()})
 
 
 def _text(path: Path, size: int, metadata: CheckpointMetadata) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from featcli.backbones.catalogue import BackboneCard, StageCard, cards, describe_stages
 from featcli.backbones.registry import find_architecture
 from featcli.data.transforms import Preprocessing
+from featcli.workflow.answer import Answer
 
 
-def list_models(pattern: str | None) -> tuple[str, list[dict[str, Any]]]:
+def list_models(pattern: str | None) -> Answer:
     """All backbones, or those whose name contains `pattern`, as a table and as JSON values.
 
     Raises:
@@ -19,10 +19,10 @@ def list_models(pattern: str | None) -> tuple[str, list[dict[str, Any]]]:
     chosen = [card for card in cards() if pattern is None or pattern.lower() in card.name]
     if not chosen:
         find_architecture(str(pattern))  # says why not, or names the nearest
-    return _table(chosen), [card.to_json() for card in chosen]
+    return Answer(_table(chosen), [card.to_json() for card in chosen])
 
 
-def show_model(name: str) -> tuple[str, dict[str, Any]]:
+def show_model(name: str) -> Answer:
     """One backbone's weights and stages, as text and as one JSON value.
 
     Raises:
@@ -51,7 +51,7 @@ def show_model(name: str) -> tuple[str, dict[str, Any]]:
         default = " (DEFAULT)" if index == 0 else ""
         lines.append(f"{entry.name + default:28} {accuracy}  {_input(entry.preprocessing)}")
     lines += ["", *_stage_lines(stages)]
-    return "\n".join(lines), facts
+    return Answer("\n".join(lines), facts)
 
 
 def _table(chosen: Sequence[BackboneCard]) -> str:

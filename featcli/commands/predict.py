@@ -13,15 +13,17 @@ from typing import Any
 import numpy as np
 
 from featcli.checkpoint import Checkpoint
-from featcli.commands.inputs import STDIN, expand
-from featcli.commands.rows import Write, open_writer, prediction_row
-from featcli.commands.setup import Call, Unreadable, open_data, open_model, open_runtime
 from featcli.data.folders import Ignored
 from featcli.errors import UsageError
 from featcli.events import Note, Progress
 from featcli.features.extraction import Extractor, FeatureRow
 from featcli.features.store import FeatureStore
 from featcli.files import atomic_path, storage_errors, write_json
+from featcli.workflow.answer import Answer, Unreadable
+from featcli.workflow.images import open_data
+from featcli.workflow.inputs import STDIN, expand
+from featcli.workflow.session import Call, open_model, open_runtime
+from featcli.writers.prediction_rows import Write, open_writer, prediction_row
 
 QUIET_SECONDS = 0.2
 
@@ -48,18 +50,17 @@ class PredictOptions:
 
 
 @dataclass(slots=True)
-class Predicted:
-    """Counts of what was predicted, and the images that could not be read."""
+class _Counts:
+    """What was predicted so far."""
 
     n: int = 0
     labels: Counter[str] = field(default_factory=Counter)
     unreadable: Unreadable = field(default_factory=Unreadable)
-    plan: str | None = None
 
 
 def predict(
     call: Call, checkpoint: Path | None, arguments: Sequence[str], options: PredictOptions, write: Write
-) -> Predicted:
+) -> Answer:
     """Predicts every image that the arguments mean and writes one row each.
 
     Args:
@@ -93,9 +94,9 @@ def predict(
     if arguments and limit is not None:
         paths = itertools.islice(paths, limit)
     if call.dry_run:
-        return Predicted(plan=_plan(path, model, extractor, arguments, paths))
+        return Answer(_plan(path, model, extractor, arguments, paths))
 
-    result = Predicted()
+    counts = _Counts()
     total = len(paths) if isinstance(paths, list) else None
     batch_size = call.loaded.config.loader.batch_size
     with _opened(options.output, write) as sink:
@@ -104,17 +105,17 @@ def predict(
         for batch in extractor.stream(paths, batch_size=batch_size, store=store, quiet=QUIET_SECONDS):
             rows = list(_rows(batch, model, options))
             writer.write(rows)
-            _count(rows, result)
-            call.emit(Progress("predict", result.n, total))
-        call.emit(Progress("predict", result.n, total, finished=True))
-        if result.n == 0:
+            _count(rows, counts)
+            call.emit(Progress("predict", counts.n, total))
+        call.emit(Progress("predict", counts.n, total, finished=True))
+        if counts.n == 0:
             raise UsageError("no images: the folders named hold none, or standard input was empty")
         writer.close()
     if ignored.counts:
         call.emit(Note(f"passed over in folders: {ignored}"))
     if options.summary is not None:
-        write_json(options.summary, _summary(result, model))
-    return result
+        write_json(options.summary, _summary(counts, model))
+    return Answer(str(options.output) if options.output is not None else None, unreadable=counts.unreadable)
 
 
 def _rows(batch: Sequence[FeatureRow], model: Checkpoint, options: PredictOptions) -> Iterator[dict[str, Any]]:
@@ -125,13 +126,13 @@ def _rows(batch: Sequence[FeatureRow], model: Checkpoint, options: PredictOption
         yield prediction_row(row.path, values, row.error, model.metadata.classes, top=options.top, probs=options.probs)
 
 
-def _count(rows: Sequence[dict[str, Any]], result: Predicted) -> None:
-    result.n += len(rows)
+def _count(rows: Sequence[dict[str, Any]], counts: _Counts) -> None:
+    counts.n += len(rows)
     for row in rows:
         if row["error"] is not None:
-            result.unreadable.add(row["path"], row["error"])
+            counts.unreadable.add(row["path"], row["error"])
         else:
-            result.labels[row["label"]] += 1
+            counts.labels[row["label"]] += 1
 
 
 @contextlib.contextmanager
@@ -144,11 +145,11 @@ def _opened(output: Path | None, write: Write) -> Iterator[Write]:
         yield file.write
 
 
-def _summary(result: Predicted, model: Checkpoint) -> dict[str, Any]:
+def _summary(counts: _Counts, model: Checkpoint) -> dict[str, Any]:
     return {
-        "n": result.n,
-        "n_errors": result.unreadable.count,
-        "labels": {name: result.labels[name] for name in model.metadata.classes},
+        "n": counts.n,
+        "n_errors": counts.unreadable.count,
+        "labels": {name: counts.labels[name] for name in model.metadata.classes},
         "backbone": model.metadata.backbone.name,
         "weights_sha256": model.metadata.backbone.weights_sha256,
         "head_sha256": model.metadata.head.sha256,

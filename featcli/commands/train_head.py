@@ -5,33 +5,33 @@ from __future__ import annotations
 from typing import Any
 
 from featcli.backbones.freezing import FrozenWitness
-from featcli.commands.changes import describe_changes, list_images
-from featcli.commands.learning import learn_head
-from featcli.commands.outcome import (
-    Clock,
-    Model,
-    Trained,
-    describe_metrics,
-    describe_solved,
-    evaluate_splits,
-    finish_run,
-    make_checkpoint,
-    solve_head,
-    solved_facts,
-    summarise,
-    write_model,
-)
-from featcli.commands.plans import make_plan
-from featcli.commands.runs import check_output, claim_run
-from featcli.commands.setup import Call, features_of, open_backbone, open_data, open_runtime, unreadable_of
 from featcli.data.dataset import Dataset
 from featcli.events import Note
 from featcli.features.extraction import Extractor, FeatureTable
 from featcli.heads.head import Head
+from featcli.runs.folder import check_output, claim_run
+from featcli.runs.images import describe_changes, list_images
 from featcli.runtime import Runtime
+from featcli.workflow.answer import Answer
+from featcli.workflow.features import features_of, unreadable_of
+from featcli.workflow.images import open_data
+from featcli.workflow.learning import learn_head
+from featcli.workflow.outcome import (
+    Clock,
+    Model,
+    describe_metrics,
+    evaluate_splits,
+    finish_run,
+    make_checkpoint,
+    summarise,
+    write_model,
+)
+from featcli.workflow.plans import make_plan
+from featcli.workflow.session import Call, open_backbone, open_runtime
+from featcli.workflow.solving import describe_solved, solve_head, solved_facts
 
 
-def train_head(call: Call) -> Trained:
+def train_head(call: Call) -> Answer:
     """Trains a head on frozen features and writes a run folder.
 
     Raises:
@@ -50,8 +50,7 @@ def train_head(call: Call) -> Trained:
         call.emit(Note(f"freeze_depth {config.backbone.freeze_depth} is for finetune; train-head freezes every stage"))
     data = open_data(call, runtime)
     if call.dry_run:
-        plan = make_plan(call, Extractor(backbone, runtime), data)
-        return Trained(plan.text, plan.facts, plan.unreadable)
+        return make_plan(call, Extractor(backbone, runtime), data)
     images = list_images(data)
     changes = describe_changes(run, images, call.emit)
     clock.lap("prepare")
@@ -69,9 +68,9 @@ def train_head(call: Call) -> Trained:
     sha256 = write_model(run, config, make_checkpoint(model, config, runtime, data), model)
     log.insert(0, {"event": "features", "computed": table.computed, "errors": len(table.errors)})
     timings = finish_run(run, sha256, model, images, log, clock)
-    return Trained(
-        answer=str(run.checkpoint),
-        summary=summarise(run, sha256, table, data, changes, model, timings),
+    return Answer(
+        text=str(run.checkpoint),
+        facts=summarise(run, sha256, table, data, changes, model, timings),
         unreadable=unreadable_of(data.samples, table),
     )
 

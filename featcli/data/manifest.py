@@ -16,8 +16,9 @@ from typing import Any, NamedTuple, NoReturn
 from featcli.data.images import UnreadableImage, read_file
 from featcli.data.listing import SPLIT_NAMES, Entry, Keep, Listing
 from featcli.data.sources import DataOptionError, shown_path
-from featcli.errors import ConfigError, EnvironmentFault, did_you_mean
+from featcli.errors import ConfigError, did_you_mean
 from featcli.events import Emit, Note
+from featcli.extras import import_pyarrow
 
 NEEDED = ("path", "label")
 COLUMNS = (*NEEDED, "split", "group")
@@ -191,11 +192,7 @@ def _names_in(folder: Path) -> list[str]:
 
 def _parquet_table(file: Path, problems: _Problems) -> _Table:
     """Lines are counted as in a CSV file: the header is line 1, so that the first image is on line 2."""
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise EnvironmentFault("Parquet needs pyarrow", "Install it: pip install 'featcli[parquet]'") from error
+    pyarrow, parquet = import_pyarrow()
     data = io.BytesIO(_bytes(file))
     try:
         table = parquet.ParquetFile(data)

@@ -9,17 +9,19 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from featcli.commands.cache import clear, damage_of, parse_duration, parse_size, prune, show, verify
+from featcli.commands.cache import clear, parse_duration, parse_size, prune, show, verify
 from featcli.data import memo as memo_module
 from featcli.data.memo import MEMO_NAME, hash_files
 from featcli.errors import UsageError
 from featcli.events import ignore
 from featcli.features.store import FeatureStore, Space
 from featcli.units import size_text
+from featcli.workflow.answer import Answer
 
 WIDTH = 4
 SPACE = Space(
@@ -47,12 +49,17 @@ def store(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
+def said(answer: Answer) -> tuple[str, Any]:
+    assert answer.text is not None
+    return answer.text, answer.facts
+
+
 def segments(cache: Path) -> list[Path]:
     return sorted(cache.rglob("*.safetensors"))
 
 
 def test_show_an_empty_store(tmp_path: Path) -> None:
-    text, facts = show(tmp_path / "none")
+    text, facts = said(show(tmp_path / "none"))
     assert text == f"store  {tmp_path / 'none'}\ntotal  0 images in 0 spaces, 0 B; memo of file hashes 0 B"
     assert facts == {"path": str(tmp_path / "none"), "spaces": [], "images": 0, "bytes": 0, "memo_bytes": 0}
     assert not (tmp_path / "none").exists()
@@ -71,7 +78,7 @@ def _in_kathmandu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("_in_kathmandu")
 def test_show(store: Path) -> None:
     size = sum(path.stat().st_size for path in segments(store))
-    text, facts = show(store)
+    text, facts = said(show(store))
     shown = f"{size} B"
     assert text.splitlines() == [
         f"store  {store}",
@@ -108,30 +115,30 @@ def test_show_of_what_cannot_be_read(store: Path) -> None:
     segments(store)[0].write_bytes(b"noise")
     (described,) = store.rglob("space.json")
     described.write_text('{"backbone": "red\\u001b[31m", "preprocessing": 5}')
-    text, facts = show(store)
+    text, facts = said(show(store))
     assert "red\\x1b[31m  ?        ?      ?      ? ?            0" in text
     assert text.endswith("\n       1 damaged segment set aside; featcli cache prune removes them")
     assert (facts["images"], facts["spaces"][0]["set_aside"]) == (0, 1)
 
 
 def test_verify(store: Path) -> None:
-    text, facts = verify(store)
+    text, facts = said(verify(store))
     assert text == "2 segments read, 2 sound, 0 corrupt"
     assert facts == {"path": str(store), "segments": 2, "corrupt": []}
-    assert damage_of(facts) is None
+    assert verify(store).failure is None
 
 
 def test_verify_a_damaged_store(store: Path) -> None:
     bad = segments(store)[1]
     data = bad.read_bytes()
     bad.write_bytes(data[:-1] + b"\x01")
-    text, facts = verify(store)
+    text, facts = said(verify(store))
     assert text.splitlines() == [
         f"corrupt  {bad}: its checksum is wrong",
         "2 segments read, 1 sound, 1 corrupt",
     ]
     assert facts["corrupt"] == [{"path": str(bad), "reason": "its checksum is wrong"}]
-    error = damage_of(facts)
+    error = verify(store).failure
     assert error is not None
     assert error.exit_code == 3
     assert error.message == f"1 segment of the feature store {store} cannot be used"
@@ -141,10 +148,10 @@ def test_verify_a_damaged_store(store: Path) -> None:
 def test_prune(store: Path) -> None:
     size = sum(path.stat().st_size for path in segments(store))
     for options in ({}, {"unused": "9999w"}, {"older_than": "9999w"}, {"max_size": "1GB"}):
-        text, facts = prune(store, **options)
+        text, facts = said(prune(store, **options))
         assert text == f"nothing to remove, {size} B left"
         assert (facts["removed"], facts["bytes"], facts["bytes_left"]) == ([], 0, size)
-    text, facts = prune(store, unused="30d")
+    text, facts = said(prune(store, unused="30d"))
     assert text.splitlines() == [
         f"removed  resnet18 ({SPACE.key[:12]}), unused: 2 files, {size} B",
         f"{size} B freed, 0 B left",
@@ -160,7 +167,7 @@ def test_prune(store: Path) -> None:
 
 @pytest.mark.parametrize(("option", "why"), [("older_than", "old"), ("max_size", "over the size")])
 def test_prune_by_age_and_by_size(store: Path, option: str, why: str) -> None:
-    _, facts = prune(store, **{option: {"older_than": "12h", "max_size": "0B"}[option]})
+    _, facts = said(prune(store, **{option: {"older_than": "12h", "max_size": "0B"}[option]}))
     assert [(item["why"], item["files"]) for item in facts["removed"]] == [(why, 2)]
 
 
@@ -170,14 +177,14 @@ def test_clear(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     photo.write_bytes(b"photo")
     hash_files([str(photo)], memo=store / MEMO_NAME, workers=1, emit=ignore)
     memo = (store / MEMO_NAME).stat().st_size
-    assert show(store)[1]["memo_bytes"] == memo > 0
+    assert show(store).facts["memo_bytes"] == memo > 0
     (store / "notes.txt").write_text("mine")
     total = sum(path.stat().st_size for path in store.rglob("*") if path.is_file()) - len("mine")
-    text, facts = clear(store)
+    text, facts = said(clear(store))
     assert re.fullmatch(r"2 segments removed, \d+\.\d kB freed", text)
     assert facts == {"path": str(store), "segments": 2, "bytes": total}
     assert [path.name for path in store.iterdir()] == ["notes.txt"]
-    assert clear(store)[0] == "0 segments removed, 0 B freed"
+    assert clear(store).text == "0 segments removed, 0 B freed"
 
 
 @pytest.mark.parametrize(

@@ -155,13 +155,13 @@ def test_one_patient_is_on_one_side(lab: Lab) -> None:
             path.rename(path.with_name(f"patient{index // 2}-{index}.png"))
     spy = lab.preload(
         "import json\n"
-        "from featcli.commands import outcome\n"
-        "deal = outcome.stratified_folds\n"
+        "from featcli.workflow import solving\n"
+        "deal = solving.stratified_folds\n"
         "def spy(units, labels, **options):\n"
         "    folds = deal(units, labels, **options)\n"
         "    open('folds.json', 'w').write(json.dumps([units, folds.tolist()]))\n"
         "    return folds\n"
-        "outcome.stratified_folds = spy\n"
+        "solving.stratified_folds = spy\n"
     )
     group = "--set", "data.group=([^/]+)-"
     done = lab.train(*group, "--set", "head.C=auto", "--set", "data.val_fraction=0.25", preload=spy)

@@ -648,7 +648,7 @@ def test_in_bf16_epoch_0_is_the_solved_head_too(lab: Lab) -> None:
 def test_killed_while_it_starts_anew_the_folder_is_still_its_own(lab: Lab) -> None:
     assert lab.finetune().code == 0
     killed = lab.preload(
-        "import os\nfrom featcli.commands.runs import Run\nRun.write_config = lambda self, config: os._exit(9)\n"
+        "import os\nfrom featcli.runs.folder import Run\nRun.write_config = lambda self, config: os._exit(9)\n"
     )
     assert lab.finetune(preload=killed).code == 9
     assert is_complete(lab.folder / "run")

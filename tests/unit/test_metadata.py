@@ -97,7 +97,7 @@ INFO = """
 import sys
 from pathlib import Path
 from featcli.commands.info import info
-text, facts = info(Path(sys.argv[1]))
+facts = info(Path(sys.argv[1])).facts
 print(facts["classes"], [name for name in ("torch", "torchvision", "PIL", "sklearn") if name in sys.modules])
 """
 
@@ -114,10 +114,10 @@ def test_describing_a_checkpoint_needs_no_torch(path: Path) -> None:
 def test_describing_a_checkpoint_works_in_this_process_too(path: Path) -> None:
     from featcli.commands.info import info
 
-    text, facts = info(path.parent)
-    assert facts["bytes"] == path.stat().st_size
-    assert facts["validation"]["correct"] == 2
-    assert "2 of 3" in text
+    said = info(path.parent)
+    assert said.facts["bytes"] == path.stat().st_size
+    assert said.facts["validation"]["correct"] == 2
+    assert "2 of 3" in (said.text or "")
 
 
 @pytest.mark.parametrize(
@@ -136,6 +136,6 @@ def test_a_head_is_described_by_what_made_it(path: Path, head: dict[str, Any], l
 
     text = json.dumps(VALUE | {"head": VALUE["head"] | head})
     path.write_bytes(safetensors.numpy.save({"x": np.zeros(1)}, metadata={"featcli": text}))
-    described, facts = info(path)
-    assert line in described.splitlines()
-    assert facts["head"] == VALUE["head"] | head
+    said = info(path)
+    assert line in (said.text or "").splitlines()
+    assert said.facts["head"] == VALUE["head"] | head

@@ -16,12 +16,12 @@ import torch
 from PIL import Image
 
 from featcli.checkpoint import load_checkpoint
-from featcli.commands.setup import Call
 from featcli.commands.train_head import train_head
 from featcli.config import load_config
 from featcli.events import ignore
 from featcli.features.extraction import Extractor
 from featcli.runtime import Runtime
+from featcli.workflow.session import Call
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -47,7 +47,7 @@ def train(tmp_path: Path, root: Path, name: str) -> Path:
         )
     )
     call = Call(load_config(config), tmp_path / "cache", ignore, threads=1)
-    return Path(train_head(call).answer)
+    return Path(train_head(call).text or "")
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from featcli.checkpoint import library_versions
-from featcli.commands.changes import compare_images
-from featcli.commands.runs import METRICS_NAME, Run, RunImage
 from featcli.config import Config
 from featcli.errors import UsageError
 from featcli.events import Emit, Note, Warn
 from featcli.files import storage_errors, write_json
+from featcli.runs.folder import METRICS_NAME, Run, RunImage
+from featcli.runs.images import compare_images
 
 _FORMAT = 1
 

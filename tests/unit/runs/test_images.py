@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from featcli.commands.changes import Changes, compare_images
-from featcli.commands.runs import RunImage
+from featcli.runs.folder import RunImage
+from featcli.runs.images import Changes, compare_images
 
 
 def images(count: int) -> list[RunImage]:

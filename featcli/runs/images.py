@@ -6,9 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from featcli.commands.runs import Run, RunImage
 from featcli.data.dataset import Dataset
 from featcli.events import Emit, Fact
+from featcli.runs.folder import Run, RunImage
 
 
 @dataclass(frozen=True, slots=True)

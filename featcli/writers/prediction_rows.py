@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featcli.commands.text import printable
-from featcli.errors import EnvironmentFault
+from featcli.extras import import_pyarrow
+from featcli.text import printable
 
-FORMATS = ("jsonl", "csv", "table", "parquet")
 Row = dict[str, Any]
 Write = Callable[[bytes], object]
 
@@ -163,7 +162,7 @@ class _Sink(io.RawIOBase):
 
 
 def open_writer(name: str, write: Write, classes: Sequence[str], *, probs: bool) -> RowWriter:
-    """The writer of a format: one of `FORMATS`."""
+    """The writer of a format: `jsonl`, `csv`, `table` or `parquet`."""
     if name == "csv":
         return _Csv(write, classes, probs)
     if name == "table":
@@ -171,20 +170,6 @@ def open_writer(name: str, write: Write, classes: Sequence[str], *, probs: bool)
     if name == "parquet":
         return _Parquet(write, classes, probs)
     return _JsonLines(write)
-
-
-def import_pyarrow() -> tuple[Any, Any]:
-    """Pyarrow and pyarrow.parquet.
-
-    Raises:
-        EnvironmentFault: it is not installed.
-    """
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise EnvironmentFault("Parquet needs pyarrow", "Install it: pip install 'featcli[parquet]'") from error
-    return pyarrow, pyarrow.parquet
 
 
 def _json_line(row: Row) -> bytes:

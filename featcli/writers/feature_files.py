@@ -18,8 +18,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from featcli.commands.rows import import_pyarrow
 from featcli.errors import StorageError, UsageError, did_you_mean
+from featcli.extras import import_pyarrow
 from featcli.features.extraction import Extractor
 from featcli.files import atomic_path, storage_errors
 

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from featcli.commands.setup import Call, Unreadable
-from featcli.commands.text import printable
-from featcli.commands.training_plans import TrainingPlan
 from featcli.config import dump_config
 from featcli.data.dataset import Dataset, Sample
 from featcli.data.images import UnreadableImage, decode_rgb, read_file
@@ -17,20 +13,15 @@ from featcli.data.sources import relative_name
 from featcli.data.survey import Survey, survey
 from featcli.features.extraction import Extractor
 from featcli.features.store import FeatureStore
+from featcli.text import printable
+from featcli.workflow.answer import Answer, Unreadable
+from featcli.workflow.session import Call
+from featcli.workflow.training_plans import TrainingPlan
 
 _LISTED = 5  # paths of one kind, in the text
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A plan in both forms: for a person, and as one JSON value; and the images that could not be read."""
-
-    text: str
-    facts: dict[str, Any]
-    unreadable: Unreadable
-
-
-def make_plan(call: Call, extractor: Extractor, data: Dataset, training: TrainingPlan | None = None) -> Plan:
+def make_plan(call: Call, extractor: Extractor, data: Dataset, training: TrainingPlan | None = None) -> Answer:
     """What the data are made of, what is stored, what is frozen, how long the rest will take, the whole config.
 
     Args:
@@ -84,7 +75,7 @@ def make_plan(call: Call, extractor: Extractor, data: Dataset, training: Trainin
     unreadable = Unreadable()
     for row, reason in sorted(seen.errors.items()):
         unreadable.add(data.samples[row].path, reason)
-    return Plan(_plan_text(call, extractor, seen, facts, training), facts, unreadable)
+    return Answer(_plan_text(call, extractor, seen, facts, training), facts, unreadable)
 
 
 def _seconds_per_image(extractor: Extractor, samples: Sequence[Sample]) -> float:

@@ -11,13 +11,13 @@ import torch
 
 from featcli.backbones.freezing import frozen_stages
 from featcli.backbones.stages import Backbone
-from featcli.commands.boundaries import Boundary, plan_boundary
-from featcli.commands.setup import Call, placed
 from featcli.data.dataset import Dataset
 from featcli.errors import BackboneOptionError
 from featcli.events import Note
 from featcli.features.extraction import Extractor
 from featcli.training.trainee import Trainee, make_head
+from featcli.workflow.boundaries import Boundary, plan_boundary
+from featcli.workflow.session import Call, placed
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcli.backbones.stages import Backbone
-from featcli.commands.learning import feature_examples, validation_examples, validation_rows
-from featcli.commands.setup import Call
 from featcli.data.augmentation import Augmentation
 from featcli.data.dataset import Dataset
 from featcli.features.extraction import FeatureTable
@@ -20,6 +18,8 @@ from featcli.training.boundary import CachedExamples, Examples, Item, Prefix
 from featcli.training.loop import Labelled, Source
 from featcli.training.views import Views
 from featcli.units import bytes_of, size_text
+from featcli.workflow.learning import feature_examples, validation_examples, validation_rows
+from featcli.workflow.session import Call
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from featcli.commands.outcome import describe_solved, solve_head, training_rows
-from featcli.commands.setup import Call
 from featcli.config import Config
 from featcli.data.dataset import Dataset
 from featcli.evaluation.metrics import evaluate
@@ -26,6 +24,8 @@ from featcli.training.recipe import Recipe
 from featcli.training.state import Progress, Snapshot
 from featcli.training.trainee import HeadTrainee, export_head, make_head
 from featcli.units import seconds_of
+from featcli.workflow.session import Call
+from featcli.workflow.solving import describe_solved, solve_head, training_rows
 
 _RECIPE_KEYS = (
     "epochs", "batch_size", "accumulate", "optimizer", "lr", "weight_decay", "layer_decay", "warmup_epochs", "schedule",

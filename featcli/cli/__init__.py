@@ -1,0 +1,22 @@
+"""The command line: parses arguments, wires the console to events, imports a command when it runs."""
+
+from featcli.cli import choosing, store, training, using
+from featcli.cli.root import app
+
+__all__ = ["app", "choosing", "store", "training", "using"]
+
+# As the help lists them: in the order in which they are used.
+_ORDER = (
+    "init",
+    "check",
+    "train-head",
+    "finetune",
+    "predict",
+    "evaluate",
+    "extract",
+    "info",
+    "models",
+    "doctor",
+    "demo",
+)
+app.registered_commands.sort(key=lambda command: _ORDER.index(command.name or ""))

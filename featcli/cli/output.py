@@ -1,0 +1,38 @@
+"""Standard output: the answer that was asked for, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+from featcli.errors import StorageError
+
+
+def to_json(value: Any) -> str:
+    """Strict JSON, indented."""
+    return json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
+
+
+def say(text: str) -> None:
+    """The answer, on stdout; names that are not UTF-8 keep their bytes."""
+    write_stdout(text.encode("utf-8", "surrogateescape") + os.linesep.encode())
+
+
+def write_stdout(data: bytes) -> None:
+    """Writes and flushes bytes.
+
+    Raises:
+        BrokenPipeError: nobody reads any more.
+        StorageError: it is closed, or the disk that it leads to is full.
+    """
+    if sys.stdout is None:
+        raise StorageError("cannot write to standard output: it is closed")
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StorageError(f"cannot write to standard output: {error.strerror or error}") from error

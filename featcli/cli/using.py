@@ -1,0 +1,131 @@
+"""Commands that read images with what is there: extract, predict, evaluate, info."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from featcli.cli.flags import MACHINE, RUN, SOURCE, SPEECH, option, require_choice
+from featcli.cli.invocation import Invocation, command
+from featcli.cli.output import write_stdout
+
+
+@command(*SOURCE, "seed", "max_bad", "null", "dry_run", *MACHINE, *SPEECH)
+def extract(
+    run: Invocation,
+    paths: Annotated[
+        list[str] | None, typer.Argument(help="Files, folders, patterns, - (paths on stdin). None: the config's data.")
+    ] = None,
+    output: Annotated[Path | None, option(RUN, "--output", "-o", metavar="FILE", help="Where the features go.")] = None,
+    format: Annotated[
+        str | None,
+        option(RUN, "--format", metavar="NAME", help="npz, npy, safetensors, csv, parquet; else by ending."),
+    ] = None,
+) -> None:
+    """Write the features of images to a file.
+
+    Prints the file's path.
+    """
+    if output is None:
+        raise typer.BadParameter("name the file to write: -o features.npz", param_hint="-o")
+    call = run.call()
+    from featcli.commands.extract import extract
+
+    run.finish(extract(call, paths or (), output, format, _separator(run.flags.null)))
+
+
+@command(*SOURCE, "max_bad", "null", "dry_run", *MACHINE, *SPEECH)
+def predict(
+    run: Invocation,
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="CHECKPOINT PATHS",
+            help="A checkpoint or run folder; then files, folders, patterns, - (paths on stdin). "
+            "With --config: paths only.",
+            show_default=False,
+        ),
+    ] = None,
+    format: Annotated[str, option(RUN, "--format", metavar="NAME", help="jsonl, csv, table or parquet.")] = "jsonl",
+    top: Annotated[int, option(RUN, "--top", min=1, metavar="K", help="Classes listed in a row.")] = 5,
+    probs: Annotated[bool, option(RUN, "--probs", help="Add every class's probability.")] = False,
+    output: Annotated[
+        Path | None, option(RUN, "--output", "-o", metavar="FILE", help="Rows go here instead of stdout.")
+    ] = None,
+    summary: Annotated[Path | None, option(RUN, "--summary", metavar="FILE", help="Write counts as JSON.")] = None,
+) -> None:
+    """Predict images: one row each, in input order, as soon as it is known.
+
+    An unreadable image is a row too, with its error.
+    """
+    require_choice("--format", format, ("jsonl", "csv", "table", "parquet"))
+    if format == "parquet" and output is None:
+        raise typer.BadParameter("parquet needs a file: -o rows.parquet", param_hint="--format")
+    checkpoint, paths = _checkpoint_and_paths(arguments or [], run.flags.config)
+    call = run.call()
+    from featcli.commands.predict import PredictOptions, predict
+
+    if output is None and sys.stdout is not None and sys.stdout.isatty():
+        run.terminal.leave_room_for_rows()
+    options = PredictOptions(format, top, probs, output, summary, _separator(run.flags.null))
+    run.finish(predict(call, checkpoint, paths, options, write_stdout), listed=False)
+
+
+@command(*SOURCE, "max_bad", "dry_run", *MACHINE, "as_json", *SPEECH)
+def evaluate(
+    run: Invocation,
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="CHECKPOINT DATA_DIR",
+            help="A checkpoint or run folder; then a labelled folder. With --config: the folder only.",
+            show_default=False,
+        ),
+    ] = None,
+    min_accuracy: Annotated[
+        float | None, option(RUN, "--min-accuracy", min=0.0, max=1.0, metavar="X", help="Exit 1 below X.")
+    ] = None,
+    parity: Annotated[
+        bool,
+        option(RUN, "--parity", help="Exit 1 unless the validation accuracy in the checkpoint is reproduced."),
+    ] = False,
+) -> None:
+    """Measure a checkpoint on labelled images.
+
+    On DATA_DIR, or the data of the config or run: the test split, else validation.
+    """
+    checkpoint, paths = _checkpoint_and_paths(arguments or [], run.flags.config)
+    if len(paths) > 1:
+        raise typer.BadParameter(f"one folder to evaluate on, not {len(paths)}", param_hint="DATA_DIR")
+    call = run.call()
+    from featcli.commands.evaluate import EvaluateOptions, evaluate
+
+    data_dir = Path(paths[0]) if paths else None
+    run.finish(evaluate(call, checkpoint, data_dir, EvaluateOptions(min_accuracy, parity)))
+
+
+@command("as_json", "debug")
+def info(
+    run: Invocation,
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint or run folder.", show_default=False)],
+) -> None:
+    """Show what is in a checkpoint: classes, backbone, preprocessing, metrics, versions."""
+    from featcli.commands.info import info
+
+    run.finish(info(checkpoint))
+
+
+def _checkpoint_and_paths(arguments: list[str], config: Path | None) -> tuple[Path | None, list[str]]:
+    """Without --config the first argument is the checkpoint; with it, all are paths."""
+    if config is not None:
+        return None, arguments
+    if not arguments:
+        raise typer.BadParameter("name a checkpoint or run folder, or give --config", param_hint="CHECKPOINT")
+    return Path(arguments[0]), arguments[1:]
+
+
+def _separator(null: bool) -> bytes:
+    return b"\0" if null else b"\n"

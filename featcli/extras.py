@@ -1,0 +1,21 @@
+"""Libraries that come with an extra: imported when they are needed, and missed in a sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from featcli.errors import EnvironmentFault
+
+
+def import_pyarrow() -> tuple[Any, Any]:
+    """Pyarrow and pyarrow.parquet.
+
+    Raises:
+        EnvironmentFault: it is not installed.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise EnvironmentFault("Parquet needs pyarrow", "Install it: pip install 'featcli[parquet]'") from error
+    return pyarrow, pyarrow.parquet

@@ -1,0 +1,1 @@
+"""What several commands do, as functions of values: no command is known here, and no command line."""

@@ -1,0 +1,41 @@
+"""What a command gives back: one type for all of them, a dry run's plan included."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from featcli.errors import FeatcliError
+
+_SHOWN = 10
+
+
+@dataclass(slots=True)
+class Unreadable:
+    """Images that could not be read: how many, and the first few with their reasons, however many there are."""
+
+    count: int = 0
+    first: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, path: str, reason: str) -> None:
+        """Counts one; `_SHOWN` are kept."""
+        self.count += 1
+        if len(self.first) < _SHOWN:
+            self.first.append((path, reason))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was asked for.
+
+    Attributes:
+        text: for a person, or a path for a pipe; None where everything was written already.
+        facts: the same as one JSON value, for `--json`.
+        unreadable: the images that could not be read.
+        failure: an error to end with once the answer is out: a condition that does not hold, damage that was found.
+    """
+
+    text: str | None
+    facts: Any = None
+    unreadable: Unreadable = field(default_factory=Unreadable)
+    failure: FeatcliError | None = None

@@ -1,0 +1,99 @@
+"""The images that a config names, and a word on what is odd about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from featcli.config import LoadedConfig
+from featcli.data.dataset import Dataset, Sample, open_dataset
+from featcli.data.memo import MEMO_NAME
+from featcli.data.sources import DataSource
+from featcli.events import Emit, Fact, Note, Warn
+from featcli.runtime import Runtime
+from featcli.workflow.session import Call, placed
+
+
+def open_data(call: Call, runtime: Runtime, *, keep: bool = True) -> Dataset:
+    """The config's data set, listed, hashed and split; what is odd about it is said.
+
+    Raises:
+        ConfigError: the folder or manifest is not one to learn from, with the place of the option that names it.
+    """
+    data = read_dataset(call, call.loaded, runtime, keep=keep and not call.dry_run)
+    _describe(data, call.loaded.config.data.test_fraction, call.emit)
+    return data
+
+
+def read_dataset(call: Call, loaded: LoadedConfig, runtime: Runtime, *, keep: bool) -> Dataset:
+    """The data set that a config names, without a word on what is odd about it.
+
+    Args:
+        call: whose cache holds the memo of file hashes.
+        loaded: names the images: the call's config, or that of a run.
+        runtime: how many threads read.
+        keep: whether new hashes are remembered.
+
+    Raises:
+        ConfigError: as `open_data` does.
+    """
+    data = loaded.config.data
+    source = DataSource(
+        root=data.root,
+        manifest=data.manifest,
+        group=data.group,
+        exclude=data.exclude,
+        val_fraction=data.val_fraction,
+        test_fraction=data.test_fraction,
+        limit=data.limit,
+    )
+    with placed(loaded):
+        return open_dataset(
+            source,
+            seed=loaded.config.seed,
+            workers=runtime.workers,
+            emit=call.emit,
+            memo=call.cache / MEMO_NAME,
+            keep=keep,
+        )
+
+
+def _describe(data: Dataset, test_fraction: float, emit: Emit) -> None:
+    counts = data.counts()
+    images = ", ".join(f"{sum(per_class)} {split}" for split, per_class in counts.items())
+    shown = ", ".join(data.classes[:6]) + (", ..." if len(data.classes) > 6 else "")
+    groups = {sample.group for sample in data.samples if sample.group is not None}
+    among = f" in {len(groups)} groups" if groups else ""
+    emit(Fact("data", f"{images}{among}; {len(data.classes)} classes: {shown}"))
+    if data.ignored.counts:
+        emit(Note(f"passed over in {data.root}: {data.ignored}"))
+    if data.rule["made_by"] == "user" and test_fraction and "test" not in counts:
+        source = "folder" if data.manifest is None else "manifest"
+        emit(Note(f"data.test_fraction is not used: the {source} comes with its own splits, which stay as they are"))
+    if "val" not in counts:
+        why = "; every group is larger than its share" if groups and data.rule["made_by"] == "hash" else ""
+        emit(Warn(f"no image is left for validation{why}: the accuracy will not be known"))
+    few = [name for name, count in zip(data.classes, counts["train"], strict=True) if count == 1]
+    if few:
+        emit(Warn(f"one image to train on in class {', '.join(few[:10])}: add more, a single one says little"))
+    _report_crossings(data, emit)
+
+
+def _report_crossings(data: Dataset, emit: Emit) -> None:
+    pairs = data.crossings()
+    two_labels = [pair for pair in pairs if pair[0].label != pair[1].label]
+    two_splits = [pair for pair in pairs if pair[0].label == pair[1].label]
+    said: tuple[tuple[list[tuple[Sample, Sample]], str, Callable[[Sample], str]], ...] = (
+        (two_labels, "identical files under two classes", lambda sample: data.classes[sample.label]),
+        (two_splits, "identical files on two sides of a split", lambda sample: sample.split),
+        (data.divided_groups(), "groups on two sides of a split", lambda sample: f"{sample.group}, {sample.split}"),
+        (
+            data.shared_between_groups(),
+            "identical files in two groups, which are kept together",
+            lambda sample: str(sample.group),
+        ),
+    )
+    for found, what, side in said:
+        if found:
+            one, other = found[0]
+            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+            emit(Warn(f"{what}: {one.path} ({side(one)}) and {other.path} ({side(other)}){more}"))

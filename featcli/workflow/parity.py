@@ -1,0 +1,98 @@
+"""Whether a checkpoint still predicts what was validated."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcli.data.dataset import Sample, fingerprint
+from featcli.errors import ConditionFailed
+from featcli.evaluation.metrics import correct_count
+from featcli.events import Emit, Note
+from featcli.metadata import CheckpointMetadata
+from featcli.runs.folder import PREDICTIONS_NAME
+from featcli.runtime import Runtime
+
+MAX_DIFFERING_SHARE = 0.005  # of the labels, between kinds of devices or precisions
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a model says of labelled images.
+
+    Attributes:
+        samples: N images.
+        rows: (M,) those that can be read.
+        probabilities: (M, K) of these.
+    """
+
+    samples: Sequence[Sample]
+    rows: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(M,) the true classes of `rows`."""
+        return np.array([self.samples[row].label for row in self.rows.tolist()], dtype=np.int64)
+
+
+def check_parity(
+    path: Path, metadata: CheckpointMetadata, measured: Measured, runtime: Runtime, emit: Emit
+) -> ConditionFailed | None:
+    """Compares with what a checkpoint stores: exactly on the same kind of device, else label by label.
+
+    Args:
+        path: of the checkpoint.
+        metadata: what it stores.
+        measured: the validation images.
+        runtime: that computed them.
+        emit: hears that parity holds.
+
+    Returns:
+        Why it does not hold, or None.
+    """
+    stored, samples = metadata.validation, measured.samples
+    if fingerprint(samples) != stored.fingerprint:
+        return ConditionFailed(
+            f"parity cannot be shown: these {len(samples)} images are not the {stored.n} that were validated on",
+            "Images or labels were added, removed or changed since.",
+        )
+    correct = correct_count(measured.probabilities, measured.labels)
+    said = f"{correct} of {len(samples)} correct, {stored.correct} of {stored.n} in the checkpoint"
+    if (runtime.device.type, runtime.precision) == (metadata.device_type, metadata.precision):
+        if correct != stored.correct:
+            return ConditionFailed(f"parity does not hold: {said}")
+        emit(Note(f"parity holds: {said}"))
+        return None
+    differing, basis = _differing_labels(path, metadata.classes, measured, abs(correct - stored.correct))
+    allowed = MAX_DIFFERING_SHARE * len(samples)
+    said = (
+        f"{said}; {differing} labels differ ({basis}) between {metadata.device_type} {metadata.precision} "
+        f"and {runtime.device.type} {runtime.precision}, {allowed:g} may"
+    )
+    if differing > allowed:
+        return ConditionFailed(f"parity does not hold: {said}")
+    emit(Note(f"parity holds: {said}"))
+    return None
+
+
+def _differing_labels(path: Path, classes: Sequence[str], measured: Measured, at_least: int) -> tuple[int, str]:
+    """Against `predictions.csv` beside the checkpoint; without it, the difference of the counts is all there is."""
+    beside = path.parent / PREDICTIONS_NAME
+    try:
+        text = beside.read_bytes().decode("utf-8", "surrogateescape")
+        told = {row["path"]: row["predicted"] for row in csv.DictReader(io.StringIO(text))}
+    except (OSError, KeyError, csv.Error):
+        return at_least, f"at least, for want of {PREDICTIONS_NAME}"
+    now = dict(zip(measured.rows.tolist(), measured.probabilities.argmax(axis=1), strict=True))
+    differing = sum(
+        told.get(sample.path, "") != (classes[now[index]] if index in now else "")
+        for index, sample in enumerate(measured.samples)
+    )
+    return differing, PREDICTIONS_NAME

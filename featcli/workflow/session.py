@@ -1,0 +1,111 @@
+"""What commands start with: the invocation, and from its checked config to a runtime, a backbone or a checkpoint."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from featcli.backbones.freezing import frozen_stages
+from featcli.backbones.layers import Layer
+from featcli.backbones.stages import Backbone
+from featcli.backbones.weights import load_backbone
+from featcli.checkpoint import Checkpoint, load_checkpoint
+from featcli.config import LoadedConfig, Preprocess
+from featcli.data.sources import DataOptionError
+from featcli.errors import BackboneOptionError, ConfigError, DatasetError, UsageError
+from featcli.events import Detail, Emit, Fact
+from featcli.metadata import find_checkpoint
+from featcli.runtime import Runtime, decide_runtime
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One invocation: the config, and what a command line says besides it.
+
+    Attributes:
+        loaded: the checked config, which knows where each value was given.
+        cache: folder of the feature store.
+        emit: hears what happens.
+        threads: of torch's operators; None for the number of cores.
+        overwrite: whether an output that holds something else is replaced.
+        dry_run: stop before the work and give the plan.
+    """
+
+    loaded: LoadedConfig
+    cache: Path
+    emit: Emit
+    threads: int | None = None
+    overwrite: bool = False
+    dry_run: bool = False
+
+
+def open_runtime(call: Call) -> Runtime:
+    """The device, precision and threads that the config asks for.
+
+    Raises:
+        EnvironmentFault: they are not to be had here.
+    """
+    config = call.loaded.config
+    workers = None if config.loader.workers == "auto" else config.loader.workers
+    return decide_runtime(config.device, config.precision, threads=call.threads, workers=workers)
+
+
+def open_backbone(call: Call) -> Backbone:
+    """The config's backbone with its weights and preprocessing.
+
+    Raises:
+        ConfigError: a name that means nothing, with its place in the config.
+        WeightsError: the weights are not to be had or do not fit.
+    """
+    config = call.loaded.config.backbone
+    assert config.name is not None, "commands require backbone.name first"
+    preprocess: str | Mapping[str, Any] = (
+        config.preprocess.model_dump() if isinstance(config.preprocess, Preprocess) else config.preprocess
+    )
+    with placed(call.loaded):
+        backbone = load_backbone(
+            config.name,
+            config.weights,
+            preprocess=preprocess,
+            layer=Layer((config.layer,) if isinstance(config.layer, str) else config.layer, config.pooling),
+            seed=call.loaded.config.seed,
+            emit=call.emit,
+        )
+        frozen_stages(backbone, config.freeze_depth)
+    size = f"{backbone.n_parameters / 1e6:.1f} M parameters, {backbone.feature_size} features"
+    call.emit(Fact("backbone", f"{backbone.name}, weights {backbone.weights}, {size}"))
+    return backbone
+
+
+def open_model(call: Call, checkpoint: Path | None) -> tuple[Checkpoint, Path]:
+    """The checkpoint that was named, or the one in the config's output.
+
+    Raises:
+        UsageError: neither was given.
+        CheckpointError: it cannot be read.
+    """
+    named = checkpoint or call.loaded.config.output
+    if named is None:
+        raise UsageError("no checkpoint: name one, or give --config of the run")
+    path = find_checkpoint(named)
+    model = load_checkpoint(path)
+    call.emit(Detail(f"{path}: {model.metadata.backbone.name}, classes {', '.join(model.metadata.classes)}"))
+    return model, path
+
+
+@contextlib.contextmanager
+def placed(loaded: LoadedConfig) -> Iterator[None]:
+    """Gives errors about a value of the config the place of that value: `cats.yaml:7:9: backbone.name: ...`."""
+    try:
+        yield
+    except BackboneOptionError as error:
+        raise loaded.error(f"backbone.{error.option}", error.message, error.hint) from error
+    except ConfigError:
+        raise
+    except DataOptionError as error:
+        raise loaded.error(f"data.{error.option}", error.message, error.hint) from error
+    except DatasetError as error:
+        raise loaded.error("data.root", error.message, error.hint) from error

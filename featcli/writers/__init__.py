@@ -1,0 +1,1 @@
+"""Output formats: feature files, rows of predictions, metrics as text."""
