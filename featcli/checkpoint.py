@@ -18,7 +18,7 @@ from featcli import __version__
 from featcli.backbones.layers import Layer
 from featcli.backbones.stages import Backbone, canonical_sha256
 from featcli.backbones.weights import backbone_from_tensors
-from featcli.data.transforms import Preprocessing
+from featcli.data.pixels.preprocessing import Preprocessing
 from featcli.errors import CheckpointError, UsageError, WeightsError
 from featcli.files import atomic_path, storage_errors
 from featcli.heads.head import Head, head_from_tensors

@@ -34,7 +34,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, features
 
-from featcli.data.images import EXTENSIONS, UnreadableImage, decode_rgb, read_file
+from featcli.data.pixels.decoding import EXTENSIONS, decode_rgb
+from featcli.data.readers.files import read_file
+from featcli.data.readers.reader import UnreadableImage
 
 PROJECT = Path(__file__).resolve().parents[1]
 MODEL = {"name": "efficientnet_lite0", "weights": "none", "preprocess": "{resize: 40, crop: 32}"}

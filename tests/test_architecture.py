@@ -19,7 +19,7 @@ LAYERS = [
     ("commands",),
     ("workflow",),
     ("runs", "writers"),
-    ("training",),
+    ("training", "analysis"),
     ("features",),
     ("checkpoint",),
     ("heads",),

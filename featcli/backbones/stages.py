@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from featcli.backbones.layers import PENULTIMATE, Layer, pool_output
-from featcli.data.transforms import Preprocessing
+from featcli.data.pixels.preprocessing import Preprocessing
 
 Forward = Callable[[Tensor], Tensor]
 

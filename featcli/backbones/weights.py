@@ -17,7 +17,7 @@ from featcli.backbones.layers import Layer
 from featcli.backbones.registry import Architecture, PretrainedEntry, State, find_architecture
 from featcli.backbones.sources import read_state_dict, require_downloaded, require_packaged
 from featcli.backbones.stages import Backbone, Partition, assemble
-from featcli.data.transforms import Preprocessing
+from featcli.data.pixels.preprocessing import Preprocessing
 from featcli.errors import BackboneOptionError, CheckpointError, WeightsError, did_you_mean
 from featcli.events import Emit, Note
 from featcli.files import sha256_of_file

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from featcli.data.memo import MEMO_NAME, memo_files
+from featcli.data.hashing import MEMO_NAME, memo_files
 from featcli.errors import UnreadableDataError, UsageError
 from featcli.features.maintenance import (
     StoredSpace,

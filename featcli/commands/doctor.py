@@ -15,7 +15,7 @@ import torch
 from featcli import __version__
 from featcli.backbones.catalogue import local_weights
 from featcli.backbones.registry import find_architecture, names
-from featcli.data.images import FORMATS
+from featcli.data.pixels.decoding import FORMATS
 from featcli.workflow.answer import Answer
 
 _LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "safetensors", "pydantic", "typer", "rich", "PyYAML")

@@ -11,7 +11,7 @@ import numpy as np
 from featcli.checkpoint import Checkpoint
 from featcli.config import LoadedConfig, load_config
 from featcli.data.dataset import Sample, open_labelled
-from featcli.data.memo import MEMO_NAME
+from featcli.data.hashing import MEMO_NAME
 from featcli.errors import ConditionFailed, DatasetError, UsageError
 from featcli.evaluation.metrics import evaluate as split_metrics
 from featcli.features.extraction import Extractor

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from featcli.data.dataset import Dataset
-from featcli.data.folders import Ignored
+from featcli.data.naming.folders import Ignored
+from featcli.data.readers.reader import ImageRef
 from featcli.errors import UnreadableDataError, UsageError
 from featcli.events import Fact, Note, Progress
 from featcli.features.extraction import Extractor
@@ -37,7 +38,7 @@ def extract(call: Call, arguments: Sequence[str], output: Path, format: str | No
         if data is None:
             return Answer(_plan(extractor, arguments, output))
         return make_plan(call, extractor, data)
-    images = _of_data(data) if data else (Labelled(path) for path in expand(arguments, ignored, separator=separator))
+    images = _of_data(data) if data else map(Labelled, expand(arguments, ignored, separator=separator))
     store = FeatureStore(call.cache, extractor.space, extractor.backbone.feature_size, call.emit)
     classes = data.classes if data else ()
     with open_feature_file(output, chosen, extractor, classes) as file:
@@ -56,20 +57,19 @@ def _extract_all(
     file: FeatureFile,
 ) -> Unreadable:
     total = len(data.samples) if data else None
-    digests = {sample.path: sample.digest for sample in data.samples if sample.digest} if data else None
     batch_size = call.loaded.config.loader.batch_size
     unreadable = Unreadable()
     labelled: list[Labelled] = []  # handed out, not yet come back: bounded by what is in flight
 
-    def paths() -> Iterable[str]:
+    def refs() -> Iterable[ImageRef]:
         for image in images:
             labelled.append(image)
-            yield image.path
+            yield image.ref
 
     done = stored = 0
     call.emit(Progress("features", 0, total))
     with store.writer() as writer:
-        for batch in extractor.stream(paths(), batch_size=batch_size, store=store, digests=digests):
+        for batch in extractor.stream(refs(), batch_size=batch_size, store=store):
             for row, image in zip(batch, labelled[: len(batch)], strict=True):
                 if row.feature is None:
                     unreadable.add(row.path, row.error or "unreadable")
@@ -93,7 +93,7 @@ def _extract_all(
 
 
 def _of_data(data: Dataset) -> Iterable[Labelled]:
-    return (Labelled(sample.path, sample.label, sample.split) for sample in data.samples)
+    return (Labelled(sample.ref, sample.label, sample.split) for sample in data.samples)
 
 
 def _plan(extractor: Extractor, arguments: Sequence[str], output: Path) -> str:

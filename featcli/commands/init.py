@@ -9,13 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
 from featcli.backbones.catalogue import local_weights
 from featcli.backbones.registry import find_architecture
 from featcli.data.dataset import Dataset, open_dataset
-from featcli.data.images import FORMATS
-from featcli.data.sources import DataSource
+from featcli.data.naming.sources import DataSource
+from featcli.data.pixels.loading import load_facts
 from featcli.errors import UsageError
 from featcli.events import Emit, Fact
 from featcli.files import write_text
@@ -74,14 +72,8 @@ def init(folder: Path, output: Path | None, *, overwrite: bool, emit: Emit) -> s
 
 def _sizes(data: Dataset) -> list[tuple[int, int]]:
     step = max(1, len(data.samples) // _LOOKED_AT)
-    sizes = []
-    for sample in data.samples[::step]:
-        try:
-            with Image.open(sample.path, formats=FORMATS) as image:
-                sizes.append(image.size)
-        except Exception:  # whatever a damaged header leads Pillow to: `train-head` will name the file
-            continue
-    return sizes
+    looks = [load_facts(sample.ref, decode=False).value for sample in data.samples[::step]]
+    return [(facts.width, facts.height) for facts in looks if facts is not None]  # `train-head` will name the others
 
 
 def _config_text(look: _Look, target: Path) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from featcli.backbones.catalogue import BackboneCard, StageCard, cards, describe_stages
 from featcli.backbones.registry import find_architecture
-from featcli.data.transforms import Preprocessing
+from featcli.data.pixels.preprocessing import Preprocessing
 from featcli.workflow.answer import Answer
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from featcli.checkpoint import Checkpoint
-from featcli.data.folders import Ignored
+from featcli.data.naming.folders import Ignored
+from featcli.data.readers.reader import ImageRef
 from featcli.errors import UsageError
 from featcli.events import Note, Progress
 from featcli.features.extraction import Extractor, FeatureRow
@@ -79,11 +80,11 @@ def predict(
     model, path = open_model(call, checkpoint)
     ignored = Ignored()
     if arguments:
-        paths: Iterable[str] = expand(arguments, ignored, separator=options.separator)
+        refs: Iterable[ImageRef] = expand(arguments, ignored, separator=options.separator)
     elif (call.loaded.config.data.root or call.loaded.config.data.manifest) is not None:
         data = open_data(call, runtime, keep=False)
         samples = data.split("test") or data.split("val")
-        paths = [sample.path for sample in samples]
+        refs = [sample.ref for sample in samples]
     else:
         raise UsageError(
             "nothing to predict", "Name files or folders after the run, '-' for paths on standard input, or --config."
@@ -92,17 +93,17 @@ def predict(
     store = FeatureStore(call.cache, extractor.space, model.backbone.feature_size, call.emit, read_only=True)
     limit = call.loaded.config.data.limit
     if arguments and limit is not None:
-        paths = itertools.islice(paths, limit)
+        refs = itertools.islice(refs, limit)
     if call.dry_run:
-        return Answer(_plan(path, model, extractor, arguments, paths))
+        return Answer(_plan(path, model, extractor, arguments, refs))
 
     counts = _Counts()
-    total = len(paths) if isinstance(paths, list) else None
+    total = len(refs) if isinstance(refs, list) else None
     batch_size = call.loaded.config.loader.batch_size
     with _opened(options.output, write) as sink:
         writer = open_writer(options.format, sink, model.metadata.classes, probs=options.probs)
         call.emit(Progress("predict", 0, total))
-        for batch in extractor.stream(paths, batch_size=batch_size, store=store, quiet=QUIET_SECONDS):
+        for batch in extractor.stream(refs, batch_size=batch_size, store=store, quiet=QUIET_SECONDS):
             rows = list(_rows(batch, model, options))
             writer.write(rows)
             _count(rows, counts)
@@ -156,8 +157,10 @@ def _summary(counts: _Counts, model: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _plan(path: Path, model: Checkpoint, extractor: Extractor, arguments: Sequence[str], paths: Iterable[str]) -> str:
-    images = "as they arrive on standard input" if STDIN in arguments else str(sum(1 for _ in paths))
+def _plan(
+    path: Path, model: Checkpoint, extractor: Extractor, arguments: Sequence[str], refs: Iterable[ImageRef]
+) -> str:
+    images = "as they arrive on standard input" if STDIN in arguments else str(sum(1 for _ in refs))
     lines = [
         "plan",
         f"  device      {extractor.runtime}",

@@ -10,8 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from featcli.data.exclusions import read_exclusions
-from featcli.data.folders import (
+from featcli.data.groups import groups_of, joined_groups
+from featcli.data.hashing import hash_files
+from featcli.data.naming.exclusions import read_exclusions
+from featcli.data.naming.folders import (
     Ignored,
     class_entries,
     layout_hint,
@@ -20,11 +22,11 @@ from featcli.data.folders import (
     split_folders,
     subfolders,
 )
-from featcli.data.groups import groups_of, joined_groups
-from featcli.data.listing import Entry, Listing
-from featcli.data.manifest import list_manifest, read_manifest
-from featcli.data.memo import hash_files
-from featcli.data.sources import DataOptionError, DataSource, relative_name, shown_path
+from featcli.data.naming.listing import Entry, Listing
+from featcli.data.naming.manifest import list_manifest, read_manifest
+from featcli.data.naming.sources import DataOptionError, DataSource, relative_name, shown_path
+from featcli.data.readers.files import file_ref
+from featcli.data.readers.reader import ImageRef
 from featcli.data.splits import split_by_hash
 from featcli.errors import DatasetError
 from featcli.events import Emit, Note, Warn
@@ -51,6 +53,11 @@ class Sample:
     digest: bytes | None
     group: str | None = None
     joined: str | None = None
+
+    @property
+    def ref(self) -> ImageRef:
+        """The image, for whoever reads it."""
+        return file_ref(self.path, self.digest)
 
     @property
     def unit(self) -> str:

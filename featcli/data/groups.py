@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Sequence
 
-from featcli.data.sources import DataOptionError
+from featcli.data.naming.sources import DataOptionError
 
 _SHOWN = 5
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,8 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from featcli.backbones.stages import Backbone
-from featcli.data.images import PIXEL_PIPELINE, UnreadableImage, decode_rgb, read_file
-from featcli.data.loading import ordered_batches
+from featcli.data.pixels.decoding import PIXEL_PIPELINE
+from featcli.data.pixels.loading import load_pixels
+from featcli.data.prefetch import ordered_batches
+from featcli.data.readers.reader import ImageRef
 from featcli.events import Emit, Progress
 from featcli.features.store import FeatureStore, SegmentWriter, Space
 from featcli.runtime import Runtime
@@ -20,10 +21,10 @@ from featcli.runtime import Runtime
 
 @dataclass(frozen=True, slots=True)
 class FeatureRow:
-    """What became of one path.
+    """What became of one image.
 
     Attributes:
-        path: as it was given.
+        path: its name, as it was given.
         digest: sha256 of the bytes that were read; None where they could not be.
         feature: (D,) float32; None where `error` says why.
         error: the reason, or None.
@@ -109,47 +110,43 @@ class Extractor:
 
     def stream(
         self,
-        paths: Iterable[str],
+        refs: Iterable[ImageRef],
         *,
         batch_size: int,
         store: FeatureStore | None = None,
-        digests: Mapping[str, bytes] | None = None,
         quiet: float | None = None,
     ) -> Iterator[list[FeatureRow]]:
-        """Yields one row per path, in the order of the paths, in batches.
+        """Yields one row per image, in their order, in batches.
 
         Files are read, hashed and decoded in threads while the network runs. Memory is bounded by the batch.
 
         Args:
-            paths: read lazily; may block.
+            refs: read lazily; may block. Of an image whose hash is known and stored nothing is read.
             batch_size: rows per batch, rounded up to whole tiles.
             store: where a feature that is known already is taken from; never written to.
-            digests: sha256 of files that were hashed a moment ago; those that are stored are not read again.
-            quiet: yield what there is when `paths` gives nothing new for so many seconds.
+            quiet: yield what there is when `refs` gives nothing new for so many seconds.
         """
         size = -(-batch_size // self.runtime.tile) * self.runtime.tile
 
-        def load(path: str) -> _Decoded:
-            return self._load(path, store, digests.get(path) if digests else None)
+        def load(ref: ImageRef) -> _Decoded:
+            return self._load(ref, store)
 
-        for batch in ordered_batches(paths, load, workers=self.runtime.workers, size=size, quiet=quiet):
+        for batch in ordered_batches(refs, load, workers=self.runtime.workers, size=size, quiet=quiet):
             yield self._finish(batch)
 
-    def _load(self, path: str, store: FeatureStore | None, digest: bytes | None) -> _Decoded:
-        known = store.get(digest) if store is not None and digest is not None else None
+    def _load(self, ref: ImageRef, store: FeatureStore | None) -> _Decoded:
+        known = store.get(ref.digest) if store is not None and ref.digest is not None else None
         if known is not None:
-            return _Decoded(FeatureRow(path, digest, known, stored=True), None)
-        digest = None
-        try:
-            data = read_file(path)
-            digest = hashlib.sha256(data).digest()
+            return _Decoded(FeatureRow(ref.name, ref.digest, known, stored=True), None)
+
+        def is_new(digest: bytes) -> bool:
+            nonlocal known
             known = store.get(digest) if store is not None else None
-            if known is not None:
-                return _Decoded(FeatureRow(path, digest, known, stored=True), None)
-            pixels = self.backbone.preprocessing.pixels(decode_rgb(data))
-        except UnreadableImage as error:
-            return _Decoded(FeatureRow(path, digest, None, str(error)), None)
-        return _Decoded(FeatureRow(path, digest, None), pixels)
+            return known is None
+
+        loaded = load_pixels(ref, self.backbone.preprocessing.pixels, is_new)
+        row = FeatureRow(ref.name, loaded.digest, known, loaded.error, stored=known is not None)
+        return _Decoded(row, loaded.value)
 
     def _finish(self, batch: Sequence[_Decoded]) -> list[FeatureRow]:
         """Runs the network on the rows that wait for it, and leaves the others as they are."""
@@ -188,8 +185,7 @@ class FeatureTable:
 
 def compute_table(
     extractor: Extractor,
-    paths: Sequence[str],
-    digests: Sequence[bytes | None],
+    refs: Sequence[ImageRef],
     *,
     store: FeatureStore,
     writer: SegmentWriter | None,
@@ -200,18 +196,17 @@ def compute_table(
 
     Args:
         extractor: of the store's space.
-        paths: N files.
-        digests: of each file's bytes as they were when the data set was listed; a file that changed since is an error.
+        refs: N images with their hashes; one whose bytes changed since it was listed is an error.
         store: looked up.
         writer: new features are added to it as they come; None keeps the store as it is.
         batch_size: images per batch.
         emit: hears the progress.
     """
-    features = np.zeros((len(paths), extractor.backbone.feature_size), dtype=np.float32)
-    written = np.zeros(len(paths), dtype=np.bool_)
+    features = np.zeros((len(refs), extractor.backbone.feature_size), dtype=np.float32)
+    written = np.zeros(len(refs), dtype=np.bool_)
     errors: dict[int, str] = {}
-    known = [index for index, digest in enumerate(digests) if digest is not None]
-    found, stored = store.find([digest for digest in digests if digest is not None])
+    known = [index for index, ref in enumerate(refs) if ref.digest is not None]
+    found, stored = store.find([ref.digest for ref in refs if ref.digest is not None])
     hits = np.asarray(known, dtype=np.int64)[found]
     features[hits] = stored[found]
     written[hits] = True
@@ -219,11 +214,11 @@ def compute_table(
     todo = np.flatnonzero(~written).tolist()
     emit(Progress("features", 0, len(todo)))
     done = 0
-    for batch in extractor.stream((paths[index] for index in todo), batch_size=batch_size):
+    for batch in extractor.stream((refs[index] for index in todo), batch_size=batch_size):
         for index, row in zip(todo[done : done + len(batch)], batch, strict=True):
             if row.feature is None:
                 errors[index] = row.error or "unreadable"
-            elif row.digest is None or row.digest != digests[index]:
+            elif row.digest is None or row.digest != refs[index].digest:
                 errors[index] = "changed while it was being read"
             else:
                 features[index] = row.feature

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 import os
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from featcli.backbones.stages import Backbone
-from featcli.data.images import UnreadableImage, decode_rgb, read_file
-from featcli.data.loading import ordered_batches
+from featcli.data.pixels.loading import load_pixels
+from featcli.data.prefetch import ordered_batches
+from featcli.data.readers.reader import ImageRef
 from featcli.errors import UnreadableDataError
 from featcli.events import Emit, Progress
 from featcli.features.extraction import padded_tile
@@ -30,14 +29,6 @@ from featcli.training.views import Views
 Rows = NDArray[np.int64]
 
 _RESTORE = "Nothing was learned from it. Restore the file, and go on with --resume."
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One image to train or validate on, as it was when the data set was listed."""
-
-    path: str
-    digest: bytes
 
 
 class Prefix:
@@ -92,24 +83,24 @@ class Examples:
     """Images on one side of a boundary, read batch by batch.
 
     Args:
-        items: N images.
+        refs: N images with their hashes.
         views: which variant of each an epoch reads.
         prefix: the frozen stages.
         runtime: how many threads decode.
     """
 
-    def __init__(self, items: Sequence[Item], views: Views, prefix: Prefix, runtime: Runtime) -> None:
-        self._items = items
+    def __init__(self, refs: Sequence[ImageRef], views: Views, prefix: Prefix, runtime: Runtime) -> None:
+        self._refs = refs
         self._views = views
         self._prefix = prefix
         self._runtime = runtime
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._refs)
 
     def names(self, rows: Rows) -> list[str]:
         """The paths of some rows."""
-        return [self._items[row].path for row in rows]
+        return [self._refs[row].name for row in rows]
 
     def batches(self, epoch: int, batches: Sequence[Rows]) -> Iterator[Tensor]:
         """The inputs (B, ...) of each batch, on the device.
@@ -117,7 +108,7 @@ class Examples:
         Raises:
             UnreadableDataError: an image that could be read before cannot any more, or has changed.
         """
-        wanted = [(row, self._views.choose(epoch, self._items[row].digest)) for rows in batches for row in rows]
+        wanted = [(row, self._views.choose(epoch, _digest(self._refs[row]))) for rows in batches for row in rows]
         with contextlib.closing(self._decoded(wanted)) as decoded:
             for rows in batches:
                 pixels = [next(decoded) for _ in rows]
@@ -131,23 +122,24 @@ class Examples:
                 yield from batch
 
     def _decode(self, wanted: tuple[int, int]) -> NDArray[np.uint8]:
-        item = self._items[wanted[0]]
-        try:
-            data = read_file(item.path)
-            if hashlib.sha256(data).digest() != item.digest:
-                raise UnreadableDataError(f"{item.path} has changed since the start of the run", _RESTORE)
-            return self._views.pixels(decode_rgb(data), wanted[1], item.digest)
-        except UnreadableImage as error:
+        row, view = wanted
+        ref = self._refs[row]
+        digest = _digest(ref)
+        loaded = load_pixels(ref, lambda image: self._views.pixels(image, view, digest), wanted=digest.__eq__)
+        if loaded.error is not None:
             raise UnreadableDataError(
-                f"{item.path} could be read at the start of the run, and cannot now: {error}", _RESTORE
-            ) from error
+                f"{ref.name} could be read at the start of the run, and cannot now: {loaded.error}", _RESTORE
+            )
+        if loaded.value is None:
+            raise UnreadableDataError(f"{ref.name} has changed since the start of the run", _RESTORE)
+        return loaded.value
 
 
 class CachedExamples(Examples):
     """The same, computed once and kept in a file that has no name: whatever happens, it is gone when the process is.
 
     Args:
-        items: N images.
+        refs: N images with their hashes.
         views: a finite number of variants.
         prefix: the frozen stages.
         runtime: how many threads decode.
@@ -160,9 +152,9 @@ class CachedExamples(Examples):
     """
 
     def __init__(
-        self, items: Sequence[Item], views: Views, prefix: Prefix, runtime: Runtime, *, folder: Path, emit: Emit
+        self, refs: Sequence[ImageRef], views: Views, prefix: Prefix, runtime: Runtime, *, folder: Path, emit: Emit
     ) -> None:
-        super().__init__(items, views, prefix, runtime)
+        super().__init__(refs, views, prefix, runtime)
         assert views.count is not None, "only a finite number of views can be kept"
         self._kept = self._fill(folder, views.count, emit)
 
@@ -172,7 +164,7 @@ class CachedExamples(Examples):
         on_gpu = self._runtime.device.type == "cuda"
 
         def read(rows: Rows) -> Tensor:
-            places = [int(row) * count + self._views.choose(epoch, self._items[row].digest) for row in rows]
+            places = [int(row) * count + self._views.choose(epoch, _digest(self._refs[row])) for row in rows]
             gathered = self._kept[torch.tensor(places)]
             return gathered.pin_memory() if on_gpu else gathered
 
@@ -181,7 +173,7 @@ class CachedExamples(Examples):
                 yield self._prefix.inputs(gathered.to(self._runtime.device, non_blocking=on_gpu))
 
     def _fill(self, folder: Path, count: int, emit: Emit) -> Tensor:
-        wanted = [(row, view) for row in range(len(self._items)) for view in range(count)]
+        wanted = [(row, view) for row in range(len(self._refs)) for view in range(count)]
         emit(Progress("boundary", 0, len(wanted)))
         kept: Tensor | None = None
         done = 0
@@ -222,6 +214,11 @@ class FeatureExamples:
         """The features (B, D) of each batch, on the device."""
         for rows in batches:
             yield self._features[torch.from_numpy(rows).to(self._features.device)]
+
+
+def _digest(ref: ImageRef) -> bytes:
+    assert ref.digest is not None, "what is trained on was hashed when it was listed"
+    return ref.digest
 
 
 def _nameless_tensor(folder: Path, shape: Sequence[int], dtype: torch.dtype) -> Tensor:

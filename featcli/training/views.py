@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from featcli.data.augmentation import Augmentation, draw_seed
+from featcli.data.pixels.augmentation import Augmentation, draw_seed
 
 
 @dataclass(frozen=True, slots=True)

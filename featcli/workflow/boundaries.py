@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcli.backbones.stages import Backbone
-from featcli.data.augmentation import Augmentation
 from featcli.data.dataset import Dataset
+from featcli.data.pixels.augmentation import Augmentation
+from featcli.data.readers.reader import ImageRef
 from featcli.features.extraction import FeatureTable
 from featcli.runtime import Runtime
-from featcli.training.boundary import CachedExamples, Examples, Item, Prefix
+from featcli.training.boundary import CachedExamples, Examples, Prefix
 from featcli.training.loop import Labelled, Source
 from featcli.training.views import Views
 from featcli.units import bytes_of, size_text
@@ -137,23 +138,22 @@ def open_sources(
     if boundary.is_features:
         train: Source = feature_examples(data, table, rows, runtime)
     else:
-        train = _source(call, runtime, boundary, boundary.views, _items(data, rows), kept=boundary.keeps_train)
+        train = _source(call, runtime, boundary, boundary.views, _refs(data, rows), kept=boundary.keeps_train)
     if frozen_all:
         return Labelled(train, labels), validation_examples(data, table, runtime)
     val_rows, val_labels = validation_rows(data, table)
     plain = Views(Augmentation("none", boundary.views.augmentation.preprocessing), None, boundary.views.seed)
-    val = _source(call, runtime, boundary, plain, _items(data, val_rows), kept=boundary.keeps_val)
+    val = _source(call, runtime, boundary, plain, _refs(data, val_rows), kept=boundary.keeps_val)
     return Labelled(train, labels), Labelled(val, val_labels)
 
 
 def _source(
-    call: Call, runtime: Runtime, boundary: Boundary, views: Views, items: Sequence[Item], *, kept: bool
+    call: Call, runtime: Runtime, boundary: Boundary, views: Views, refs: Sequence[ImageRef], *, kept: bool
 ) -> Examples:
-    if kept and items:
-        return CachedExamples(items, views, boundary.prefix, runtime, folder=call.cache, emit=call.emit)
-    return Examples(items, views, boundary.prefix, runtime)
+    if kept and refs:
+        return CachedExamples(refs, views, boundary.prefix, runtime, folder=call.cache, emit=call.emit)
+    return Examples(refs, views, boundary.prefix, runtime)
 
 
-def _items(data: Dataset, rows: Sequence[int]) -> list[Item]:
-    samples = [data.samples[row] for row in rows]
-    return [Item(sample.path, sample.digest) for sample in samples if sample.digest is not None]
+def _refs(data: Dataset, rows: Sequence[int]) -> list[ImageRef]:
+    return [data.samples[row].ref for row in rows]

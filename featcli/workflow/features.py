@@ -16,12 +16,10 @@ from featcli.workflow.session import Call
 def features_of(samples: Sequence[Sample], extractor: Extractor, call: Call, *, keep: bool = True) -> FeatureTable:
     """Features of labelled images: from the store where they are known, else computed and (with `keep`) stored."""
     store = FeatureStore(call.cache, extractor.space, extractor.backbone.feature_size, call.emit, read_only=not keep)
-    paths, digests = [sample.path for sample in samples], [sample.digest for sample in samples]
+    refs = [sample.ref for sample in samples]
     batch_size = call.loaded.config.loader.batch_size
     with store.writer() if keep else contextlib.nullcontext() as writer:
-        table = compute_table(
-            extractor, paths, digests, store=store, writer=writer, batch_size=batch_size, emit=call.emit
-        )
+        table = compute_table(extractor, refs, store=store, writer=writer, batch_size=batch_size, emit=call.emit)
     stored = len(samples) - table.computed - len(table.errors)
     unreadable = f", {len(table.errors)} unreadable" if table.errors else ""
     call.emit(Fact("features", f"{table.computed} computed, {stored} from the store{unreadable}"))

@@ -121,8 +121,7 @@ class FineTuning:
         samples = [sample for sample in data.samples if sample.split != "train"]
         table = compute_table(
             extractor,
-            [sample.path for sample in samples],
-            [sample.digest for sample in samples],
+            [sample.ref for sample in samples],
             store=FeatureStore(
                 self._call.cache, extractor.space, backbone.feature_size, self._call.emit, read_only=True
             ),

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from featcli.config import LoadedConfig
 from featcli.data.dataset import Dataset, Sample, open_dataset
-from featcli.data.memo import MEMO_NAME
-from featcli.data.sources import DataSource
+from featcli.data.hashing import MEMO_NAME
+from featcli.data.naming.sources import DataSource
 from featcli.events import Emit, Fact, Note, Warn
 from featcli.runtime import Runtime
 from featcli.workflow.session import Call, placed

@@ -1,4 +1,4 @@
-"""From the arguments of `predict` and `extract` to paths of images, lazily, in order."""
+"""From the arguments of `predict` and `extract` to images, lazily, in order."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import glob
 import os
 from collections.abc import Iterator, Sequence
 
-from featcli.data.folders import Ignored, walk_images
+from featcli.data.naming.folders import Ignored, walk_images
+from featcli.data.readers.files import file_ref
+from featcli.data.readers.reader import ImageRef
 from featcli.errors import UsageError
 
 STDIN = "-"
 
 
-def expand(arguments: Sequence[str], ignored: Ignored, *, separator: bytes = b"\n", stdin: int = 0) -> Iterator[str]:
-    """Yields the path of every image that the arguments mean.
+def expand(
+    arguments: Sequence[str], ignored: Ignored, *, separator: bytes = b"\n", stdin: int = 0
+) -> Iterator[ImageRef]:
+    """Yields every image that the arguments mean.
 
     A file that is named is yielded whatever it is, also when it does not exist: it becomes a row. A folder yields the
     images below it in sorted order. A pattern that the shell left alone (`'photos/*.jpg'`) is expanded and sorted.
@@ -31,11 +35,11 @@ def expand(arguments: Sequence[str], ignored: Ignored, *, separator: bytes = b"\
     # All patterns first: one that matches nothing is found before any row is written.
     for name in [name for argument in arguments for name in _matches(argument)]:
         if name == STDIN:
-            yield from _read_paths(stdin, separator)
+            yield from map(file_ref, _read_paths(stdin, separator))
         elif os.path.isdir(name):
-            yield from walk_images(name, ignored)
+            yield from map(file_ref, walk_images(name, ignored))
         else:
-            yield name
+            yield file_ref(name)
 
 
 def _matches(argument: str) -> list[str]:

@@ -6,11 +6,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from featcli.analysis.survey import Survey, survey
 from featcli.config import dump_config
 from featcli.data.dataset import Dataset, Sample
-from featcli.data.images import UnreadableImage, decode_rgb, read_file
-from featcli.data.sources import relative_name
-from featcli.data.survey import Survey, survey
+from featcli.data.naming.sources import relative_name
+from featcli.data.pixels.loading import load_pixels
 from featcli.features.extraction import Extractor
 from featcli.features.store import FeatureStore
 from featcli.text import printable
@@ -83,10 +83,9 @@ def _seconds_per_image(extractor: Extractor, samples: Sequence[Sample]) -> float
     pixels = []
     start = time.perf_counter()
     for sample in samples[: extractor.runtime.tile]:
-        try:
-            pixels.append(extractor.backbone.preprocessing.pixels(decode_rgb(read_file(sample.path))))
-        except UnreadableImage:
-            continue
+        loaded = load_pixels(sample.ref, extractor.backbone.preprocessing.pixels)
+        if loaded.value is not None:
+            pixels.append(loaded.value)
     if not pixels:
         return 0.0
     decoding = (time.perf_counter() - start) / len(pixels) / extractor.runtime.workers

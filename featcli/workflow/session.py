@@ -14,7 +14,7 @@ from featcli.backbones.stages import Backbone
 from featcli.backbones.weights import load_backbone
 from featcli.checkpoint import Checkpoint, load_checkpoint
 from featcli.config import LoadedConfig, Preprocess
-from featcli.data.sources import DataOptionError
+from featcli.data.naming.sources import DataOptionError
 from featcli.errors import BackboneOptionError, ConfigError, DatasetError, UsageError
 from featcli.events import Detail, Emit, Fact
 from featcli.metadata import find_checkpoint

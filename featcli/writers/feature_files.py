@@ -18,6 +18,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from featcli.data.readers.reader import ImageRef
 from featcli.errors import StorageError, UsageError, did_you_mean
 from featcli.extras import import_pyarrow
 from featcli.features.extraction import Extractor
@@ -33,9 +34,14 @@ _ROW_GROUP = 4096
 class Labelled:
     """An image and what is known of it; label -1 and an empty split where nothing is."""
 
-    path: str
+    ref: ImageRef
     label: int = -1
     split: str = ""
+
+    @property
+    def path(self) -> str:
+        """Its name, as files of features give it."""
+        return self.ref.name
 
 
 def check_format(output: Path, format: str | None) -> str:

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from featcli.commands.cache import clear, parse_duration, parse_size, prune, show, verify
-from featcli.data import memo as memo_module
-from featcli.data.memo import MEMO_NAME, hash_files
+from featcli.data import hashing as memo_module
+from featcli.data.hashing import MEMO_NAME, hash_files
 from featcli.errors import UsageError
 from featcli.events import ignore
 from featcli.features.store import FeatureStore, Space

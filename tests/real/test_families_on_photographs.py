@@ -13,6 +13,7 @@ from torch import nn
 from torchvision import models
 
 from featcli.backbones.weights import load_backbone
+from featcli.data.readers.files import file_ref
 from featcli.events import ignore
 from featcli.features.extraction import Extractor
 from featcli.runtime import decide_runtime
@@ -43,7 +44,7 @@ def test_features_of_files_equal_torchvisions(name: str, hymenoptera: Path, tmp_
 
     runtime = decide_runtime("cpu", threads=1, workers=2)
     extractor = Extractor(load_backbone(name, str(tmp_path / "w.pth"), emit=ignore), runtime)
-    rows = [row for batch in extractor.stream(paths, batch_size=8) for row in batch]
+    rows = [row for batch in extractor.stream(map(file_ref, paths), batch_size=8) for row in batch]
     found = np.stack([row.feature for row in rows if row.feature is not None]).astype(np.float64)
     cosine = (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
     assert cosine.min() >= 0.999999

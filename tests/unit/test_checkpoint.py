@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from featcli.backbones.weights import load_backbone
 from featcli.checkpoint import Checkpoint, head_sha256, library_versions, load_checkpoint, save_checkpoint
-from featcli.data.transforms import Preprocessing
+from featcli.data.pixels.preprocessing import Preprocessing
 from featcli.errors import CheckpointError, StorageError
 from featcli.events import ignore
 from featcli.heads.head import Head

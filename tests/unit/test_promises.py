@@ -18,6 +18,7 @@ from PIL import Image
 from featcli.checkpoint import load_checkpoint
 from featcli.commands.train_head import train_head
 from featcli.config import load_config
+from featcli.data.readers.files import file_ref
 from featcli.events import ignore
 from featcli.features.extraction import Extractor
 from featcli.runtime import Runtime
@@ -90,7 +91,7 @@ def test_the_checkpoint_reproduces_what_was_validated(tmp_path: Path, root: Path
     checkpoint = load_checkpoint(train(tmp_path, root, "run"))
     extractor = Extractor(checkpoint.backbone, Runtime(torch.device("cpu"), "fp32", 1, 1, 8))
     paths = [str(path) for path in sorted((root / "val").rglob("*.png"))[::-1]]  # another order than training's
-    rows = [row for batch in extractor.stream(paths, batch_size=1) for row in batch]
+    rows = [row for batch in extractor.stream(map(file_ref, paths), batch_size=1) for row in batch]
     good = [row for row in rows if row.feature is not None]
     logits = checkpoint.head.logits(np.stack([row.feature for row in good if row.feature is not None]))
     labels = [checkpoint.metadata.classes[best] for best in logits.argmax(axis=1)]

@@ -26,7 +26,7 @@ from featcli.backbones.registry import find_architecture
 from featcli.backbones.sources import read_state_dict
 from featcli.backbones.stages import canonical_sha256
 from featcli.backbones.weights import backbone_from_tensors, load_backbone
-from featcli.data.transforms import Preprocessing
+from featcli.data.pixels.preprocessing import Preprocessing
 from featcli.errors import BackboneOptionError, WeightsError
 from featcli.events import Event, Note, ignore
 

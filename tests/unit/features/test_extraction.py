@@ -19,7 +19,8 @@ from torchvision.transforms._presets import ImageClassification
 
 from featcli.backbones.stages import Backbone, Partition, assemble, chain, detach_linear
 from featcli.backbones.weights import load_backbone
-from featcli.data.transforms import Preprocessing
+from featcli.data.pixels.preprocessing import Preprocessing
+from featcli.data.readers.files import file_ref
 from featcli.events import Event, Progress, ignore
 from featcli.features.extraction import Extractor, FeatureRow, FeatureTable, compute_table
 from featcli.features.store import FeatureStore
@@ -95,7 +96,7 @@ BROKEN = {3: "the file is empty", 8: "damaged image: ", 15: "no such file or dir
 def rows_of(
     paths: list[str], workers: int = 2, batch_size: int = 32, store: FeatureStore | None = None
 ) -> list[FeatureRow]:
-    batches = EXTRACTORS[workers].stream(paths, batch_size=batch_size, store=store)
+    batches = EXTRACTORS[workers].stream(map(file_ref, paths), batch_size=batch_size, store=store)
     return [row for batch in batches for row in batch]
 
 
@@ -218,7 +219,7 @@ def test_every_forward_pass_has_the_tiles_shape() -> None:
 
 @pytest.mark.parametrize(("asked", "given_out"), [(1, [8, 8, 4]), (7, [8, 8, 4]), (9, [16, 4]), (32, [20])])
 def test_batches_are_whole_tiles(photos: list[str], asked: int, given_out: list[int]) -> None:
-    batches = EXTRACTORS[2].stream(photos, batch_size=asked)
+    batches = EXTRACTORS[2].stream(map(file_ref, photos), batch_size=asked)
     assert [len(batch) for batch in batches] == given_out
 
 
@@ -226,7 +227,7 @@ def test_a_blocking_source_gets_its_rows_after_a_moment(photos: list[str], alone
     import queue
 
     source: queue.Queue[str] = queue.Queue()
-    stream = EXTRACTORS[1].stream(iter(source.get, ""), batch_size=32, quiet=0.05)
+    stream = EXTRACTORS[1].stream(map(file_ref, iter(source.get, "")), batch_size=32, quiet=0.05)
     source.put(photos[0])
     assert [bits(row) for row in next(stream)] == [bits(alone[photos[0]])]
     source.put(photos[3])
@@ -255,7 +256,7 @@ def test_features_that_are_not_finite_are_error_rows(photos: list[str], poison: 
     with torch.no_grad():
         extractor.backbone.network.layer1[1].bias[2] = poison
         extractor.backbone.network.layer1[2] = nn.Identity()  # a ReLU would hide minus infinity
-    rows = [row for batch in extractor.stream(photos[:3], batch_size=8) for row in batch]
+    rows = [row for batch in extractor.stream(map(file_ref, photos[:3]), batch_size=8) for row in batch]
     assert [row.feature is None for row in rows] == [True] * 3
     assert {row.error for row in rows} == {"its features are not finite numbers"}
 
@@ -289,13 +290,12 @@ def table_of(
 ) -> tuple[FeatureTable, FeatureStore]:
     store = FeatureStore(cache, extractor.space, SIZE, ignore)
     digests = digests_of(paths) if digests is None else digests
+    refs = [file_ref(path, digest) for path, digest in zip(paths, digests, strict=True)]
     if write:
         with store.writer() as writer:
-            table = compute_table(
-                extractor, paths, digests, store=store, writer=writer, batch_size=batch_size, emit=emit
-            )
+            table = compute_table(extractor, refs, store=store, writer=writer, batch_size=batch_size, emit=emit)
     else:
-        table = compute_table(extractor, paths, digests, store=store, writer=None, batch_size=batch_size, emit=emit)
+        table = compute_table(extractor, refs, store=store, writer=None, batch_size=batch_size, emit=emit)
     store.refresh()
     return table, store
 
@@ -433,7 +433,7 @@ def test_interrupted_work_is_not_lost(photos: list[str], tmp_path: Path) -> None
 
 def test_bf16_features_are_float32_and_close(photos: list[str]) -> None:
     extractor = Extractor(tiny_backbone(), Runtime(torch.device("cpu"), "bf16", 1, 1, 8))
-    (rows,) = list(extractor.stream(photos[:2], batch_size=8))
+    (rows,) = list(extractor.stream(map(file_ref, photos[:2]), batch_size=8))
     plain = rows_of(photos[:2])
     for row, exact in zip(rows, plain, strict=True):
         assert row.feature is not None
@@ -447,7 +447,7 @@ def test_extraction_leaves_the_network_bit_for_bit(photos: list[str]) -> None:
     # Promise 1, buffers too: the running statistics of BatchNorm must not move.
     extractor = extractor_with()
     before = {name: tensor.clone() for name, tensor in extractor.backbone.network.state_dict().items()}
-    list(extractor.stream(photos, batch_size=8))
+    list(extractor.stream(map(file_ref, photos), batch_size=8))
     after = extractor.backbone.network.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
     assert not any(parameter.requires_grad for parameter in extractor.backbone.network.parameters())
@@ -465,7 +465,7 @@ def test_features_are_torchvisions_own_on_photographs(hymenoptera: Path) -> None
     preset = models.ResNet18_Weights.DEFAULT.transforms()
     paths = sorted(hymenoptera.glob("val/*/*.jpg"))[::20]
     extractor = Extractor(backbone, Runtime(torch.device("cpu"), "fp32", 1, 2, 8))
-    rows = [row for batch in extractor.stream([str(path) for path in paths], batch_size=8) for row in batch]
+    rows = [row for batch in extractor.stream([file_ref(str(path)) for path in paths], batch_size=8) for row in batch]
     for path, row in zip(paths, rows, strict=True):
         with Image.open(path) as image, torch.no_grad():
             expected = reference(preset(image.convert("RGB"))[None])[0]

@@ -14,11 +14,13 @@ from torch import nn
 
 from featcli.backbones.stages import Backbone
 from featcli.backbones.weights import load_backbone
-from featcli.data.augmentation import Augmentation
+from featcli.data.pixels.augmentation import Augmentation
+from featcli.data.readers.files import file_ref
+from featcli.data.readers.reader import ImageRef
 from featcli.errors import StorageError, UnreadableDataError
 from featcli.events import Event, Progress, ignore
 from featcli.runtime import Runtime
-from featcli.training.boundary import CachedExamples, Examples, FeatureExamples, Item, Prefix
+from featcli.training.boundary import CachedExamples, Examples, FeatureExamples, Prefix
 from featcli.training.loop import Labelled, epoch_batches
 from featcli.training.trainee import Trainee
 from featcli.training.views import Views
@@ -48,14 +50,14 @@ def backbone() -> Backbone:
 
 
 @pytest.fixture
-def items(tmp_path: Path) -> list[Item]:
+def items(tmp_path: Path) -> list[ImageRef]:
     found = []
     for index in range(N):
         path = tmp_path / "photos" / f"{index:02d}.png"
         path.parent.mkdir(exist_ok=True)
         pixels = np.random.default_rng(index).integers(0, 256, (44, 50, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(path)
-        found.append(Item(str(path), hashlib.sha256(path.read_bytes()).digest()))
+        found.append(file_ref(str(path), hashlib.sha256(path.read_bytes()).digest()))
     return found
 
 
@@ -68,9 +70,9 @@ def batches(examples: Examples, epoch: int) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("stop", [0, 1, 5, 9])
-def test_prefix_and_rest_give_the_features_bit_for_bit(backbone: Backbone, items: list[Item], stop: int) -> None:
+def test_prefix_and_rest_give_the_features_bit_for_bit(backbone: Backbone, items: list[ImageRef], stop: int) -> None:
     assert len(backbone.stages) == 9
-    pixels = [backbone.preprocessing.pixels(Image.open(item.path)) for item in items[:8]]
+    pixels = [backbone.preprocessing.pixels(Image.open(item.name)) for item in items[:8]]
     prefix = Prefix(backbone, stop, CPU)
     inputs = prefix.inputs(prefix.encode(pixels))
     head = nn.Identity()
@@ -80,9 +82,9 @@ def test_prefix_and_rest_give_the_features_bit_for_bit(backbone: Backbone, items
     assert torch.equal(found, expected)
 
 
-def test_a_row_has_the_same_bits_whatever_comes_with_it(backbone: Backbone, items: list[Item]) -> None:
+def test_a_row_has_the_same_bits_whatever_comes_with_it(backbone: Backbone, items: list[ImageRef]) -> None:
     prefix = Prefix(backbone, 4, CPU)
-    pixels = [backbone.preprocessing.pixels(Image.open(item.path)) for item in items]
+    pixels = [backbone.preprocessing.pixels(Image.open(item.name)) for item in items]
     together = prefix.encode(pixels)
     assert len(together) == N
     for row in range(N):
@@ -92,7 +94,7 @@ def test_a_row_has_the_same_bits_whatever_comes_with_it(backbone: Backbone, item
 @pytest.mark.parametrize(("kind", "k"), [("none", None), ("flip", None), ("light", 3)])
 @pytest.mark.parametrize("stop", [0, 4, 9])
 def test_what_is_kept_equals_what_is_computed_anew(
-    backbone: Backbone, items: list[Item], tmp_path: Path, stop: int, kind: str, k: int | None
+    backbone: Backbone, items: list[ImageRef], tmp_path: Path, stop: int, kind: str, k: int | None
 ) -> None:
     prefix, chosen = Prefix(backbone, stop, CPU), views(backbone, kind, k)
     anew = Examples(items, chosen, prefix, CPU)
@@ -107,7 +109,7 @@ def test_what_is_kept_equals_what_is_computed_anew(
     assert torch.equal(first[order[0]], second[order[1]]) == (kind == "none")
 
 
-def test_in_half_precision_half_as_much_is_kept(backbone: Backbone, items: list[Item], tmp_path: Path) -> None:
+def test_in_half_precision_half_as_much_is_kept(backbone: Backbone, items: list[ImageRef], tmp_path: Path) -> None:
     prefix = Prefix(backbone, 4, BF16)
     assert prefix.encode([np.zeros((32, 32, 3), np.uint8)]).dtype == torch.bfloat16
     anew = Examples(items, views(backbone), prefix, BF16)
@@ -116,7 +118,7 @@ def test_in_half_precision_half_as_much_is_kept(backbone: Backbone, items: list[
 
 
 @pytest.mark.parametrize("stop", [0, 5])
-def test_training_on_either_ends_in_the_same_bits(items: list[Item], tmp_path: Path, stop: int) -> None:
+def test_training_on_either_ends_in_the_same_bits(items: list[ImageRef], tmp_path: Path, stop: int) -> None:
     finals = []
     for is_kept in (False, True):
         backbone = load()
@@ -146,7 +148,7 @@ def test_training_on_either_ends_in_the_same_bits(items: list[Item], tmp_path: P
     assert same(*finals)
 
 
-def test_the_file_has_no_name(backbone: Backbone, items: list[Item], tmp_path: Path) -> None:
+def test_the_file_has_no_name(backbone: Backbone, items: list[ImageRef], tmp_path: Path) -> None:
     """So that nothing is left, however the process ends."""
     folder = tmp_path / "cache"
     kept = CachedExamples(items, views(backbone), Prefix(backbone, 4, CPU), CPU, folder=folder, emit=ignore)
@@ -158,7 +160,7 @@ def test_the_file_has_no_name(backbone: Backbone, items: list[Item], tmp_path: P
 
 
 def test_a_full_disk_is_told_before_anything_is_written(
-    backbone: Backbone, items: list[Item], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backbone: Backbone, items: list[ImageRef], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = []
 
@@ -175,7 +177,7 @@ def test_a_full_disk_is_told_before_anything_is_written(
     assert sizes == [2 * N * one.numel() * 4]
 
 
-def test_the_first_pass_says_how_far_it_is(backbone: Backbone, items: list[Item], tmp_path: Path) -> None:
+def test_the_first_pass_says_how_far_it_is(backbone: Backbone, items: list[ImageRef], tmp_path: Path) -> None:
     said: list[Event] = []
     CachedExamples(items, views(backbone, "flip"), Prefix(backbone, 1, CPU), CPU, folder=tmp_path, emit=said.append)
     assert [event.done for event in said if isinstance(event, Progress)] == [0, 8, 16, 22, 22]
@@ -183,11 +185,11 @@ def test_the_first_pass_says_how_far_it_is(backbone: Backbone, items: list[Item]
 
 
 @pytest.mark.parametrize("what", ["changed", "vanished", "broken"])
-def test_an_image_that_is_not_what_it_was_ends_it(backbone: Backbone, items: list[Item], what: str) -> None:
+def test_an_image_that_is_not_what_it_was_ends_it(backbone: Backbone, items: list[ImageRef], what: str) -> None:
     examples = Examples(items, views(backbone), Prefix(backbone, 1, CPU), CPU)
-    path = Path(items[5].path)
+    path = Path(items[5].name)
     if what == "changed":
-        path.write_bytes(Path(items[6].path).read_bytes())
+        path.write_bytes(Path(items[6].name).read_bytes())
     elif what == "vanished":
         path.unlink()
     else:
@@ -198,10 +200,10 @@ def test_an_image_that_is_not_what_it_was_ends_it(backbone: Backbone, items: lis
     assert caught.value.hint == "Nothing was learned from it. Restore the file, and go on with --resume."
 
 
-def test_nothing_is_learned_from_an_image_that_changed(items: list[Item]) -> None:
+def test_nothing_is_learned_from_an_image_that_changed(items: list[ImageRef]) -> None:
     backbone = load()
     examples = Examples(items, views(backbone), Prefix(backbone, 9, CPU), CPU)
-    Path(items[5].path).unlink()
+    Path(items[5].name).unlink()
     watch = Watch()
     model = Trainee(backbone, 9, nn.Linear(1280, 2), batch_norm="eval")
     batch = next(number for number, rows in enumerate(epoch_batches(N, 1, 0, 1)) if 5 in rows)

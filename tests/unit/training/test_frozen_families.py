@@ -15,10 +15,12 @@ from torch import nn
 
 from featcli.backbones.freezing import FrozenWitness
 from featcli.backbones.weights import load_backbone
-from featcli.data.augmentation import Augmentation
+from featcli.data.pixels.augmentation import Augmentation
+from featcli.data.readers.files import file_ref
+from featcli.data.readers.reader import ImageRef
 from featcli.events import ignore
 from featcli.runtime import Runtime
-from featcli.training.boundary import Examples, FeatureExamples, Item, Prefix
+from featcli.training.boundary import Examples, FeatureExamples, Prefix
 from featcli.training.loop import Labelled
 from featcli.training.trainee import Trainee
 from featcli.training.views import Views
@@ -33,12 +35,12 @@ RUNTIME = Runtime(torch.device("cpu"), "fp32", 2, 2, 2)
 
 
 @pytest.fixture
-def items(tmp_path: Path) -> list[Item]:
+def items(tmp_path: Path) -> list[ImageRef]:
     found = []
     for index in range(4):
         path = tmp_path / f"{index}.png"
         Image.fromarray(np.random.default_rng(index).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
-        found.append(Item(str(path), hashlib.sha256(path.read_bytes()).digest()))
+        found.append(file_ref(str(path), hashlib.sha256(path.read_bytes()).digest()))
     return found
 
 
@@ -51,7 +53,7 @@ def two_threads() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_half_of_the_stages_frozen(name: str, items: list[Item]) -> None:
+def test_half_of_the_stages_frozen(name: str, items: list[ImageRef]) -> None:
     side = SIDES.get(name, 64)
     backbone = load_backbone(name, "none", preprocess={"resize": side, "crop": side}, emit=ignore)
     network = backbone.network.to(memory_format=torch.channels_last)
@@ -62,7 +64,7 @@ def test_half_of_the_stages_frozen(name: str, items: list[Item]) -> None:
     prefix = Prefix(backbone, frozen, RUNTIME)
     model = Trainee(backbone, frozen, nn.Linear(backbone.feature_size, 2), batch_norm="train")
 
-    def learn(items: list[Item], **changes: Any) -> dict[str, torch.Tensor]:
+    def learn(items: list[ImageRef], **changes: Any) -> dict[str, torch.Tensor]:
         train(
             model,
             recipe(epochs=1, batch_size=2, weight_decay=0.0, **changes),

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featcli.data.augmentation import Augmentation
-from featcli.data.transforms import Preprocessing
+from featcli.data.pixels.augmentation import Augmentation
+from featcli.data.pixels.preprocessing import Preprocessing
 from featcli.training.views import Views
 
 PREPROCESSING = Preprocessing(40, 32, "bilinear", (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))

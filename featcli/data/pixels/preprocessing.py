@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
-from featcli.data.images import UnreadableImage
+from featcli.data.readers.reader import UnreadableImage
 
 MAX_RESIZED_PIXELS = 100_000_000  # a 1 x 5000 image resized to 256 on its short side would be 256 x 1,280,000
 MAX_SIDE = 10_000  # of a square of so many pixels

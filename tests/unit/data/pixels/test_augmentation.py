@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 
-from featcli.data.augmentation import (
+from featcli.data.pixels.augmentation import (
     AUGMENTATIONS,
     CROP_RATIO,
     CROP_SCALE,
@@ -29,8 +29,8 @@ from featcli.data.augmentation import (
     random_box,
     random_crop_box,
 )
-from featcli.data.images import UnreadableImage
-from featcli.data.transforms import Preprocessing
+from featcli.data.pixels.preprocessing import Preprocessing
+from featcli.data.readers.reader import UnreadableImage
 
 SMALL = Preprocessing(40, 32, "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 MEAN_COLOUR = [124, 116, 104]
@@ -223,7 +223,7 @@ def test_crop_boxes_of_tiny_images_hold_a_pixel(kind: str) -> None:
 
 
 def test_the_crop_of_a_gradient_is_the_gradient_of_its_box(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featcli.data.augmentation.JITTER", 0.0)
+    monkeypatch.setattr("featcli.data.pixels.augmentation.JITTER", 0.0)
     across, down = np.meshgrid(np.arange(200), np.arange(150))
     image = Image.fromarray(np.stack([across, down, np.full_like(down, 77)], axis=2).astype(np.uint8))
     mirrored = 0
@@ -242,7 +242,7 @@ def test_the_crop_of_a_gradient_is_the_gradient_of_its_box(monkeypatch: pytest.M
 
 def test_the_crop_equals_torchvisions_within_the_edge(monkeypatch: pytest.MonkeyPatch) -> None:
     """At its edge the filter sees a few pixels outside the box, which torchvision cuts off before."""
-    monkeypatch.setattr("featcli.data.augmentation.JITTER", 0.0)
+    monkeypatch.setattr("featcli.data.pixels.augmentation.JITTER", 0.0)
     image = noise(90, 80)
     for seed in range(20):
         left, top, right, bottom = random_crop_box(generator(seed), 90, 80, CROP_SCALE["light"])
@@ -263,7 +263,7 @@ def test_light_changes_brightness_contrast_and_saturation_once_each_in_any_order
             calls.append((name, factor))
             return image
 
-        monkeypatch.setattr(f"featcli.data.augmentation.F.{name}", record)
+        monkeypatch.setattr(f"featcli.data.pixels.augmentation.F.{name}", record)
     orders = set()
     for seed in range(300):
         Augmentation("light", SMALL).pixels(noise(9, 9), seed)
@@ -328,8 +328,8 @@ def test_every_operation_and_magnitude_is_drawn() -> None:
 
 
 def test_strong_applies_the_operation_to_the_crop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featcli.data.augmentation.ERASE_PROBABILITY", 0.0)
-    monkeypatch.setattr("featcli.data.augmentation.draw_operation", lambda random: ("Rotate", 45.0))
+    monkeypatch.setattr("featcli.data.pixels.augmentation.ERASE_PROBABILITY", 0.0)
+    monkeypatch.setattr("featcli.data.pixels.augmentation.draw_operation", lambda random: ("Rotate", 45.0))
     pixels = Augmentation("strong", SMALL).pixels(Image.new("RGB", (50, 50), (255, 0, 9)), 3)
     for row, column in [(0, 0), (0, -1), (-1, 0), (-1, -1)]:
         assert pixels[row, column].tolist() == MEAN_COLOUR
@@ -355,7 +355,7 @@ def test_erasing_fills_one_rectangle_of_the_papers_area_and_ratio() -> None:
 
 
 def test_a_quarter_of_the_strong_images_are_erased(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featcli.data.augmentation.draw_operation", lambda random: ("Identity", 0.0))
+    monkeypatch.setattr("featcli.data.pixels.augmentation.draw_operation", lambda random: ("Identity", 0.0))
     image = Image.new("RGB", (40, 40), (255, 255, 255))
     erased = 0
     for seed in range(2000):

@@ -1,4 +1,4 @@
-"""From the bytes of a file to upright RGB pixels: the one place where this policy is written down.
+"""From bytes to upright RGB pixels: the one place where this policy is written down.
 
 * The content decides the format, never the ending; only the formats of `FORMATS` are opened (none of them runs code).
 * EXIF orientation is applied. An EXIF block that cannot be read counts as none.
@@ -6,19 +6,16 @@
   inverted. Floating-point pixels have no range: an error.
 * Transparency is composited on white. Palettes, grey, CMYK and the rest go through Pillow's conversion.
 * Of an animation, the first frame.
-* Truncated files, images of more than `MAX_PIXELS` pixels, and files of more than `MAX_BYTES` are errors.
+* Truncated files and images of more than `MAX_PIXELS` pixels are errors.
 
 `PIXEL_PIPELINE` is part of every stored feature's key: a change of this policy, or of the resizing in
-`featcli.data.transforms`, raises it.
+`featcli.data.pixels.preprocessing`, raises it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
-import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -27,9 +24,10 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError, features
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
+from featcli.data.readers.reader import UnreadableImage
+
 PIXEL_PIPELINE = 2
 MAX_PIXELS = 178_956_970  # half a gigabyte of RGB, where Pillow too stops by default
-MAX_BYTES = 8 * MAX_PIXELS  # four channels of 16 bits, uncompressed; a file with a hole in it may claim any size
 FORMATS = tuple(
     name for name in ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF") if name != "AVIF" or features.check("avif")
 )
@@ -42,42 +40,6 @@ _BAND_PIXELS = 1 << 20
 
 # Our own check replaces Pillow's, whose warning between one and two times its limit reaches nobody here.
 Image.MAX_IMAGE_PIXELS = None
-
-
-class UnreadableImage(Exception):
-    """An image that cannot become pixels; the message is the reason, fit for a row."""
-
-
-def read_file(path: str) -> bytes:
-    """The bytes of a regular file.
-
-    Raises:
-        UnreadableImage: no such file, not a regular file (a pipe would block for ever), too large, or it cannot be
-            read.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        try:  # not by `with open(descriptor)`: given a folder, open() raises and leaves the descriptor open
-            status = os.fstat(descriptor)
-            if stat.S_ISDIR(status.st_mode):
-                raise UnreadableImage("is a folder")
-            if not stat.S_ISREG(status.st_mode):
-                raise UnreadableImage("not a regular file")
-            if status.st_size > MAX_BYTES:
-                raise UnreadableImage(f"{status.st_size} bytes are more than the limit of {MAX_BYTES}")
-            with open(descriptor, "rb", closefd=False) as file:
-                data = file.read()
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        if error.errno == errno.ENXIO:  # a socket, which cannot even be opened
-            raise UnreadableImage("not a regular file") from error
-        raise UnreadableImage((error.strerror or str(error)).lower()) from error
-    except ValueError as error:  # a NUL byte inside the name
-        raise UnreadableImage("not a valid file name") from error
-    if not data:
-        raise UnreadableImage("the file is empty")
-    return data
 
 
 def decode_rgb(data: bytes) -> Image.Image:

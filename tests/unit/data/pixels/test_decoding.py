@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featcli.data.images import EXTENSIONS, MAX_BYTES, MAX_PIXELS, UnreadableImage, decode_rgb, read_file
+from featcli.data.pixels.decoding import EXTENSIONS, MAX_PIXELS, decode_rgb
+from featcli.data.readers.files import MAX_BYTES, read_file
+from featcli.data.readers.reader import UnreadableImage
 
 WHITE = np.array([255, 255, 255])
 

@@ -20,8 +20,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-from featcli.data.images import UnreadableImage, read_file
-from featcli.data.loading import ordered_batches
+from featcli.data.prefetch import ordered_batches
+from featcli.data.readers.files import read_file
+from featcli.data.readers.reader import UnreadableImage
 from featcli.events import Emit, Progress
 
 MEMO_NAME = "memo-v1.sqlite"

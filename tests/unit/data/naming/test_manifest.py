@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from featcli.data.listing import Entry, Listing
-from featcli.data.manifest import Manifest, list_manifest, read_manifest
-from featcli.data.sources import DataOptionError
+from featcli.data.naming.listing import Entry, Listing
+from featcli.data.naming.manifest import Manifest, list_manifest, read_manifest
+from featcli.data.naming.sources import DataOptionError
 from featcli.errors import ConfigError, EnvironmentFault
 from featcli.events import Event, Note, ignore
 

@@ -12,8 +12,8 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms._presets import ImageClassification
 
-from featcli.data.images import UnreadableImage
-from featcli.data.transforms import MAX_RESIZED_PIXELS, Preprocessing
+from featcli.data.pixels.preprocessing import MAX_RESIZED_PIXELS, Preprocessing
+from featcli.data.readers.reader import UnreadableImage
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 SIZES = [

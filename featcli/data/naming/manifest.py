@@ -13,9 +13,10 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from featcli.data.images import UnreadableImage, read_file
-from featcli.data.listing import SPLIT_NAMES, Entry, Keep, Listing
-from featcli.data.sources import DataOptionError, shown_path
+from featcli.data.naming.listing import SPLIT_NAMES, Entry, Keep, Listing
+from featcli.data.naming.sources import DataOptionError, shown_path
+from featcli.data.readers.files import read_file
+from featcli.data.readers.reader import UnreadableImage
 from featcli.errors import ConfigError, did_you_mean
 from featcli.events import Emit, Note
 from featcli.extras import import_pyarrow

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from featcli.analysis.survey import Survey, survey
 from featcli.data.dataset import Dataset, open_dataset
-from featcli.data.images import UnreadableImage, decode_rgb, inspect_image
-from featcli.data.sources import DataSource
-from featcli.data.survey import Survey, survey
-from featcli.data.transforms import Preprocessing
+from featcli.data.naming.sources import DataSource
+from featcli.data.pixels.decoding import decode_rgb, inspect_image
+from featcli.data.pixels.preprocessing import Preprocessing
+from featcli.data.readers.reader import UnreadableImage
 from featcli.events import ignore
 
 PREPROCESSING = Preprocessing(256, 224, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from featcli.data.images import UnreadableImage, read_file
-from featcli.data.sources import DataOptionError, relative_name
+from featcli.data.naming.sources import DataOptionError, relative_name
+from featcli.data.readers.files import read_file
+from featcli.data.readers.reader import UnreadableImage
 
 
 @dataclass(slots=True)

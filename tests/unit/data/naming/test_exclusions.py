@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from featcli.data.exclusions import read_exclusions
-from featcli.data.sources import DataOptionError
+from featcli.data.naming.exclusions import read_exclusions
+from featcli.data.naming.sources import DataOptionError
 
 BASE = Path("/data/cats")
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featcli.data.loading import ordered_batches
+from featcli.data.prefetch import ordered_batches
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> bool:

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from featcli.data import memo as memo_module
-from featcli.data.images import UnreadableImage
-from featcli.data.memo import HashMemo, hash_file, hash_files, memo_files
+from featcli.data import hashing as memo_module
+from featcli.data.hashing import HashMemo, hash_file, hash_files, memo_files
+from featcli.data.readers.reader import UnreadableImage
 from featcli.events import Event, Progress, ignore
 
 

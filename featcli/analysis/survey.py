@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
@@ -11,8 +10,9 @@ from statistics import median
 from typing import Any
 
 from featcli.data.dataset import Dataset, Sample
-from featcli.data.images import ImageFacts, UnreadableImage, inspect_image, read_file
-from featcli.data.loading import ordered_batches
+from featcli.data.pixels.decoding import ImageFacts
+from featcli.data.pixels.loading import Loaded, load_facts
+from featcli.data.prefetch import ordered_batches
 from featcli.events import Emit, Progress
 
 _BATCH = 64
@@ -124,20 +124,10 @@ def survey(
         emit: hears the progress.
     """
 
-    def look(sample: Sample) -> ImageFacts | str:
-        try:
-            if sample.digest in known:
-                with open(sample.path, "rb") as file:
-                    return inspect_image(file, decode=False)
-            facts = inspect_image(io.BytesIO(read_file(sample.path)), decode=True)
-            check_size(facts.width, facts.height)
-        except UnreadableImage as error:
-            return str(error)
-        except OSError as error:
-            return (error.strerror or str(error)).lower()
-        return facts
+    def look(sample: Sample) -> Loaded[ImageFacts]:
+        return load_facts(sample.ref, decode=sample.digest not in known, check_size=check_size)
 
-    found: list[ImageFacts | str] = []
+    found: list[Loaded[ImageFacts]] = []
     emit(Progress("look", 0, len(data.samples)))
     for batch in ordered_batches(data.samples, look, workers=workers, size=_BATCH):
         found += batch
@@ -145,8 +135,8 @@ def survey(
     emit(Progress("look", len(found), len(data.samples), finished=True))
     return Survey(
         data,
-        tuple(None if isinstance(item, str) else item for item in found),
-        {row: item for row, item in enumerate(found) if isinstance(item, str)},
+        tuple(item.value for item in found),
+        {row: item.error for row, item in enumerate(found) if item.error is not None},
         _copies(data.samples),
     )
 

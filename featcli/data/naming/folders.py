@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from featcli.data.images import EXTENSIONS
-from featcli.data.listing import SPLIT_NAMES, Entry, Keep, Listing
-from featcli.data.sources import DataOptionError
+from featcli.data.naming.listing import SPLIT_NAMES, Entry, Keep, Listing
+from featcli.data.naming.sources import DataOptionError
+from featcli.data.pixels.decoding import EXTENSIONS
 from featcli.errors import DatasetError, did_you_mean
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from featcli.data.folders import Ignored, is_image_name, subfolders, walk_images
+from featcli.data.naming.folders import Ignored, is_image_name, subfolders, walk_images
 from featcli.errors import DatasetError
 
 

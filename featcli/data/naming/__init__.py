@@ -1,0 +1,1 @@
+"""Which images there are, by name: folders, manifests, what is left out."""

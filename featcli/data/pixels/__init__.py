@@ -1,0 +1,1 @@
+"""From bytes to what the backbone sees: decoding, preprocessing, augmentation."""
