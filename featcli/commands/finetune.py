@@ -71,7 +71,7 @@ def finetune(call: Call, *, resume: bool = False) -> Answer:
     seen = dataclasses.replace(data, samples=tuple(sample for sample in data.samples if sample.split != "test"))
     table = features_of(seen.samples, extractor, call)
     clock.lap("features")
-    training = FineTuning(call, runtime, backbone, frozen, seen, table)
+    training = FineTuning(call, extractor, frozen, seen, table)
     if not resume:
         start_anew(run, identity, call.emit)
     try:

@@ -1,4 +1,4 @@
-"""The one generator behind every command that reads images: paths in, features out, in order, nothing lost."""
+"""The generator behind every command that needs features: images in, features out, in order, nothing lost."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from featcli.data.pixels.loading import load_pixels
 from featcli.data.prefetch import ordered_batches
 from featcli.data.readers.reader import ImageRef
 from featcli.events import Emit, Progress
+from featcli.features.engines.engine import Engine, run_tiled
+from featcli.features.engines.plain import PlainTorch
 from featcli.features.store import FeatureStore, SegmentWriter, Space
 from featcli.runtime import Runtime
 
@@ -46,35 +48,17 @@ class _Decoded:
     pixels: NDArray[np.uint8] | None
 
 
-def padded_tile(pixels: Sequence[NDArray[np.uint8]], runtime: Runtime) -> torch.Tensor:
-    """Decoded images on the device, padded with black to the one shape that the network sees.
-
-    Args:
-        pixels: 1 to `runtime.tile` arrays (H, W, 3) uint8.
-        runtime: says where to, and how many.
-
-    Returns:
-        (tile, H, W, 3) uint8.
-    """
-    on_gpu = runtime.device.type == "cuda"
-    # Pinned memory comes from torch's caching allocator, which waits for the copy before it reuses a block.
-    tile = torch.zeros((runtime.tile, *pixels[0].shape), dtype=torch.uint8, pin_memory=on_gpu)
-    array = tile.numpy()
-    for index, image in enumerate(pixels):
-        array[index] = image
-    return tile.to(runtime.device, non_blocking=on_gpu)
-
-
 class Extractor:
-    """A backbone on its device, ready to turn files into features.
+    """A backbone with what runs it, ready to turn images into features.
 
     Args:
-        backbone: moved to the runtime's device.
+        backbone: whose features are wanted.
         runtime: where and how to compute.
+        engine: runs the backbone; plain torch by default.
     """
 
-    def __init__(self, backbone: Backbone, runtime: Runtime) -> None:
-        backbone.network.to(runtime.device).to(memory_format=torch.channels_last)
+    def __init__(self, backbone: Backbone, runtime: Runtime, engine: Engine | None = None) -> None:
+        self.engine = engine or PlainTorch(backbone, runtime)
         self.backbone = backbone
         self.runtime = runtime
         self.space = Space(
@@ -91,22 +75,14 @@ class Extractor:
     def forward(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Features of decoded images.
 
-        The network always sees `runtime.tile` images at once, the last tile padded with black: so the bits of a row
-        depend neither on how many images there are nor on which ones.
-
         Args:
             pixels: N arrays (crop, crop, 3) uint8.
 
         Returns:
             (N, D) float32.
         """
-        outputs = []
-        with self.runtime.inference():
-            for start in range(0, len(pixels), self.runtime.tile):
-                images = padded_tile(pixels[start : start + self.runtime.tile], self.runtime)  # (tile, H, W, 3)
-                normalised = self.backbone.preprocessing.normalise(images)
-                outputs.append(self.backbone.features(normalised).float())
-        return np.asarray(torch.cat(outputs)[: len(pixels)].cpu().numpy())
+        with torch.inference_mode():
+            return np.asarray(run_tiled(self.engine, pixels, self.engine.features).cpu().numpy())
 
     def stream(
         self,
@@ -126,7 +102,7 @@ class Extractor:
             store: where a feature that is known already is taken from; never written to.
             quiet: yield what there is when `refs` gives nothing new for so many seconds.
         """
-        size = -(-batch_size // self.runtime.tile) * self.runtime.tile
+        size = -(-batch_size // self.engine.tile) * self.engine.tile
 
         def load(ref: ImageRef) -> _Decoded:
             return self._load(ref, store)

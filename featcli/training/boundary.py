@@ -14,16 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from featcli.backbones.stages import Backbone
 from featcli.data.pixels.loading import load_pixels
 from featcli.data.prefetch import ordered_batches
 from featcli.data.readers.reader import ImageRef
 from featcli.errors import UnreadableDataError
 from featcli.events import Emit, Progress
-from featcli.features.extraction import padded_tile
+from featcli.features.engines.engine import run_tiled
+from featcli.features.extraction import Extractor
 from featcli.files import storage_errors
 from featcli.runtime import Runtime
-from featcli.training.trainee import in_eval_mode
 from featcli.training.views import Views
 
 Rows = NDArray[np.int64]
@@ -34,28 +33,22 @@ _RESTORE = "Nothing was learned from it. Restore the file, and go on with --resu
 class Prefix:
     """The frozen stages, from decoded images to the boundary.
 
-    As in extraction, the network always sees one padded shape, so that a row has the same bits whatever comes with it,
-    now or from the disk.
+    The engine sees one padded shape, as in extraction: so a row has the same bits whatever comes with it, now or from
+    the disk.
 
     Args:
-        backbone: on its device.
+        extractor: of the backbone.
         stop: number of frozen stages. With none the boundary is the decoded image; with all, the features.
-        runtime: where and how to compute.
     """
 
-    def __init__(self, backbone: Backbone, stop: int, runtime: Runtime) -> None:
-        self._backbone = backbone
+    def __init__(self, extractor: Extractor, stop: int) -> None:
+        self._backbone = extractor.backbone
+        self._engine = extractor.engine
         self._stop = stop
-        self._runtime = runtime
 
     def encode(self, pixels: Sequence[NDArray[np.uint8]]) -> Tensor:
         """What is kept of images: (N, ...) on the device, maps with their channels last."""
-        size = self._runtime.tile
-        kept = []
-        for start in range(0, len(pixels), size):
-            chunk = pixels[start : start + size]
-            kept.append(self._encode_tile(padded_tile(chunk, self._runtime))[: len(chunk)])
-        return torch.cat(kept)
+        return run_tiled(self._engine, pixels, self._encode_tile)
 
     def inputs(self, kept: Tensor) -> Tensor:
         """What the trainable part reads, from what `encode` gave."""
@@ -66,12 +59,9 @@ class Prefix:
     def _encode_tile(self, tile: Tensor) -> Tensor:
         if self._stop == 0:
             return tile
-        network = self._backbone.network
-        with torch.no_grad(), self._runtime.autocast(), in_eval_mode(network):
-            images = self._backbone.preprocessing.normalise(tile)
-            if self._stop == len(self._backbone.stages):
-                return self._backbone.features(images).float()
-            boundary = self._backbone.run(images, 0, self._stop)
+        if self._stop == len(self._backbone.stages):
+            return self._engine.features(tile)
+        boundary = self._engine.boundary(tile, self._stop)
         return boundary.permute(0, 2, 3, 1).contiguous() if self._is_map(boundary) else boundary.contiguous()
 
     def _is_map(self, tensor: Tensor) -> bool:

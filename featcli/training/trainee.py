@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -133,18 +130,6 @@ def batch_norm_mode(mode: str, batch_size: int, *, solved: bool) -> str:
     if mode != "auto":
         return mode
     return "eval" if solved or batch_size < AUTO_BATCH_NORM else "train"
-
-
-@contextlib.contextmanager
-def in_eval_mode(network: nn.Module) -> Iterator[None]:
-    """Inside, every module is in eval mode; then all are as they were."""
-    training = [module for module in network.modules() if module.training]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def make_head(

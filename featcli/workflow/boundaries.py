@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featcli.backbones.stages import Backbone
 from featcli.data.dataset import Dataset
 from featcli.data.pixels.augmentation import Augmentation
 from featcli.data.readers.reader import ImageRef
-from featcli.features.extraction import FeatureTable
+from featcli.features.extraction import Extractor, FeatureTable
 from featcli.runtime import Runtime
 from featcli.training.boundary import CachedExamples, Examples, Prefix
 from featcli.training.loop import Labelled, Source
@@ -81,15 +80,15 @@ class Boundary:
         }
 
 
-def plan_boundary(call: Call, runtime: Runtime, backbone: Backbone, frozen: int, *, train: int, val: int) -> Boundary:
+def plan_boundary(call: Call, extractor: Extractor, frozen: int, *, train: int, val: int) -> Boundary:
     """Decides what is kept, from the shape of one tensor and the number of images.
 
     Raises:
         ConfigError: `train.cutmix` where the boundary is no map with its channels first.
     """
-    config = call.loaded.config
+    config, backbone = call.loaded.config, extractor.backbone
     views = Views(Augmentation(config.train.augment, backbone.preprocessing), config.train.views, config.seed)
-    prefix = Prefix(backbone, frozen, runtime)
+    prefix = Prefix(extractor, frozen)
     side = backbone.preprocessing.crop
     kept = prefix.encode([np.zeros((side, side, 3), dtype=np.uint8)])[0]
     is_map = kept.ndim == 3 and not (frozen and backbone.partition.channels_last)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import torch
 
-from featcli.backbones.stages import Backbone, canonical_sha256
+from featcli.backbones.stages import canonical_sha256
 from featcli.data.dataset import Dataset
 from featcli.errors import EnvironmentFault
 from featcli.events import Fact, Note
@@ -16,7 +16,6 @@ from featcli.features.extraction import Extractor, FeatureTable, compute_table
 from featcli.features.store import FeatureStore
 from featcli.interrupts import deferred_signals
 from featcli.runs.folder import Run
-from featcli.runtime import Runtime
 from featcli.training.convolutions import speed_up
 from featcli.training.loop import Hooks, fit
 from featcli.training.optimizers import make_optimizer, parameter_groups
@@ -34,16 +33,13 @@ from featcli.workflow.solving import training_rows
 class FineTuning:
     """One training: what it is made of, running it, and measuring what came of it."""
 
-    def __init__(
-        self, call: Call, runtime: Runtime, backbone: Backbone, frozen: int, data: Dataset, table: FeatureTable
-    ) -> None:
+    def __init__(self, call: Call, extractor: Extractor, frozen: int, data: Dataset, table: FeatureTable) -> None:
+        runtime, backbone = extractor.runtime, extractor.backbone
         self._call, self._runtime, self._backbone, self._frozen = call, runtime, backbone, frozen
         self._data, self._table = data, table
         self._rows, self._labels = training_rows(data, table)
         self._recipe = recipe_of(call.loaded.config, self._labels, len(data.classes))
-        self._boundary = plan_boundary(
-            call, runtime, backbone, frozen, train=len(self._rows), val=len(data.split("val"))
-        )
+        self._boundary = plan_boundary(call, extractor, frozen, train=len(self._rows), val=len(data.split("val")))
         self._head, solved = starting_head(data, table, call, width=backbone.feature_size)
         self._batch_norm = self._decide_batch_norm(solved=solved is not None)
         self._model = Trainee(backbone, frozen, self._head, batch_norm=self._batch_norm).to(runtime.device)

@@ -62,7 +62,7 @@ def plan_training(call: Call, extractor: Extractor, data: Dataset) -> TrainingPl
     config, backbone = call.loaded.config.train, extractor.backbone
     frozen = frozen_depth(backbone, call)
     n, n_val = len(data.split("train")), len(data.split("val"))
-    boundary = plan_boundary(call, extractor.runtime, backbone, frozen, train=n, val=n_val)
+    boundary = plan_boundary(call, extractor, frozen, train=n, val=n_val)
     head = make_head("linear", backbone.feature_size, len(data.classes), hidden=1, dropout=0.0, seed=0, solved=None)
     model = Trainee(backbone, frozen, head, batch_norm="eval").to(extractor.runtime.device)
     before, step = _seconds_per_image(boundary, model, extractor)

@@ -19,6 +19,7 @@ from featcli.data.pixels.augmentation import Augmentation
 from featcli.data.readers.files import file_ref
 from featcli.data.readers.reader import ImageRef
 from featcli.events import ignore
+from featcli.features.extraction import Extractor
 from featcli.runtime import Runtime
 from featcli.training.boundary import Examples, FeatureExamples, Prefix
 from featcli.training.loop import Labelled
@@ -61,7 +62,7 @@ def test_half_of_the_stages_frozen(name: str, items: list[ImageRef]) -> None:
     witness = FrozenWitness(backbone, frozen)
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     views = Views(Augmentation("flip", backbone.preprocessing), None, 0)
-    prefix = Prefix(backbone, frozen, RUNTIME)
+    prefix = Prefix(Extractor(backbone, RUNTIME), frozen)
     model = Trainee(backbone, frozen, nn.Linear(backbone.feature_size, 2), batch_norm="train")
 
     def learn(items: list[ImageRef], **changes: Any) -> dict[str, torch.Tensor]:

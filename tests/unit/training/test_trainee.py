@@ -9,17 +9,10 @@ from torchvision.ops import StochasticDepth
 from featcli.backbones.stages import Backbone
 from featcli.backbones.weights import load_backbone
 from featcli.events import ignore
+from featcli.features.engines.plain import in_eval_mode
 from featcli.heads.linear import LinearHead
 from featcli.heads.mlp import MlpHead
-from featcli.training.trainee import (
-    AUTO_BATCH_NORM,
-    HeadTrainee,
-    Trainee,
-    batch_norm_mode,
-    export_head,
-    in_eval_mode,
-    make_head,
-)
+from featcli.training.trainee import AUTO_BATCH_NORM, HeadTrainee, Trainee, batch_norm_mode, export_head, make_head
 from tests.unit.training.lab import same
 
 MIXED = ("resnet18", "efficientnet_b0", "vit_b_32")
