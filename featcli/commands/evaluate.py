@@ -13,8 +13,7 @@ from featcli.config import LoadedConfig, load_config
 from featcli.data.dataset import Sample, open_labelled
 from featcli.data.hashing import MEMO_NAME
 from featcli.errors import ConditionFailed, DatasetError, UsageError
-from featcli.evaluation.metrics import evaluate as split_metrics
-from featcli.features.extraction import Extractor
+from featcli.predictor import Predictor
 from featcli.runs.folder import CONFIG_NAME
 from featcli.runtime import Runtime
 from featcli.workflow.answer import Answer
@@ -52,15 +51,12 @@ def evaluate(call: Call, checkpoint: Path | None, data_dir: Path | None, options
         facts = {"checkpoint": str(path), "device": str(runtime), "images": len(samples), "where": where}
         return Answer(text, facts)
     # predict and evaluate read the store and never write to it.
-    table = features_of(samples, Extractor(model.backbone, runtime), call, keep=False)
+    predictor = Predictor.of(model, runtime)
+    table = features_of(samples, predictor.extractor, call, keep=False)
     good = np.flatnonzero(table.readable)
-    measured = Measured(samples, good, model.head.probabilities(table.features[good]))
-    metrics = split_metrics(
-        measured.probabilities,
-        measured.labels,
-        model.metadata.classes,
-        error_labels=[samples[index].label for index in table.errors],
-    )
+    measured = Measured(predictor.task, samples, good, predictor.predictions(table.features[good]))
+    lost = [samples[index].label for index in table.errors]
+    metrics = predictor.task.evaluate(measured.predictions, measured.targets, lost)
     failure = None
     if options.parity:
         failure = check_parity(path, model.metadata, measured, runtime, call.emit)

@@ -10,21 +10,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from featcli.checkpoint import Checkpoint
 from featcli.data.naming.folders import Ignored
 from featcli.data.readers.reader import ImageRef
 from featcli.errors import UsageError
 from featcli.events import Note, Progress
-from featcli.features.extraction import Extractor, FeatureRow
+from featcli.features.extraction import Extractor
 from featcli.features.store import FeatureStore
 from featcli.files import atomic_path, storage_errors, write_json
+from featcli.predictor import Predictor
 from featcli.workflow.answer import Answer, Unreadable
 from featcli.workflow.images import open_data
 from featcli.workflow.inputs import STDIN, expand
 from featcli.workflow.session import Call, open_model, open_runtime
-from featcli.writers.prediction_rows import Write, open_writer, prediction_row
+from featcli.writers.prediction_rows import Write, open_writer
 
 QUIET_SECONDS = 0.2
 
@@ -89,7 +88,8 @@ def predict(
         raise UsageError(
             "nothing to predict", "Name files or folders after the run, '-' for paths on standard input, or --config."
         )
-    extractor = Extractor(model.backbone, runtime)
+    predictor = Predictor.of(model, runtime)
+    extractor = predictor.extractor
     store = FeatureStore(call.cache, extractor.space, model.backbone.feature_size, call.emit, read_only=True)
     limit = call.loaded.config.data.limit
     if arguments and limit is not None:
@@ -101,10 +101,10 @@ def predict(
     total = len(refs) if isinstance(refs, list) else None
     batch_size = call.loaded.config.loader.batch_size
     with _opened(options.output, write) as sink:
-        writer = open_writer(options.format, sink, model.metadata.classes, probs=options.probs)
+        writer = open_writer(options.format, sink, predictor.task, probs=options.probs)
         call.emit(Progress("predict", 0, total))
         for batch in extractor.stream(refs, batch_size=batch_size, store=store, quiet=QUIET_SECONDS):
-            rows = list(_rows(batch, model, options))
+            rows = predictor.rows(batch, top=options.top, outputs=options.probs)
             writer.write(rows)
             _count(rows, counts)
             call.emit(Progress("predict", counts.n, total))
@@ -117,14 +117,6 @@ def predict(
     if options.summary is not None:
         write_json(options.summary, _summary(counts, model))
     return Answer(str(options.output) if options.output is not None else None, unreadable=counts.unreadable)
-
-
-def _rows(batch: Sequence[FeatureRow], model: Checkpoint, options: PredictOptions) -> Iterator[dict[str, Any]]:
-    features = [row.feature for row in batch if row.feature is not None]
-    probabilities = iter(model.head.probabilities(np.stack(features)) if features else ())
-    for row in batch:
-        values = None if row.feature is None else next(probabilities)
-        yield prediction_row(row.path, values, row.error, model.metadata.classes, top=options.top, probs=options.probs)
 
 
 def _count(rows: Sequence[dict[str, Any]], counts: _Counts) -> None:

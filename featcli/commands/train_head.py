@@ -9,9 +9,11 @@ from featcli.data.dataset import Dataset
 from featcli.events import Note
 from featcli.features.extraction import Extractor, FeatureTable
 from featcli.heads.head import Head
+from featcli.predictor import Predictor
 from featcli.runs.folder import check_output, claim_run
 from featcli.runs.images import describe_changes, list_images
 from featcli.runtime import Runtime
+from featcli.tasks import task_of
 from featcli.workflow.answer import Answer
 from featcli.workflow.features import features_of, unreadable_of
 from featcli.workflow.images import open_data
@@ -56,13 +58,14 @@ def train_head(call: Call) -> Answer:
     clock.lap("prepare")
 
     witness = FrozenWitness(backbone)
-    table = features_of(data.samples, Extractor(backbone, runtime), call)
+    extractor = Extractor(backbone, runtime)
+    table = features_of(data.samples, extractor, call)
     clock.lap("features")
     head, facts, log = _train(data, table, runtime, call)
     clock.lap("head")
     witness.verify()
 
-    metrics, predictions = evaluate_splits(data.samples, table, head, data.classes)
+    metrics, predictions = evaluate_splits(data.samples, table, Predictor(extractor, head, task_of(data.classes)))
     describe_metrics(metrics, call.emit)
     model = Model(backbone, head, "all", facts, metrics, predictions)
     sha256 = write_model(run, config, make_checkpoint(model, config, runtime, data), model)

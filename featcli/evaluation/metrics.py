@@ -6,10 +6,10 @@ Undefined is None, never NaN: what `evaluate` returns is strict JSON.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,16 +19,21 @@ Integers = npt.NDArray[np.integer[Any]]
 
 ECE_BINS = 15
 TOP_K = 5
-# Wide enough for a softmax in half precision; it is there to catch logits and NaN, not rounding.
+# Wide enough for probabilities in half precision; it is there to catch logits and NaN, not rounding.
 _SUM_TOLERANCE = 1e-2
 
 
 def evaluate(
-    probabilities: Floats, labels: Integers, classes: Sequence[str], *, error_labels: Sequence[int] = ()
+    probabilities: Floats,
+    labels: Integers,
+    classes: Sequence[str],
+    *,
+    decide: Callable[[Floats], Integers],
+    error_labels: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Every metric of a split, in the order of `metrics.json`.
 
-    The prediction is the most probable class; of equals, the first. An image that could not be read has a label and
+    An image that could not be read has a label and
     no probabilities. It counts in `n`, `n_errors`, `majority_accuracy` and `support`, and as wrong in `accuracy` (and
     its interval), `recall`, `balanced_accuracy`, `f1`, `macro_f1` and `top5_accuracy`: a broken file is a failure
     that users meet. It is not in `precision`, `confusion`, `log_loss` and `ece`, which need a prediction.
@@ -37,6 +42,7 @@ def evaluate(
         probabilities: (N, K) float64, rows that sum to 1, in the order of `labels`.
         labels: (N,) indices into `classes`.
         classes: K distinct names.
+        decide: from probabilities (N, K) to the class that each row predicts, (N,).
         error_labels: the labels of the images that could not be read.
 
     Returns:
@@ -50,7 +56,7 @@ def evaluate(
     """
     errors = np.asarray(error_labels, dtype=np.int64)
     _check_arguments(probabilities, labels, errors, classes)
-    predicted = _predict(probabilities)
+    predicted = decide(probabilities)
     n = len(labels) + len(errors)
     correct = int(np.count_nonzero(predicted == labels))
     counts = _ClassCounts.of(labels, predicted, errors, len(classes))
@@ -70,16 +76,6 @@ def evaluate(
         "per_class": per_class,
         "confusion": counts.confusion,
     }
-
-
-def correct_count(probabilities: Floats, labels: Integers) -> int:
-    """How many of the N images are predicted right: what `evaluate --parity` compares.
-
-    Args:
-        probabilities: (N, K) float64.
-        labels: (N,) indices of the true classes.
-    """
-    return int(np.count_nonzero(_predict(probabilities) == labels))
 
 
 def wilson_interval(correct: int, n: int) -> list[float] | None:
@@ -130,11 +126,6 @@ class _ClassCounts:
         }
 
 
-def _predict(probabilities: Floats) -> Integers:
-    """The most probable class of each row, of equals the first: (N, K) -> (N,)."""
-    return cast(Integers, probabilities.argmax(axis=1))
-
-
 def _ratio(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
@@ -154,7 +145,7 @@ def _top_k_accuracy(probabilities: Floats, labels: Integers, n: int) -> float | 
     """Share of n images whose class is among the 5 most probable; None under 6 classes, where it says nothing.
 
     A class's rank is the number of classes ahead of it: the more probable, and the equal with a smaller index.
-    So it agrees with `_predict` on ties, and nothing is sorted.
+    So the first of equals counts as the most probable, and nothing is sorted.
     """
     k = probabilities.shape[1]
     if k <= TOP_K:

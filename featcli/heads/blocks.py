@@ -6,58 +6,97 @@ and rows as the product's columns. (With rows as rows, MKL's result was seen to 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 BLOCK_ROWS = 256  # the one shape in which rows meet the weights
 
 Affine: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]  # weight (M, D) and bias (M,)
+Link: TypeAlias = Callable[[Tensor, int], Tensor]  # from outputs, and the dimension that they lie along
 
 
-def layered_logits(layers: Sequence[Affine], features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Logits of affine maps, one after the other, with a ReLU between two.
+class AffineLayers(nn.Module):
+    """Affine maps, one after the other, with a ReLU between two; a row is a column: (D, B) to (K, B).
 
     Args:
         layers: from input to output; the first takes D numbers, the last gives K.
+    """
+
+    def __init__(self, layers: Sequence[Affine]) -> None:
+        super().__init__()
+        self.n_features = layers[0][0].shape[1]
+        for index, (weight, bias) in enumerate(layers):
+            self.register_buffer(f"weight{index}", torch.tensor(weight))  # copies: torch aligns
+            self.register_buffer(f"bias{index}", torch.tensor(bias)[:, None])
+        self._n_layers = len(layers)
+
+    def forward(self, columns: Tensor) -> Tensor:
+        """Features (D, B) to outputs (K, B), float32."""
+        for index in range(self._n_layers):
+            weight, bias = self.get_buffer(f"weight{index}"), self.get_buffer(f"bias{index}")
+            columns = torch.mm(weight, columns.relu_() if index > 0 else columns).add_(bias)
+        return columns
+
+
+class InBlocks(nn.Module):
+    """Features (N, D) to outputs (N, K), `BLOCK_ROWS` rows at a time, the last block padded with zeros.
+
+    Args:
+        columns: (D, `BLOCK_ROWS`) to (K, `BLOCK_ROWS`), a row in each column.
+        link: what follows, such as a task's; on the padded block too, since how ten numbers are added was seen to
+            depend on the shape that they are in.
+    """
+
+    def __init__(self, columns: nn.Module, link: Link | None = None) -> None:
+        super().__init__()
+        self.columns = columns
+        self._link = link
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, D) float32 to (N, K)."""
+        found = [self._block(features[start : start + BLOCK_ROWS]) for start in range(0, len(features), BLOCK_ROWS)]
+        return torch.cat(found) if found else self._block(features)
+
+    def _block(self, rows: Tensor) -> Tensor:
+        padded = rows.new_zeros(BLOCK_ROWS, rows.shape[1])
+        padded[: len(rows)] = rows
+        outputs: Tensor = self.columns(padded.T)  # (K, BLOCK_ROWS)
+        if self._link is not None:
+            outputs = self._link(outputs, 0)
+        return outputs.T[: len(rows)]
+
+
+def apply_in_blocks(
+    columns: AffineLayers, features: NDArray[np.float32], link: Link | None = None
+) -> NDArray[np.floating]:
+    """Applies a head to stored features.
+
+    Args:
+        columns: of the head.
         features: (N, D) float32.
+        link: as in `InBlocks`.
 
     Returns:
-        (N, K) float32.
+        (N, K), float32 without a link.
 
     Raises:
         ValueError: features of another width or type.
     """
-    logits = np.empty((len(features), len(layers[-1][1])), dtype=np.float32)
-    for rows, block in _blocks(layers, features):
-        logits[rows] = block.T[: rows.stop - rows.start].numpy()
-    return logits
-
-
-def layered_probabilities(layers: Sequence[Affine], features: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(N, K) float64, each row summing to one: the softmax of `layered_logits`. Raises as that does."""
-    probabilities = np.empty((len(features), len(layers[-1][1])), dtype=np.float64)
-    for rows, block in _blocks(layers, features):
-        # On the padded block as well: how numpy adds ten numbers was seen to depend on the shape they are in.
-        probabilities[rows] = block.double().softmax(0).T[: rows.stop - rows.start].numpy()
-    return probabilities
-
-
-def _blocks(layers: Sequence[Affine], features: NDArray[np.float32]) -> Iterator[tuple[slice, Tensor]]:
-    """Slices of at most `BLOCK_ROWS` rows, each with logits (K, BLOCK_ROWS), padding and all."""
-    width = layers[0][0].shape[1]
+    width = columns.n_features
     if features.ndim != 2 or features.shape[1] != width or features.dtype != np.float32:
         raise ValueError(f"features are {features.shape} {features.dtype}, not (N, {width}) float32")
-    aligned = [(torch.tensor(weight), torch.tensor(bias)[:, None]) for weight, bias in layers]  # copies: torch aligns
-    padded = torch.zeros(BLOCK_ROWS, width)
-    for start in range(0, len(features), BLOCK_ROWS):
-        rows = slice(start, min(start + BLOCK_ROWS, len(features)))
-        padded.numpy()[: rows.stop - rows.start] = features[rows]
-        block = padded.T  # (D, BLOCK_ROWS)
-        for index, (weight, bias) in enumerate(aligned):
-            block = torch.mm(weight, block.relu_() if index > 0 else block).add_(bias)
-        yield rows, block
+    in_blocks = InBlocks(columns, link)
+    outputs: NDArray[np.floating] | None = None
+    with torch.inference_mode():
+        for start in range(0, max(1, len(features)), BLOCK_ROWS):
+            block = in_blocks(torch.tensor(features[start : start + BLOCK_ROWS])).numpy()
+            if outputs is None:
+                outputs = np.empty((len(features), block.shape[1]), dtype=block.dtype)
+            outputs[start : start + len(block)] = block
+    assert outputs is not None, "even no rows are one block"
+    return outputs

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from featcli.heads.blocks import AffineLayers
 from featcli.heads.linear import LinearHead
 from featcli.heads.mlp import MlpHead
 
@@ -18,8 +19,8 @@ class Head(Protocol):
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """(N, K) float32. Raises ValueError where features are of another width or type."""
 
-    def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(N, K) float64, each row summing to one. Raises as `logits` does."""
+    def columns(self) -> AffineLayers:
+        """The same as a module on blocks of columns, (D, B) to (K, B)."""
 
     def tensors(self) -> dict[str, NDArray[np.float32]]:
         """All that the head is made of, by name: what `head_from_tensors` takes."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from featcli.heads.blocks import layered_logits, layered_probabilities
+from featcli.heads.blocks import AffineLayers, apply_in_blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,11 @@ class LinearHead:
         Raises:
             ValueError: features of another width or type.
         """
-        return layered_logits([(self.weight, self.bias)], features)
+        return apply_in_blocks(self.columns(), features)
 
-    def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(N, K) float64, each row summing to one: the softmax of the float32 logits. Raises as `logits` does."""
-        return layered_probabilities([(self.weight, self.bias)], features)
+    def columns(self) -> AffineLayers:
+        """The head as a module on blocks of columns."""
+        return AffineLayers([(self.weight, self.bias)])
 
     def tensors(self) -> dict[str, NDArray[np.float32]]:
         """The two arrays by name."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from featcli.heads.blocks import Affine, layered_logits, layered_probabilities
+from featcli.heads.blocks import AffineLayers, apply_in_blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,11 @@ class MlpHead:
         Raises:
             ValueError: features of another width or type.
         """
-        return layered_logits(self._layers(), features)
+        return apply_in_blocks(self.columns(), features)
 
-    def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(N, K) float64, each row summing to one: the softmax of the float32 logits. Raises as `logits` does."""
-        return layered_probabilities(self._layers(), features)
+    def columns(self) -> AffineLayers:
+        """The head as a module on blocks of columns."""
+        return AffineLayers([(self.hidden_weight, self.hidden_bias), (self.weight, self.bias)])
 
     def tensors(self) -> dict[str, NDArray[np.float32]]:
         """The four arrays by name."""
@@ -59,6 +59,3 @@ class MlpHead:
             "weight": self.weight,
             "bias": self.bias,
         }
-
-    def _layers(self) -> list[Affine]:
-        return [(self.hidden_weight, self.hidden_bias), (self.weight, self.bias)]

@@ -7,7 +7,7 @@ what was drawn before: so a training that goes on from a snapshot takes the same
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from featcli.errors import EnvironmentFault, UsageError
 from featcli.events import Emit, TableRow, Warn
 from featcli.events import Progress as Advance
 from featcli.runtime import Runtime
+from featcli.tasks import Task
 from featcli.training.averaging import MovingAverage
 from featcli.training.mixing import mix
 from featcli.training.optimizers import set_learning_rate
@@ -46,13 +46,6 @@ class Source(Protocol):
         """The inputs (B, ...) of each batch, on the device."""
 
 
-class Trainable(Protocol):
-    """What the loop needs of a module besides being one."""
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Everything that training may change, live."""
-
-
 class Diverged(UsageError):
     """The loss, the gradient or what the model says of validation images is not a finite number.
 
@@ -73,6 +66,23 @@ class Labelled:
 
     source: Source
     labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is trained, for what, and on what.
+
+    Attributes:
+        model: a module (B, ...) to outputs (B, K), with `tensors()`: everything that training may change, live.
+        task: gives the loss, and what the outputs mean.
+        train: what it learns from.
+        val: what chooses the epoch; may be empty.
+    """
+
+    model: Any
+    task: Task
+    train: Labelled
+    val: Labelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +111,7 @@ class Outcome:
 
 
 def fit(
-    model: Any,
-    train: Labelled,
-    val: Labelled,
+    problem: Problem,
     optimizer: torch.optim.Optimizer,
     recipe: Recipe,
     runtime: Runtime,
@@ -111,15 +119,13 @@ def fit(
     *,
     resume: Snapshot | None = None,
 ) -> Outcome:
-    """Trains a module from inputs to logits, and leaves it with the weights that were best on the validation examples.
+    """Trains a module from inputs to outputs, and leaves it with the weights that were best on the validation examples.
 
     Epoch 0 is the model as it comes: it is validated, reported, and kept if nothing is better. Without validation
     examples the last epoch is kept.
 
     Args:
-        model: a module (B, ...) to (B, K), `Trainable`.
-        train: what it learns from.
-        val: what chooses the epoch; may be empty.
+        problem: the module, its task and its examples.
         optimizer: over the model's parameters; each group's `full_lr` is its rate after the warm-up.
         recipe: everything else.
         runtime: device and precision.
@@ -130,7 +136,7 @@ def fit(
         Diverged: a loss, gradient or probability is not finite; no such step is taken, the model has its best weights.
         EnvironmentFault: not enough memory on the device, even for one example at a time.
     """
-    return _Loop(model, train, val, optimizer, recipe, runtime, hooks).run(resume)
+    return _Loop(problem, optimizer, recipe, runtime, hooks).run(resume)
 
 
 def epoch_batches(n: int, batch_size: int, seed: int, epoch: int) -> list[Rows]:
@@ -139,13 +145,13 @@ def epoch_batches(n: int, batch_size: int, seed: int, epoch: int) -> list[Rows]:
     return list(np.array_split(order, -(-n // batch_size)))
 
 
-def predict_probabilities(model: nn.Module, source: Source, runtime: Runtime) -> NDArray[np.float64]:
+def predict_examples(model: nn.Module, task: Task, source: Source, runtime: Runtime) -> NDArray[np.float64]:
     """(N, K) of all examples in their order, in eval mode; every pass has the one padded shape of extraction."""
     size, n = runtime.tile, len(source)
     rows = [np.minimum(np.arange(start, start + size), n - 1) for start in range(0, n, size)]
     model.eval()
     with torch.inference_mode(), runtime.autocast():
-        found = [model(inputs).double().softmax(1) for inputs in source.batches(0, rows)]
+        found = [task.link(model(inputs)) for inputs in source.batches(0, rows)]
     return np.asarray(torch.cat(found)[:n].cpu().numpy())
 
 
@@ -156,33 +162,29 @@ class _Loop:
     """One training; its methods are the parts of `fit`."""
 
     def __init__(
-        self,
-        model: Any,
-        train: Labelled,
-        val: Labelled,
-        optimizer: torch.optim.Optimizer,
-        recipe: Recipe,
-        runtime: Runtime,
-        hooks: Hooks,
+        self, problem: Problem, optimizer: torch.optim.Optimizer, recipe: Recipe, runtime: Runtime, hooks: Hooks
     ) -> None:
-        self.model, self.train, self.val = model, train, val
+        self.model, self.task, self.train, self.val = problem.model, problem.task, problem.train, problem.val
         self.optimizer, self.recipe, self.runtime, self.hooks = optimizer, recipe, runtime, hooks
         self.parameters = [item for group in optimizer.param_groups for item in group["params"]]
-        self.live: dict[str, Tensor] = model.tensors()
+        self.live: dict[str, Tensor] = self.model.tensors()
         self.best = _copies(self.live)
         self.average = MovingAverage(self.live, recipe.ema) if recipe.ema is not None else None
         self.progress = Progress()
         self.loss = torch.zeros((), device=runtime.device)
-        self.labels = torch.from_numpy(train.labels).to(runtime.device)
+        self.labels = torch.from_numpy(self.train.labels).to(runtime.device)
         weights = recipe.class_weights
-        self.weights = None if weights is None else torch.tensor(weights, device=runtime.device)
+        self.criterion = self.task.criterion(
+            class_weights=None if weights is None else torch.tensor(weights, device=runtime.device),
+            label_smoothing=recipe.label_smoothing,
+        )
         self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
         self.late = _checks_late(runtime.device)
         self.unchecked: _Checked | None = None
         self.started = time.perf_counter()
         self.saved = self.started
         self.saving_took = 0.0
-        steps = -(-len(train.source) // recipe.batch_size)
+        steps = -(-len(self.train.source) // recipe.batch_size)
         self.steps_per_epoch = -(-steps // recipe.accumulate)
 
     def run(self, resume: Snapshot | None) -> Outcome:
@@ -273,17 +275,11 @@ class _Loop:
                     continue
                 with self.runtime.autocast():
                     logits = self.model(part)
-                loss = self._loss(logits.float(), own) * (share / total)
+                loss = self.criterion(logits.float(), own) * (share / total)
                 if mixed is not None:
-                    loss = loss + self._loss(logits.float(), other) * ((1 - share) / total)
+                    loss = loss + self.criterion(logits.float(), other) * ((1 - share) / total)
                 torch.autograd.backward(self.scaler.scale(loss))
                 self.step_loss += loss.detach()
-
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The sum over examples; class weights have a mean of one over the training examples."""
-        return F.cross_entropy(
-            logits, labels, weight=self.weights, reduction="sum", label_smoothing=self.recipe.label_smoothing
-        )
 
     def _require_finite(self, norm: Tensor, rows: Sequence[Rows]) -> None:
         """Lets the optimizer skip a step that is not finite, and raises: at once, or (late) when the next step comes.
@@ -347,7 +343,7 @@ class _Loop:
         if len(self.val.source):
             scores = self._scores()
         value = scores.get(self.recipe.monitor)
-        better = value is None or progress.best_value is None or self.recipe.improves(value, progress.best_value)
+        better = value is None or self._improves(value)
         if better:
             progress.best_epoch, progress.best_value = epoch, value
             self.best = _copies(self.live)
@@ -359,9 +355,13 @@ class _Loop:
         )
         self._report(progress.log[-1])
 
+    def _improves(self, value: float) -> bool:
+        best = self.progress.best_value
+        return best is None or self.task.improves(self.recipe.monitor, value, best)
+
     def _scores(self) -> Mapping[str, Any]:
         """The metrics of the validation examples."""
-        probabilities = predict_probabilities(self.model, self.val.source, self.runtime)
+        probabilities = predict_examples(self.model, self.task, self.val.source, self.runtime)
         lost = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))
         if len(lost):
             raise self._diverged(
@@ -444,9 +444,3 @@ def _listed(names: Sequence[str]) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
-
-
-def balanced_weights(labels: Iterable[int], n_classes: int) -> tuple[float, ...]:
-    """A weight for each class, such that all weigh the same in a sum over the examples; the mean over these is one."""
-    counts = np.bincount(np.fromiter(labels, dtype=np.int64), minlength=n_classes)
-    return tuple(float(value) for value in counts.sum() / (n_classes * np.maximum(counts, 1)))

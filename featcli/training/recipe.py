@@ -64,7 +64,3 @@ class Recipe:
             return 1.0
         rest = max(1.0, self.epochs * steps_per_epoch - warmup)
         return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / rest)))
-
-    def improves(self, value: float, best: float) -> bool:
-        """Whether `value` of the monitored metric is better than `best`."""
-        return value < best if self.monitor == "log_loss" else value > best

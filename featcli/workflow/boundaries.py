@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from featcli.data.dataset import Dataset
 from featcli.data.pixels.augmentation import Augmentation
@@ -34,7 +33,7 @@ class Boundary:
         train_bytes: what those of all training images and variants take; None where there is no end of variants.
         val_bytes: what those of the validation images take.
         limit: for both together.
-        is_features: whether they are features as the store has them, without variants.
+        after_all: whether every stage is frozen, so that they are features.
     """
 
     prefix: Prefix
@@ -44,7 +43,12 @@ class Boundary:
     train_bytes: int | None
     val_bytes: int
     limit: int
-    is_features: bool
+    after_all: bool
+
+    @property
+    def is_features(self) -> bool:
+        """Whether they are features as the store has them, without variants."""
+        return self.after_all and self.views.count == 1
 
     @property
     def keeps_train(self) -> bool:
@@ -107,20 +111,12 @@ def plan_boundary(call: Call, extractor: Extractor, frozen: int, *, train: int, 
         None if views.count is None else train * views.count * size,
         val * size,
         bytes_of(config.train.cache_limit),
-        is_features=frozen == len(backbone.stages) and views.count == 1,
+        after_all=frozen == len(backbone.stages),
     )
 
 
 def open_sources(
-    call: Call,
-    runtime: Runtime,
-    boundary: Boundary,
-    data: Dataset,
-    table: FeatureTable,
-    rows: Sequence[int],
-    labels: NDArray[np.int64],
-    *,
-    frozen_all: bool,
+    call: Call, runtime: Runtime, boundary: Boundary, data: Dataset, table: FeatureTable, rows: Sequence[int]
 ) -> tuple[Labelled, Labelled]:
     """The training and the validation images, as the loop reads them; what is kept is computed now.
 
@@ -131,14 +127,13 @@ def open_sources(
         data: all images.
         table: their features.
         rows: of the training images that can be read.
-        labels: of these.
-        frozen_all: whether the boundary is the features.
     """
+    labels = np.array([data.samples[row].label for row in rows], dtype=np.int64)
     if boundary.is_features:
         train: Source = feature_examples(data, table, rows, runtime)
     else:
         train = _source(call, runtime, boundary, boundary.views, _refs(data, rows), kept=boundary.keeps_train)
-    if frozen_all:
+    if boundary.after_all:
         return Labelled(train, labels), validation_examples(data, table, runtime)
     val_rows, val_labels = validation_rows(data, table)
     plain = Views(Augmentation("none", boundary.views.augmentation.preprocessing), None, boundary.views.seed)

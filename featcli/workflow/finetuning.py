@@ -15,9 +15,11 @@ from featcli.events import Fact, Note
 from featcli.features.extraction import Extractor, FeatureTable, compute_table
 from featcli.features.store import FeatureStore
 from featcli.interrupts import deferred_signals
+from featcli.predictor import Predictor
 from featcli.runs.folder import Run
+from featcli.tasks import task_of
 from featcli.training.convolutions import speed_up
-from featcli.training.loop import Hooks, fit
+from featcli.training.loop import Hooks, Problem, fit
 from featcli.training.optimizers import make_optimizer, parameter_groups
 from featcli.training.state import Progress, Snapshot, read_snapshot, write_snapshot
 from featcli.training.trainee import Trainee, batch_norm_mode, export_head
@@ -37,8 +39,9 @@ class FineTuning:
         runtime, backbone = extractor.runtime, extractor.backbone
         self._call, self._runtime, self._backbone, self._frozen = call, runtime, backbone, frozen
         self._data, self._table = data, table
-        self._rows, self._labels = training_rows(data, table)
-        self._recipe = recipe_of(call.loaded.config, self._labels, len(data.classes))
+        self._rows, labels = training_rows(data, table)
+        self._task = task_of(data.classes)
+        self._recipe = recipe_of(call.loaded.config, labels, self._task)
         self._boundary = plan_boundary(call, extractor, frozen, train=len(self._rows), val=len(data.split("val")))
         self._head, solved = starting_head(data, table, call, width=backbone.feature_size)
         self._batch_norm = self._decide_batch_norm(solved=solved is not None)
@@ -61,23 +64,13 @@ class FineTuning:
             write_snapshot(run.last, snapshot)
             run.write_log(snapshot.progress.log)
 
-        train, val = open_sources(
-            call,
-            self._runtime,
-            self._boundary,
-            self._data,
-            self._table,
-            self._rows,
-            self._labels,
-            frozen_all=self._frozen == len(self._backbone.stages),
-        )
+        train, val = open_sources(call, self._runtime, self._boundary, self._data, self._table, self._rows)
         groups = parameter_groups(self._model.stage_parameters(), self._head, self._recipe)
         resume = read_snapshot(run.last) if run.last.is_file() else None
         with deferred_signals() as stop, _compile_errors():
+            model = torch.compile(self._model) if call.loaded.config.train.compile else self._model
             outcome = fit(
-                torch.compile(self._model) if call.loaded.config.train.compile else self._model,
-                train,
-                val,
+                Problem(model, self._task, train, val),
                 make_optimizer(groups, self._recipe),
                 self._recipe,
                 self._runtime,
@@ -129,7 +122,7 @@ class FineTuning:
         for row, reason in self._table.errors.items():
             if self._data.samples[row].split == "train":
                 unreadable.add(self._data.samples[row].path, reason)
-        metrics, predictions = evaluate_splits(samples, table, head, data.classes)
+        metrics, predictions = evaluate_splits(samples, table, Predictor(extractor, head, self._task))
         depth = "all" if self._frozen == len(backbone.stages) else self._frozen
         return Model(backbone, head, depth, gradient_facts(config, progress), metrics, predictions), unreadable
 

@@ -11,14 +11,14 @@ from torch import nn
 
 from featcli.config import Config
 from featcli.data.dataset import Dataset
-from featcli.evaluation.metrics import evaluate
 from featcli.events import Fact, Note
 from featcli.features.extraction import FeatureTable
 from featcli.heads.head import Head
 from featcli.heads.linear import LinearHead
 from featcli.runtime import Runtime
+from featcli.tasks import Task, task_of
 from featcli.training.boundary import FeatureExamples
-from featcli.training.loop import Hooks, Labelled, Score, balanced_weights, fit
+from featcli.training.loop import Hooks, Labelled, Problem, Score, fit
 from featcli.training.optimizers import make_optimizer, parameter_groups
 from featcli.training.recipe import Recipe
 from featcli.training.state import Progress, Snapshot
@@ -33,13 +33,13 @@ _RECIPE_KEYS = (
 )  # fmt: skip
 
 
-def recipe_of(config: Config, labels: NDArray[np.int64], n_classes: int) -> Recipe:
+def recipe_of(config: Config, labels: NDArray[np.int64], task: Task) -> Recipe:
     """The recipe that a config describes, for training examples with these labels."""
     train = config.train
     return Recipe(
         **{key: getattr(train, key) for key in _RECIPE_KEYS},
         time_limit=seconds_of(train.time_limit) if train.time_limit is not None else None,
-        class_weights=balanced_weights(labels, n_classes) if config.head.class_weight == "balanced" else None,
+        class_weights=task.class_weights(labels) if config.head.class_weight == "balanced" else None,
         seed=config.seed,
     )
 
@@ -78,11 +78,11 @@ def validation_rows(data: Dataset, table: FeatureTable) -> tuple[list[int], NDAr
 def scorer(data: Dataset, table: FeatureTable) -> Score:
     """Metrics of the probabilities of `validation_rows`; images that cannot be read count as wrong."""
     _, labels = validation_rows(data, table)
-    usable = table.readable
+    usable, task = table.readable, task_of(data.classes)
     lost = [sample.label for index, sample in enumerate(data.samples) if sample.split == "val" and not usable[index]]
 
     def score(probabilities: NDArray[np.float64]) -> Mapping[str, Any]:
-        return evaluate(probabilities, labels, data.classes, error_labels=lost)
+        return task.evaluate(probabilities, labels, lost)
 
     return score
 
@@ -122,12 +122,15 @@ def learn_head(
     config = call.loaded.config
     module, _ = starting_head(data, table, call, width=table.features.shape[1])
     rows, labels = training_rows(data, table)
-    model = HeadTrainee(module).to(runtime.device)
-    recipe = recipe_of(config, labels, len(data.classes))
+    model, task = HeadTrainee(module).to(runtime.device), task_of(data.classes)
+    recipe = recipe_of(config, labels, task)
     outcome = fit(
-        model,
-        Labelled(feature_examples(data, table, rows, runtime), labels),
-        validation_examples(data, table, runtime),
+        Problem(
+            model,
+            task,
+            Labelled(feature_examples(data, table, rows, runtime), labels),
+            validation_examples(data, table, runtime),
+        ),
         make_optimizer(parameter_groups([], module, recipe), recipe),
         recipe,
         runtime,

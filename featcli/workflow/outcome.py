@@ -8,19 +8,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from featcli.backbones.stages import Backbone
 from featcli.checkpoint import Checkpoint, head_sha256, library_versions, save_checkpoint
 from featcli.config import Config
 from featcli.data.dataset import SPLITS, Dataset, Sample, fingerprint
-from featcli.evaluation.metrics import evaluate
 from featcli.events import Emit, Fact
 from featcli.features.extraction import FeatureTable
 from featcli.heads.head import Head
 from featcli.metadata import BackboneFacts, CheckpointMetadata, HeadFacts, ValidationFacts
+from featcli.predictor import Predictor
 from featcli.runs.folder import Run, RunImage
 from featcli.runs.images import Changes
 from featcli.runtime import Runtime
+from featcli.tasks import Task
 
 Metrics = dict[str, dict[str, Any]]
 _BRIEF = ("accuracy", "accuracy_ci95", "macro_f1", "log_loss", "n", "n_errors")
@@ -66,35 +68,32 @@ class Clock:
 
 
 def evaluate_splits(
-    samples: Sequence[Sample], table: FeatureTable, head: Head, classes: Sequence[str]
+    samples: Sequence[Sample], table: FeatureTable, predictor: Predictor
 ) -> tuple[Metrics, list[list[Any]]]:
     """Metrics of val, and of test if there is one, with the exported head; and a row for every image of both.
 
     Args:
         samples: row i is row i of the table.
         table: their features.
-        head: predicts from them.
-        classes: names of the labels.
+        predictor: predicts from them.
     """
     metrics = {}
-    predictions: list[list[Any]] = []
-    usable = table.readable
+    rows_of_images: list[list[Any]] = []
+    usable, task = table.readable, predictor.task
     for split in SPLITS[1:]:
         rows = [index for index, sample in enumerate(samples) if sample.split == split]
         if not rows and split == "test":
             continue
         good = [index for index in rows if usable[index]]
-        bad = [index for index in rows if not usable[index]]
-        probabilities = head.probabilities(table.features[good])
-        metrics[split] = evaluate(
-            probabilities,
+        predictions = predictor.predictions(table.features[good])
+        metrics[split] = task.evaluate(
+            predictions,
             np.array([samples[index].label for index in good], dtype=np.int64),
-            classes,
-            error_labels=[samples[index].label for index in bad],
+            [samples[index].label for index in rows if not usable[index]],
         )
-        by_row = dict(zip(good, probabilities, strict=True))
-        predictions += [_prediction_row(samples[index], by_row.get(index), classes) for index in rows]
-    return metrics, predictions
+        by_row = dict(zip(good, predictions, strict=True))
+        rows_of_images += [_prediction_row(samples[index], by_row.get(index), task) for index in rows]
+    return metrics, rows_of_images
 
 
 def describe_metrics(metrics: Metrics, emit: Emit) -> None:
@@ -205,9 +204,5 @@ def summarise(
     }
 
 
-def _prediction_row(sample: Sample, probabilities: Any, classes: Sequence[str]) -> list[Any]:
-    label = classes[sample.label]
-    if probabilities is None:
-        return [sample.path, sample.split, label, None, None]
-    best = int(np.argmax(probabilities))
-    return [sample.path, sample.split, label, classes[best], round(float(probabilities[best]), 6)]
+def _prediction_row(sample: Sample, prediction: NDArray[np.float64] | None, task: Task) -> list[Any]:
+    return [sample.path, sample.split, task.target_text(sample.label), *task.cells(prediction).values()]

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from featcli.data.dataset import Sample, fingerprint
 from featcli.errors import ConditionFailed
-from featcli.evaluation.metrics import correct_count
 from featcli.events import Emit, Note
 from featcli.metadata import CheckpointMetadata
 from featcli.runs.folder import PREDICTIONS_NAME
 from featcli.runtime import Runtime
+from featcli.tasks import Task
 
 MAX_DIFFERING_SHARE = 0.005  # of the labels, between kinds of devices or precisions
 
@@ -27,18 +27,20 @@ class Measured:
     """What a model says of labelled images.
 
     Attributes:
+        task: what it was trained for.
         samples: N images.
         rows: (M,) those that can be read.
-        probabilities: (M, K) of these.
+        predictions: (M, K) of these.
     """
 
+    task: Task
     samples: Sequence[Sample]
     rows: NDArray[np.int64]
-    probabilities: NDArray[np.float64]
+    predictions: NDArray[np.float64]
 
     @property
-    def labels(self) -> NDArray[np.int64]:
-        """(M,) the true classes of `rows`."""
+    def targets(self) -> NDArray[np.int64]:
+        """(M,) what is true of `rows`."""
         return np.array([self.samples[row].label for row in self.rows.tolist()], dtype=np.int64)
 
 
@@ -63,14 +65,14 @@ def check_parity(
             f"parity cannot be shown: these {len(samples)} images are not the {stored.n} that were validated on",
             "Images or labels were added, removed or changed since.",
         )
-    correct = correct_count(measured.probabilities, measured.labels)
+    correct = measured.task.count_correct(measured.predictions, measured.targets)
     said = f"{correct} of {len(samples)} correct, {stored.correct} of {stored.n} in the checkpoint"
     if (runtime.device.type, runtime.precision) == (metadata.device_type, metadata.precision):
         if correct != stored.correct:
             return ConditionFailed(f"parity does not hold: {said}")
         emit(Note(f"parity holds: {said}"))
         return None
-    differing, basis = _differing_labels(path, metadata.classes, measured, abs(correct - stored.correct))
+    differing, basis = _differing_labels(path, measured, abs(correct - stored.correct))
     allowed = MAX_DIFFERING_SHARE * len(samples)
     said = (
         f"{said}; {differing} labels differ ({basis}) between {metadata.device_type} {metadata.precision} "
@@ -82,7 +84,7 @@ def check_parity(
     return None
 
 
-def _differing_labels(path: Path, classes: Sequence[str], measured: Measured, at_least: int) -> tuple[int, str]:
+def _differing_labels(path: Path, measured: Measured, at_least: int) -> tuple[int, str]:
     """Against `predictions.csv` beside the checkpoint; without it, the difference of the counts is all there is."""
     beside = path.parent / PREDICTIONS_NAME
     try:
@@ -90,9 +92,7 @@ def _differing_labels(path: Path, classes: Sequence[str], measured: Measured, at
         told = {row["path"]: row["predicted"] for row in csv.DictReader(io.StringIO(text))}
     except (OSError, KeyError, csv.Error):
         return at_least, f"at least, for want of {PREDICTIONS_NAME}"
-    now = dict(zip(measured.rows.tolist(), measured.probabilities.argmax(axis=1), strict=True))
-    differing = sum(
-        told.get(sample.path, "") != (classes[now[index]] if index in now else "")
-        for index, sample in enumerate(measured.samples)
-    )
+    cells = map(measured.task.cells, measured.predictions)
+    now = {row: cell["label"] for row, cell in zip(measured.rows.tolist(), cells, strict=True)}
+    differing = sum(told.get(sample.path, "") != now.get(row, "") for row, sample in enumerate(measured.samples))
     return differing, PREDICTIONS_NAME

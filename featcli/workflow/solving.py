@@ -14,6 +14,7 @@ from featcli.errors import UnreadableDataError
 from featcli.events import Emit, Fact
 from featcli.features.extraction import FeatureTable
 from featcli.heads.logistic import Fitted, fit_logistic
+from featcli.tasks import task_of
 from featcli.workflow.features import unreadable_of
 from featcli.workflow.session import Call
 
@@ -42,15 +43,15 @@ def solve_head(data: Dataset, table: FeatureTable, call: Call) -> Fitted:
     Raises:
         UnreadableDataError: a class has no readable image.
     """
-    config = call.loaded.config
+    config, task = call.loaded.config, task_of(data.classes)
     rows, labels = training_rows(data, table)
     units = [data.samples[index].unit for index in rows]
     return fit_logistic(
         table.features[rows],
         labels,
-        len(data.classes),
+        len(task.names),
         Cs=config.head.candidates(),
-        folds=stratified_folds(units, labels.tolist(), folds=config.head.folds, seed=config.seed),
+        folds=stratified_folds(units, task.strata(labels).tolist(), folds=config.head.folds, seed=config.seed),
         class_weight=config.head.class_weight,
         emit=call.emit,
     )

@@ -9,47 +9,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from featcli.extras import import_pyarrow
+from featcli.predictor import Row
+from featcli.tasks import Task
 from featcli.text import printable
 
-Row = dict[str, Any]
 Write = Callable[[bytes], object]
-
-
-def prediction_row(
-    path: str,
-    probabilities: NDArray[np.float64] | None,
-    error: str | None,
-    classes: Sequence[str],
-    *,
-    top: int,
-    probs: bool,
-) -> Row:
-    """One row, as DESIGN fixes it; with `probs` also every class's probability.
-
-    Args:
-        path: as it was given.
-        probabilities: (K,), or None where `error` says why.
-        error: the reason, or None.
-        classes: K names.
-        top: how many classes `top` lists.
-        probs: whether to add `probs`, from class name to probability.
-    """
-    row: Row = {"path": path, "label": None, "confidence": None, "top": [], "error": error}
-    if probs:
-        row["probs"] = None
-    if probabilities is None:
-        return row
-    order = np.argsort(-probabilities, kind="stable")[:top]
-    rounded = [round(float(value), 6) for value in probabilities]
-    row["label"], row["confidence"] = classes[order[0]], rounded[order[0]]
-    row["top"] = [[classes[index], rounded[index]] for index in order]
-    if probs:
-        row["probs"] = dict(zip(classes, rounded, strict=True))
-    return row
 
 
 class RowWriter(ABC):
@@ -74,18 +39,19 @@ class _JsonLines(RowWriter):
 
 
 class _Csv(RowWriter):
-    """`path,label,confidence,error`, then one column per class under `--probs`."""
+    """`path`, the task's cells (`label,confidence`), `error`, then one column per output under `--probs`."""
 
-    def __init__(self, write: Write, classes: Sequence[str], probs: bool) -> None:
+    def __init__(self, write: Write, task: Task, probs: bool) -> None:
         self._write = write
-        self._classes = list(classes) if probs else []
-        write(self._text([["path", "label", "confidence", "error", *(f"p:{name}" for name in self._classes)]]))
+        self._cells = ("path", *task.fields, "error")
+        self._outputs = task.names if probs else ()
+        write(self._text([[*self._cells, *(f"p:{name}" for name in self._outputs)]]))
 
     def write(self, rows: Sequence[Row]) -> None:
         table = []
         for row in rows:
             probs = row.get("probs") or {}
-            table.append([row["path"], row["label"], row["confidence"], row["error"], *map(probs.get, self._classes)])
+            table.append([*map(row.get, self._cells), *map(probs.get, self._outputs)])
         self._write(self._text(table))
 
     @staticmethod
@@ -96,11 +62,12 @@ class _Csv(RowWriter):
 
 
 class _Table(RowWriter):
-    """For eyes: label, confidence and path in columns."""
+    """For eyes: the task's cells and the path in columns."""
 
-    def __init__(self, write: Write, classes: Sequence[str]) -> None:
+    def __init__(self, write: Write, task: Task) -> None:
         self._write = write
-        self._width = max(len("error"), *(len(printable(name)) for name in classes))
+        self._fields = task.fields
+        self._width = max(len("error"), *(len(printable(name)) for name in task.names))
 
     def write(self, rows: Sequence[Row]) -> None:
         self._write("".join(self._line(row) for row in rows).encode("utf-8", "replace"))
@@ -109,18 +76,22 @@ class _Table(RowWriter):
         path = printable(row["path"])
         if row["error"] is not None:
             return f"{'error':{self._width}}   -    {path}: {row['error']}\n"
-        return f"{printable(row['label']):{self._width}} {row['confidence']:.3f} {path}\n"
+        return f"{' '.join(self._cell(row[name]) for name in self._fields)} {path}\n"
+
+    def _cell(self, value: str | float) -> str:
+        return f"{printable(value):{self._width}}" if isinstance(value, str) else f"{value:.3f}"
 
 
 class _Parquet(RowWriter):
-    """Columns path, label, confidence, error, and under `--probs` one per class. Needs pyarrow."""
+    """Columns path, the task's cells, error, and under `--probs` one per output. Needs pyarrow."""
 
-    def __init__(self, write: Write, classes: Sequence[str], probs: bool) -> None:
+    def __init__(self, write: Write, task: Task, probs: bool) -> None:
         pyarrow, parquet = import_pyarrow()
-        self._classes = list(classes) if probs else []
-        text, number = pyarrow.string(), pyarrow.float64()
-        fields = [("path", text), ("label", text), ("confidence", number), ("error", text)]
-        self._schema = pyarrow.schema(fields + [(f"p:{name}", number) for name in self._classes])
+        self._cells = {"path": str, **task.fields, "error": str}
+        self._outputs = task.names if probs else ()
+        types = {str: pyarrow.string(), float: pyarrow.float64()}
+        fields = [(name, types[kind]) for name, kind in self._cells.items()]
+        self._schema = pyarrow.schema(fields + [(f"p:{name}", types[float]) for name in self._outputs])
         self._pyarrow = pyarrow
         self._sink = _Sink(write)
         self._writer = parquet.ParquetWriter(self._sink, self._schema)
@@ -136,11 +107,9 @@ class _Parquet(RowWriter):
         self._writer.close()
 
     def _flush(self) -> None:
-        columns: dict[str, list[Any]] = {
-            name: [row[name] for row in self._waiting] for name in ("path", "label", "confidence", "error")
-        }
+        columns: dict[str, list[Any]] = {name: [row[name] for row in self._waiting] for name in self._cells}
         columns["path"] = [path.encode("utf-8", "replace").decode() for path in columns["path"]]
-        for name in self._classes:
+        for name in self._outputs:
             columns[f"p:{name}"] = [(row["probs"] or {}).get(name) for row in self._waiting]
         self._writer.write_table(self._pyarrow.table(columns, schema=self._schema))
         self._waiting = []
@@ -161,14 +130,14 @@ class _Sink(io.RawIOBase):
         return len(data)
 
 
-def open_writer(name: str, write: Write, classes: Sequence[str], *, probs: bool) -> RowWriter:
+def open_writer(name: str, write: Write, task: Task, *, probs: bool) -> RowWriter:
     """The writer of a format: `jsonl`, `csv`, `table` or `parquet`."""
     if name == "csv":
-        return _Csv(write, classes, probs)
+        return _Csv(write, task, probs)
     if name == "table":
-        return _Table(write, classes)
+        return _Table(write, task)
     if name == "parquet":
-        return _Parquet(write, classes, probs)
+        return _Parquet(write, task, probs)
     return _JsonLines(write)
 
 

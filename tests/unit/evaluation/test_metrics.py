@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featcli.evaluation.metrics import correct_count, evaluate, wilson_interval
+from featcli.evaluation.metrics import wilson_interval
+from featcli.tasks.multiclass import correct_count, evaluate
 
 sklearn = pytest.importorskip("sklearn.metrics", reason="scikit-learn is the independent truth of these tests")
 

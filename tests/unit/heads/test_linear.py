@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from featcli.heads.linear import LinearHead
+from tests.unit.heads.lab import probabilities_of
 
 SHAPES = [(2, 7), (10, 1280), (3, 1281), (37, 512)]
 
@@ -29,12 +30,12 @@ def test_logits_are_the_affine_map(classes: int, width: int) -> None:
 @pytest.mark.parametrize(("classes", "width"), SHAPES)
 def test_a_rows_bits_depend_on_that_row_alone(classes: int, width: int, rows: int) -> None:
     head, x = make(classes, width), features(1000, width)
-    logits, probabilities = head.logits(x), head.probabilities(x)
+    logits, probabilities = head.logits(x), probabilities_of(head, x)
     rng = np.random.default_rng(0)
     for _ in range(5):
         chosen = rng.permutation(1000)[:rows]
         np.testing.assert_array_equal(head.logits(x[chosen]), logits[chosen])
-        np.testing.assert_array_equal(head.probabilities(x[chosen]), probabilities[chosen])
+        np.testing.assert_array_equal(probabilities_of(head, x[chosen]), probabilities[chosen])
 
 
 def test_the_memory_layout_and_alignment_of_features_do_not_matter() -> None:
@@ -47,14 +48,14 @@ def test_the_memory_layout_and_alignment_of_features_do_not_matter() -> None:
 
 def test_probabilities_survive_huge_logits() -> None:
     head = LinearHead(np.array([[1.0], [-1.0]], dtype=np.float32), np.zeros(2, dtype=np.float32))
-    probabilities = head.probabilities(np.array([[1e30], [-1e30], [0.0]], dtype=np.float32))
+    probabilities = probabilities_of(head, np.array([[1e30], [-1e30], [0.0]], dtype=np.float32))
     assert probabilities.dtype == np.float64
     np.testing.assert_array_equal(probabilities, [[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
 
 
 def test_no_rows() -> None:
     assert make(3, 4).logits(np.empty((0, 4), dtype=np.float32)).shape == (0, 3)
-    assert make(3, 4).probabilities(np.empty((0, 4), dtype=np.float32)).shape == (0, 3)
+    assert probabilities_of(make(3, 4), np.empty((0, 4), dtype=np.float32)).shape == (0, 3)
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (5,), (5, 4, 1)])

@@ -16,6 +16,7 @@ from featcli.events import Event, Progress, Warn
 from featcli.heads import logistic_path
 from featcli.heads.logistic import choose_C, fit_logistic
 from featcli.heads.logistic_path import solve_path
+from tests.unit.heads.lab import probabilities_of
 
 CS = [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0]
 
@@ -145,7 +146,7 @@ def test_the_heads_probabilities_are_scikit_learns(classes: int, class_weight: s
         LogisticRegression(C=0.1, tol=1e-8, max_iter=5000, class_weight=None if class_weight == "none" else "balanced"),
     ).fit(x.astype(np.float64), y)
     assert fitted.converged
-    np.testing.assert_allclose(fitted.head.probabilities(x), peer.predict_proba(x.astype(np.float64)), atol=1e-3)
+    np.testing.assert_allclose(probabilities_of(fitted.head, x), peer.predict_proba(x.astype(np.float64)), atol=1e-3)
 
 
 @pytest.mark.parametrize(("rows", "width", "classes"), [(160, 20, 3), (60, 90, 2)])

@@ -8,6 +8,9 @@ import torch
 
 from featcli.heads.linear import LinearHead
 from featcli.heads.mlp import MlpHead
+from featcli.predictor import predict_features
+from featcli.tasks import Multiclass
+from tests.unit.heads.lab import probabilities_of
 
 SHAPES = [(2, 1, 7), (10, 512, 1280), (3, 100, 1281), (37, 13, 512)]  # K, H, D
 
@@ -40,8 +43,8 @@ def test_it_is_linear_relu_linear_of_torch(classes: int, hidden: int, width: int
     assert logits.dtype == np.float32
     np.testing.assert_allclose(logits, exact.numpy(), rtol=0, atol=1e-6 * scale)
     np.testing.assert_allclose(logits, single.numpy(), rtol=0, atol=2e-6 * scale)
-    np.testing.assert_allclose(head.probabilities(x), exact.softmax(1).numpy(), rtol=0, atol=1e-5 * scale)
-    np.testing.assert_allclose(head.probabilities(x).sum(1), 1.0, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(probabilities_of(head, x), exact.softmax(1).numpy(), rtol=0, atol=1e-5 * scale)
+    np.testing.assert_allclose(probabilities_of(head, x).sum(1), 1.0, rtol=0, atol=1e-14)
 
 
 def test_a_small_one_by_hand() -> None:
@@ -60,12 +63,12 @@ def test_a_small_one_by_hand() -> None:
 @pytest.mark.parametrize(("classes", "hidden", "width"), SHAPES)
 def test_a_rows_bits_depend_on_that_row_alone(classes: int, hidden: int, width: int, rows: int) -> None:
     head, x = make(classes, hidden, width), features(600, width)
-    logits, probabilities = head.logits(x), head.probabilities(x)
+    logits, probabilities = head.logits(x), probabilities_of(head, x)
     rng = np.random.default_rng(0)
     for _ in range(3):
         chosen = rng.permutation(600)[:rows]
         np.testing.assert_array_equal(head.logits(x[chosen]), logits[chosen])
-        np.testing.assert_array_equal(head.probabilities(x[chosen]), probabilities[chosen])
+        np.testing.assert_array_equal(probabilities_of(head, x[chosen]), probabilities[chosen])
 
 
 def test_what_fills_the_rest_of_a_block_does_not_matter() -> None:
@@ -103,14 +106,16 @@ def test_a_hidden_layer_that_passes_positive_features_on_is_a_linear_head() -> N
 
 def test_no_rows() -> None:
     assert make(3, 5, 4).logits(np.empty((0, 4), dtype=np.float32)).shape == (0, 3)
-    assert make(3, 5, 4).probabilities(np.empty((0, 4), dtype=np.float32)).shape == (0, 3)
+    assert probabilities_of(make(3, 5, 4), np.empty((0, 4), dtype=np.float32)).shape == (0, 3)
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (5,), (5, 4, 1)])
 def test_features_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
-    for method in (make(3, 5, 4).logits, make(3, 5, 4).probabilities):
-        with pytest.raises(ValueError, match=r"not \(N, 4\) float32"):
-            method(np.zeros(shape, dtype=np.float32))
+    head, wrong = make(3, 5, 4), np.zeros(shape, dtype=np.float32)
+    with pytest.raises(ValueError, match=r"not \(N, 4\) float32"):
+        head.logits(wrong)
+    with pytest.raises(ValueError, match=r"not \(N, 4\) float32"):
+        predict_features(head, Multiclass(("a", "b", "c")), wrong)
 
 
 def test_features_of_another_type_are_refused() -> None:

@@ -12,15 +12,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from featcli.evaluation.metrics import evaluate
 from featcli.events import Event
 from featcli.runtime import Runtime
+from featcli.tasks import Multiclass
+from featcli.tasks.multiclass import evaluate
 from featcli.training.boundary import FeatureExamples
-from featcli.training.loop import Hooks, Labelled, Outcome, fit
+from featcli.training.loop import Hooks, Labelled, Outcome, Problem, fit
 from featcli.training.optimizers import make_optimizer, parameter_groups
 from featcli.training.recipe import Recipe
 from featcli.training.state import Snapshot
 
+TASK = Multiclass(("0", "1", "2"))
 CPU = Runtime(torch.device("cpu"), "fp32", 1, 2, 8)
 
 
@@ -132,9 +134,7 @@ def train(
         stages = [body]
     assert isinstance(model.head, nn.Module)
     return fit(
-        model,
-        data,
-        val,
+        Problem(model, TASK, data, val),
         make_optimizer(parameter_groups(stages, model.head, chosen), chosen),
         chosen,
         CPU,

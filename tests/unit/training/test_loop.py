@@ -17,9 +17,9 @@ from featcli.errors import CheckpointError, EnvironmentFault
 from featcli.events import Event, TableRow, Warn
 from featcli.training import loop
 from featcli.training.boundary import FeatureExamples
-from featcli.training.loop import Diverged, Labelled, balanced_weights, epoch_batches, predict_probabilities
+from featcli.training.loop import Diverged, Labelled, epoch_batches, predict_examples
 from featcli.training.state import read_snapshot, write_snapshot
-from tests.unit.training.lab import CPU, Net, Watch, images, recipe, same, score, train
+from tests.unit.training.lab import CPU, TASK, Net, Watch, images, recipe, same, score, train
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -351,14 +351,6 @@ def test_the_order_depends_on_seed_and_epoch_alone() -> None:
     assert len({tuple(order(*pair)) for pair in ((0, 1), (0, 2), (1, 1), (1, 0))}) == 4
 
 
-def test_balanced_weights_by_hand() -> None:
-    assert balanced_weights([0, 0, 0, 1], 2) == (4 / 6, 2.0)
-    labels = np.array([0] * 7 + [1] * 2 + [2])
-    weights = np.array(balanced_weights(labels, 3))
-    assert weights[labels].mean() == pytest.approx(1.0)
-    assert [weights[labels][labels == label].sum() for label in range(3)] == pytest.approx([10 / 3] * 3)
-
-
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("weights", [None, (0.5, 1.0, 1.5)])
 def test_the_loss_of_an_epoch_of_one_batch_is_torchs(smoothing: float, weights: tuple[float, ...] | None) -> None:
@@ -422,7 +414,7 @@ def test_the_average_is_validated_and_kept_and_the_live_weights_go_on() -> None:
     plain = Watch()
     train(Net(batch_norm=True), recipe(epochs=3, monitor="log_loss"), watch=plain)
     assert same(last.part("model."), plain.saved[-1].part("model."))
-    probabilities = predict_probabilities(model, images(9, 2).source, CPU)
+    probabilities = predict_examples(model, TASK, images(9, 2).source, CPU)
     found = score(images(9, 2).labels)(probabilities)["log_loss"]
     assert found == outcome.progress.log[3]["val_log_loss"]
 
@@ -430,7 +422,7 @@ def test_the_average_is_validated_and_kept_and_the_live_weights_go_on() -> None:
 def test_probabilities_are_those_of_the_rows_in_their_order() -> None:
     source, model = images(21, 4).source, Net(batch_norm=True, dropout=0.5)
     (inputs,) = source.batches(0, [np.arange(21)])
-    found: NDArray[np.float64] = predict_probabilities(model, source, CPU)
+    found: NDArray[np.float64] = predict_examples(model, TASK, source, CPU)
     with torch.inference_mode():
         expected = model.eval()(inputs).double().softmax(1)
     assert found.shape == (21, 3)

@@ -40,13 +40,3 @@ def test_a_warm_up_longer_than_the_training_only_rises() -> None:
     chosen = recipe(epochs=1, warmup_epochs=5.0, schedule="cosine")
     rates = [chosen.learning_rate(step, 3) for step in range(3)]
     assert rates == [1 / 16, 2 / 16, 3 / 16]
-
-
-@pytest.mark.parametrize(
-    ("monitor", "better", "worse"), [("accuracy", 0.9, 0.8), ("macro_f1", 0.9, 0.8), ("log_loss", 0.1, 0.2)]
-)
-def test_what_is_better(monitor: str, better: float, worse: float) -> None:
-    chosen = recipe(monitor=monitor)
-    assert chosen.improves(better, worse)
-    assert not chosen.improves(worse, better)
-    assert not chosen.improves(better, better)

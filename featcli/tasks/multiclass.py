@@ -1,0 +1,124 @@
+"""One class for each image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from featcli.evaluation import metrics
+from featcli.tasks.task import Criterion, Floats, Targets
+
+_DIGITS = 6  # of a probability in a row
+
+
+@dataclass(frozen=True, slots=True)
+class Multiclass:
+    """One of K classes for each image: probabilities by softmax, learned by cross-entropy, decided by the largest.
+
+    Attributes:
+        names: of the classes, in the order of the outputs.
+    """
+
+    names: tuple[str, ...]
+    fields: ClassVar[Mapping[str, type]] = {"label": str, "confidence": float}
+
+    def link(self, outputs: Tensor, dim: int = 1) -> Tensor:
+        """From logits to probabilities, which sum to one along `dim`, float64."""
+        return outputs.double().softmax(dim)
+
+    def criterion(self, *, class_weights: Tensor | None, label_smoothing: float) -> Criterion:
+        """Cross-entropy (nats), summed over examples.
+
+        Args:
+            class_weights: (K,) of each class's examples; their mean over the training examples is one.
+            label_smoothing: share of each target that is spread over all classes.
+        """
+
+        def loss(logits: Tensor, labels: Tensor) -> Tensor:
+            return F.cross_entropy(
+                logits, labels, weight=class_weights, reduction="sum", label_smoothing=label_smoothing
+            )
+
+        return loss
+
+    def class_weights(self, targets: Targets) -> tuple[float, ...]:
+        """Such that all classes weigh the same in a sum over the examples; the mean over these is one."""
+        return balanced_weights(targets, len(self.names))
+
+    def strata(self, targets: Targets) -> NDArray[np.int64]:
+        """The classes."""
+        return targets
+
+    def evaluate(self, predictions: Floats, targets: Targets, lost: Sequence[int] = ()) -> dict[str, Any]:
+        """As the function of the same name, with the names of the classes."""
+        return evaluate(predictions, targets, self.names, error_labels=lost)
+
+    def improves(self, metric: str, value: float, best: float) -> bool:
+        """Whether a value is better: a smaller log loss, more of anything else."""
+        return value < best if metric == "log_loss" else value > best
+
+    def count_correct(self, predictions: Floats, targets: Targets) -> int:
+        """How many of N images are predicted right: what `evaluate --parity` compares."""
+        return correct_count(predictions, targets)
+
+    def cells(self, prediction: Floats | None) -> dict[str, Any]:
+        """`label` and `confidence`, the most probable class and its probability."""
+        if prediction is None:
+            return dict.fromkeys(self.fields)
+        best = int(np.argmax(prediction))
+        return {"label": self.names[best], "confidence": _rounded(prediction[best])}
+
+    def target_text(self, target: int) -> str:
+        """The name of a class."""
+        return self.names[target]
+
+    def details(self, prediction: Floats | None, top: int) -> dict[str, Any]:
+        """`top`: pairs of class and probability, the most probable first; of equals, the first class."""
+        if prediction is None:
+            return {"top": []}
+        order = np.argsort(-prediction, kind="stable")[:top]
+        return {"top": [[self.names[index], _rounded(prediction[index])] for index in order]}
+
+    def outputs(self, prediction: Floats | None) -> dict[str, float] | None:
+        """The probability of each class."""
+        if prediction is None:
+            return None
+        return dict(zip(self.names, map(_rounded, prediction), strict=True))
+
+
+def correct_count(probabilities: Floats, labels: Targets) -> int:
+    """How many of N images are predicted right.
+
+    Args:
+        probabilities: (N, K) float64.
+        labels: (N,) indices of the true classes.
+    """
+    return int(np.count_nonzero(decide(probabilities) == labels))
+
+
+def decide(probabilities: Floats) -> NDArray[np.int64]:
+    """The most probable class of each row, of equals the first: (N, K) -> (N,)."""
+    return np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
+
+
+def evaluate(
+    probabilities: Floats, labels: Targets, classes: Sequence[str], *, error_labels: Sequence[int] = ()
+) -> dict[str, Any]:
+    """Every metric of a split, the most probable class being the prediction: as `metrics.evaluate`, which says all."""
+    return metrics.evaluate(probabilities, labels, classes, decide=decide, error_labels=error_labels)
+
+
+def balanced_weights(labels: Sequence[int] | Targets, n_classes: int) -> tuple[float, ...]:
+    """A weight for each class, such that all weigh the same in a sum over the examples; the mean over these is one."""
+    counts = np.bincount(np.asarray(labels, dtype=np.int64), minlength=n_classes)
+    return tuple(float(value) for value in counts.sum() / (n_classes * np.maximum(counts, 1)))
+
+
+def _rounded(probability: Any) -> float:
+    return round(float(probability), _DIGITS)

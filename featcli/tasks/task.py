@@ -1,0 +1,68 @@
+"""What a task is: what is learned from labelled images, and what is said of new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+Floats = NDArray[np.float64]
+Targets = NDArray[np.int64]
+Criterion = Callable[[Tensor, Tensor], Tensor]
+
+
+class Task(Protocol):
+    """One kind of target: classes, of which an image has one; others are a file each.
+
+    A model gives K outputs for an image; the link turns them into the prediction, K numbers that mean something.
+    """
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the K outputs, in order."""
+
+    @property
+    def fields(self) -> Mapping[str, type]:
+        """The cells of a row, `str` or `float`, by name: `label`, `confidence`."""
+
+    def link(self, outputs: Tensor, dim: int = 1) -> Tensor:
+        """From outputs, K of them along `dim`, to predictions of the same shape, float64."""
+
+    def criterion(self, *, class_weights: Tensor | None, label_smoothing: float) -> Criterion:
+        """The loss that training by gradient minimises: of outputs (B, K) and targets (B,), summed over examples."""
+
+    def class_weights(self, targets: Targets) -> tuple[float, ...]:
+        """What makes everything that is to be told apart weigh the same in the loss, with a mean of one."""
+
+    def strata(self, targets: Targets) -> NDArray[np.int64]:
+        """(N,) what splits and folds hold equal shares of."""
+
+    def evaluate(self, predictions: Floats, targets: Targets, lost: Sequence[int] = ()) -> dict[str, Any]:
+        """Every metric of a split, in plain values.
+
+        Args:
+            predictions: (N, K).
+            targets: (N,) what is true.
+            lost: the targets of images that could not be read.
+        """
+
+    def improves(self, metric: str, value: float, best: float) -> bool:
+        """Whether a value of a metric is better than the best so far."""
+
+    def count_correct(self, predictions: Floats, targets: Targets) -> int:
+        """How many of N predictions are right."""
+
+    def cells(self, prediction: Floats | None) -> dict[str, Any]:
+        """The cells of a row, by the names of `fields`; all None where there is no prediction (K,)."""
+
+    def target_text(self, target: int) -> str:
+        """A target as a table shows it."""
+
+    def details(self, prediction: Floats | None, top: int) -> dict[str, Any]:
+        """What a row of JSON has besides: the `top` most likely outputs."""
+
+    def outputs(self, prediction: Floats | None) -> dict[str, float] | None:
+        """Every output by name."""
