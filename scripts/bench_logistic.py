@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from featcli.heads.logistic import fit_logistic
+from featcli.heads.logistic import LabelledRows, fit_logistic
 from featcli.heads.logistic_path import solve_path
 
 CS = [float(C) for C in np.logspace(-4, 2, 7)]
@@ -70,7 +70,9 @@ def row(n: int, d: int, k: int, separation: float, repeats: int, tight: bool) ->
         ours = min(ours, seconds)
         seconds, loose = timed(lambda: peer(features, labels, 1e-6))
         theirs = min(theirs, seconds)
-    whole = min(timed(lambda: fit_logistic(features, labels, k, Cs=CS, folds=folds))[0] for _ in range(repeats))
+    whole = min(
+        timed(lambda: fit_logistic(LabelledRows(features, labels, k), Cs=CS, folds=folds))[0] for _ in range(repeats)
+    )
     values = np.array([solution.objective for solution in path])
     worse = f"{max(values / loose - 1):.0e}"
     apart = f"{np.abs(values / peer(features, labels, 1e-10) - 1).max():.0e}" if tight else "-"

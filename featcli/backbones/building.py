@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from featcli.backbones.registry import Architecture
-from featcli.backbones.stages import Partition, detach_linear
+from featcli.backbones.stages import Built, detach_linear
 from featcli.errors import WeightsError
 
 
@@ -28,18 +28,13 @@ class _EmptyTensors(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def build_network(
-    architecture: Architecture, arguments: Mapping[str, Any], seed: int | None
-) -> tuple[nn.Module, Partition, int]:
+def build_network(architecture: Architecture, arguments: Mapping[str, Any], seed: int | None) -> Built:
     """Builds a network without its last Linear.
 
     Args:
         architecture: what to build.
         arguments: for its builder, as the weights ask for.
         seed: of random weights; None for a network without storage, that `fill` must follow.
-
-    Returns:
-        The network, its partition, and the feature size.
     """
     if seed is None:
         with _EmptyTensors():
@@ -49,7 +44,7 @@ def build_network(
             torch.manual_seed(seed)
             network = architecture.build(**arguments)
     partition = architecture.partition(network)
-    return network, partition, detach_linear(network, partition)
+    return Built(network, partition, detach_linear(network, partition))
 
 
 def fill(network: nn.Module, given: Mapping[str, Tensor], what: str) -> None:

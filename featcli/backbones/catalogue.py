@@ -141,10 +141,11 @@ def local_weights(entry: PretrainedEntry) -> Path | None:
 def _card(name: str) -> BackboneCard:
     architecture = find_architecture(name)
     entry = architecture.default
+    size = _SIZE_OF.get(name) or build_network(architecture, entry.arguments, None).feature_size
     return BackboneCard(
         name=name,
         parameters=entry.parameters,
-        features=_SIZE_OF[name] if name in _SIZE_OF else build_network(architecture, entry.arguments, None)[2],
+        features=size,
         input_size=entry.preprocessing.crop,
         top1=entry.top1,
         gflops=entry.gflops,

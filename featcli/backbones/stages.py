@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -106,6 +106,14 @@ class Backbone:
         return sum(parameter.numel() for parameter in self.network.parameters())
 
 
+class Built(NamedTuple):
+    """A network without its last Linear, how it divides, and the size of its features."""
+
+    network: nn.Module
+    partition: Partition
+    feature_size: int
+
+
 def chain(network: nn.Module, name: str, steps: Sequence[str | Forward], own: Sequence[str] = ()) -> Stage:
     """A stage that runs submodules of `network`, given by their dotted names, and functions, one after the other.
 
@@ -174,9 +182,7 @@ def read_layer(partition: Partition, layer: Layer, images: Tensor) -> Tensor:
 
 def assemble(
     name: str,
-    network: nn.Module,
-    partition: Partition,
-    feature_size: int,
+    built: Built,
     preprocessing: Preprocessing,
     weights: str,
     arguments: Mapping[str, Any] = MappingProxyType({}),
@@ -188,6 +194,7 @@ def assemble(
         BackboneOptionError: the layer does not exist.
         ValueError: the partition leaves a tensor out or counts one twice (an error in the family's table).
     """
+    network, partition, feature_size = built
     owned = [tensor for stage in partition.stages for tensor in stage.tensors]
     state = network.state_dict()
     if sorted(owned) != sorted(state):

@@ -70,11 +70,11 @@ def load_backbone(
         emit(Note(f"preprocessing is that of {name}'s {entry.name} weights, since '{weights}' brings none"))
     _require_size(architecture, entry, chosen)
     seed_of_random = seed if source.state is None else None
-    network, partition, feature_size = build_network(architecture, entry.arguments, seed_of_random)
+    built = build_network(architecture, entry.arguments, seed_of_random)
     if source.state is not None:
-        given = _backbone_part(architecture.convert(source.state), partition)
-        fill(network, given, f"{weights} do not fit {name}")
-    return assemble(name, network, partition, feature_size, chosen, source.words, entry.arguments, layer)
+        given = _backbone_part(architecture.convert(source.state), built.partition)
+        fill(built.network, given, f"{weights} do not fit {name}")
+    return assemble(name, built, chosen, source.words, entry.arguments, layer)
 
 
 def backbone_from_tensors(
@@ -97,9 +97,9 @@ def backbone_from_tensors(
     strange = [key for key, value in arguments.items() if type(value) is not known.get(key)]
     if strange:
         raise WeightsError(f"{name} is not built with {', '.join(strange)}")
-    network, partition, feature_size = build_network(architecture, arguments, None)
-    fill(network, state, f"a checkpoint do not fit {name}")
-    return assemble(name, network, partition, feature_size, preprocessing, weights, arguments, layer)
+    built = build_network(architecture, arguments, None)
+    fill(built.network, state, f"a checkpoint do not fit {name}")
+    return assemble(name, built, preprocessing, weights, arguments, layer)
 
 
 def _backbone_part(state: State, partition: Partition) -> State:

@@ -61,9 +61,9 @@ def finetune(call: Call, *, resume: bool = False) -> Answer:
     images = list_images(data)
     identity = Identity(config, backbone.weights_sha256, images)
     if resume:
-        finished = check_resumable(run, identity, call.emit)
-        if finished is not None:
-            return Answer(finished, _finished_summary(run, data))
+        checkpoint = check_resumable(run, identity, call.emit)
+        if checkpoint is not None:
+            return Answer(checkpoint, _finished_summary(run, data))
     changes = None if resume else describe_changes(run, images, call.emit)
     clock.lap("prepare")
 
@@ -91,12 +91,12 @@ def finetune(call: Call, *, resume: bool = False) -> Answer:
     model, unreadable = training.measure(progress, data)
     describe_metrics(model.metrics, call.emit)
     sha256 = write_model(run, config, make_checkpoint(model, config, runtime, data), model)
-    timings = finish_run(run, sha256, model, images, progress.log, clock)
+    finished = finish_run(run, sha256, model, images, progress.log, clock)
     identity.write(run, finished=sha256)
     trained = {"freeze_depth": model.freeze_depth, "epochs": model.facts["epochs"], "best_epoch": progress.best_epoch}
     return Answer(
         text=str(run.checkpoint),
-        facts=summarise(run, sha256, table, seen, changes, model, timings) | trained,
+        facts=summarise(finished, model, seen, table, changes) | trained,
         unreadable=unreadable,
     )
 

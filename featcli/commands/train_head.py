@@ -70,10 +70,10 @@ def train_head(call: Call) -> Answer:
     model = Model(backbone, head, "all", facts, metrics, predictions)
     sha256 = write_model(run, config, make_checkpoint(model, config, runtime, data), model)
     log.insert(0, {"event": "features", "computed": table.computed, "errors": len(table.errors)})
-    timings = finish_run(run, sha256, model, images, log, clock)
+    finished = finish_run(run, sha256, model, images, log, clock)
     return Answer(
         text=str(run.checkpoint),
-        facts=summarise(run, sha256, table, data, changes, model, timings),
+        facts=summarise(finished, model, data, table, changes),
         unreadable=unreadable_of(data.samples, table),
     )
 

@@ -27,6 +27,23 @@ SELECT_RTOL = 1e-6  # moves a held-out log loss by far less than the next C does
 
 
 @dataclass(frozen=True, slots=True)
+class LabelledRows:
+    """What a head is fitted to.
+
+    Attributes:
+        features: (N, D) float32 or float64.
+        labels: (N,) 0 ... n_classes - 1, each at least once.
+        n_classes: K, at least 2.
+        class_weight: `balanced` weighs a sample by N / (K * its class's count).
+    """
+
+    features: FloatArray
+    labels: NDArray[np.integer]
+    n_classes: int
+    class_weight: ClassWeight = "none"
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A C that was tried: its held-out mean log loss (nats) in each fold, and the mean of these."""
 
@@ -81,25 +98,16 @@ class _Steps:
         self.skip(1)
 
 
-def fit_logistic(
-    features: FloatArray,
-    labels: NDArray[np.integer],
-    n_classes: int,
-    *,
-    Cs: Sequence[float],
-    folds: NDArray[np.integer],
-    class_weight: ClassWeight = "none",
-    emit: Emit = ignore,
-) -> Fitted:
+def fit_logistic(rows: LabelledRows, *, Cs: Sequence[float], folds: NDArray[np.integer], emit: Emit = ignore) -> Fitted:
     """Choose C where there is more than one to choose from, then fit all rows.
 
+    Each fold is standardised and fitted on its own training part alone. A held-out row of a class that the training
+    part lacks is left out of the fold's mean: no C can predict it.
+
     Args:
-        features: (N, D) float32 or float64.
-        labels: (N,) 0 ... n_classes - 1, each at least once.
-        n_classes: K, at least 2.
+        rows: N features with their classes.
         Cs: factors of the summed loss, in any order.
         folds: (N,) the fold in which a row is held out; -1 for a row that is always trained on.
-        class_weight: `balanced` weighs a sample by N / (K * its class's count).
         emit: receives `Progress` and, where a solve does not converge, `Warn`.
 
     Raises:
@@ -110,49 +118,23 @@ def fit_logistic(
     fold_count = len(np.unique(folds[folds >= 0])) if len(ascending) > 1 else 0
     steps = _Steps(fold_count * len(ascending) + 1, emit)
     if len(ascending) > 1:
-        selection = _choose_C(features, labels, n_classes, ascending, folds, class_weight, steps)
+        selection = _choose_C(rows, ascending, folds, steps)
         chosen, candidates = selection.C, selection.candidates
     else:
         chosen, candidates = checked_Cs(ascending)[0], ()
-    (solution,) = solve_path(features, labels, n_classes, [chosen], class_weight=class_weight)
+    (solution,) = solve_path(rows.features, rows.labels, rows.n_classes, [chosen], class_weight=rows.class_weight)
     steps.advance(solution, "all rows")
     head = LinearHead(solution.weight.astype(np.float32), solution.bias.astype(np.float32))
     return Fitted(head, chosen, candidates, solution.iterations, solution.converged)
 
 
-def choose_C(
-    features: FloatArray,
-    labels: NDArray[np.integer],
-    n_classes: int,
-    Cs: Sequence[float],
-    folds: NDArray[np.integer],
-    class_weight: ClassWeight = "none",
-    *,
-    emit: Emit = ignore,
-) -> Selection:
-    """Cross-validate each C. Arguments and errors are those of `fit_logistic`; Cs are ascending.
-
-    Each fold is standardised and fitted on its own training part alone. A held-out row of a class that the training
-    part lacks is left out of the fold's mean: no C can predict it.
-    """
-    fold_count = len(np.unique(folds[folds >= 0]))
-    return _choose_C(features, labels, n_classes, Cs, folds, class_weight, _Steps(fold_count * len(Cs), emit))
-
-
-def _choose_C(
-    features: FloatArray,
-    labels: NDArray[np.integer],
-    n_classes: int,
-    Cs: Sequence[float],
-    folds: NDArray[np.integer],
-    class_weight: ClassWeight,
-    steps: _Steps,
-) -> Selection:
-    Cs, labels = checked_Cs(Cs), checked_labels(features, labels, n_classes)
+def _choose_C(rows: LabelledRows, Cs: Sequence[float], folds: NDArray[np.integer], steps: _Steps) -> Selection:
+    features = rows.features
+    Cs, labels = checked_Cs(Cs), checked_labels(features, rows.labels, rows.n_classes)
     if folds.shape != labels.shape:
         raise ValueError(f"folds {folds.shape} for labels {labels.shape}")
-    with fitting_threads(features, n_classes):
-        by_fold = list(_fold_losses(features, labels, Cs, folds, class_weight, steps))
+    with fitting_threads(features, rows.n_classes):
+        by_fold = list(_fold_losses(features, labels, Cs, folds, rows.class_weight, steps))
     if not by_fold:
         raise DatasetError("no fold can tell one C from another: too few rows of each class", "Give a single C.")
     by_C = zip(*by_fold, strict=True)

@@ -40,8 +40,8 @@ def parameter_groups(stages: Sequence[Sequence[nn.Parameter]], head: nn.Module, 
 def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
     """AdamW, or SGD with Nesterov momentum, in their fused form."""
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=recipe.lr, momentum=MOMENTUM, nesterov=True, fused=True)
-    return torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
+        return torch.optim.SGD(groups, momentum=MOMENTUM, nesterov=True, fused=True)
+    return torch.optim.AdamW(groups, fused=True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -132,29 +134,43 @@ def batch_norm_mode(mode: str, batch_size: int, *, solved: bool) -> str:
     return "eval" if solved or batch_size < AUTO_BATCH_NORM else "train"
 
 
-def make_head(
-    kind: str, n_features: int, n_classes: int, *, hidden: int, dropout: float, seed: int, solved: LinearHead | None
-) -> nn.Module:
-    """A head to train: `linear` from a solved one or from random numbers; `mlp` from random numbers.
+@dataclass(frozen=True, slots=True)
+class NewHead:
+    """A head that is to be trained.
 
-    Args:
+    Attributes:
         kind: `linear` or `mlp`.
-        n_features: D.
-        n_classes: K.
         hidden: width of an mlp's hidden layer.
         dropout: share of the last layer's inputs that is dropped in training.
-        seed: of the random numbers; torch's own generator is left as it was.
+        seed: of the random numbers that it begins with.
+    """
+
+    kind: str = "linear"
+    hidden: int = 1
+    dropout: float = 0.0
+    seed: int = 0
+
+
+def make_head(new: NewHead, n_features: int, n_classes: int, *, solved: LinearHead | None = None) -> nn.Module:
+    """A head to train: `linear` from a solved one or from random numbers; `mlp` from random numbers.
+
+    torch's own generator is left as it was.
+
+    Args:
+        new: of which kind.
+        n_features: D.
+        n_classes: K.
         solved: what a linear head starts from.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        if kind == "mlp":
-            hidden_layer = nn.Linear(n_features, hidden)
-            return nn.Sequential(hidden_layer, nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, n_classes))
+        torch.manual_seed(new.seed)
+        if new.kind == "mlp":
+            hidden_layer = nn.Linear(n_features, new.hidden)
+            return nn.Sequential(hidden_layer, nn.ReLU(), nn.Dropout(new.dropout), nn.Linear(new.hidden, n_classes))
         last = nn.Linear(n_features, n_classes)
     if solved is not None:
         last.load_state_dict({name: torch.from_numpy(array) for name, array in solved.tensors().items()})
-    return nn.Sequential(nn.Dropout(dropout), last)
+    return nn.Sequential(nn.Dropout(new.dropout), last)
 
 
 def export_head(module: nn.Module) -> LinearHead | MlpHead:

@@ -22,7 +22,7 @@ from featcli.training.loop import Hooks, Labelled, Problem, Score, fit
 from featcli.training.optimizers import make_optimizer, parameter_groups
 from featcli.training.recipe import Recipe
 from featcli.training.state import Progress, Snapshot
-from featcli.training.trainee import HeadTrainee, export_head, make_head
+from featcli.training.trainee import HeadTrainee, NewHead, export_head, make_head
 from featcli.units import seconds_of
 from featcli.workflow.session import Call
 from featcli.workflow.solving import describe_solved, solve_head, training_rows
@@ -56,15 +56,8 @@ def starting_head(data: Dataset, table: FeatureTable, call: Call, *, width: int)
             fitted = solve_head(data, table, call)
             describe_solved(fitted, call.emit)
             solved = fitted.head
-    module = make_head(
-        kind,
-        width,
-        len(data.classes),
-        hidden=config.head.hidden,
-        dropout=config.head.dropout,
-        seed=config.seed,
-        solved=solved,
-    )
+    new = NewHead(kind, config.head.hidden, config.head.dropout, config.seed)
+    module = make_head(new, width, len(data.classes), solved=solved)
     return module, solved
 
 

@@ -49,6 +49,15 @@ class Model:
     predictions: list[list[Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class FinishedRun:
+    """A run whose files are all written: the sha256 of its checkpoint, and seconds by part of the work."""
+
+    run: Run
+    sha256: str
+    timings: dict[str, float]
+
+
 class Clock:
     """Seconds since the start, by part of the work."""
 
@@ -160,8 +169,8 @@ def write_model(run: Run, config: Config, checkpoint: Checkpoint, model: Model) 
 
 def finish_run(
     run: Run, sha256: str, model: Model, images: Sequence[RunImage], log: list[dict[str, Any]], clock: Clock
-) -> dict[str, float]:
-    """Writes the log, the images and, last, the metrics; gives the timings."""
+) -> FinishedRun:
+    """Writes the log, the images and, last, the metrics."""
     events = [
         {"event": split, **{name: values[name] for name in ("accuracy", "macro_f1", "log_loss", "n")}}
         for split, values in model.metrics.items()
@@ -170,7 +179,7 @@ def finish_run(
     run.write_images(images)
     timings = clock.finish()
     run.write_metrics({"checkpoint_sha256": sha256, **model.metrics, "head": model.facts, "timings": timings})
-    return timings
+    return FinishedRun(run, sha256, timings)
 
 
 def brief(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -179,18 +188,12 @@ def brief(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def summarise(
-    run: Run,
-    sha256: str,
-    table: FeatureTable,
-    data: Dataset,
-    changes: Changes | None,
-    model: Model,
-    timings: dict[str, float],
+    finished: FinishedRun, model: Model, data: Dataset, table: FeatureTable, changes: Changes | None
 ) -> dict[str, Any]:
     """The answer of a training command under `--json`."""
     return {
-        "checkpoint": str(run.checkpoint),
-        "checkpoint_sha256": sha256,
+        "checkpoint": str(finished.run.checkpoint),
+        "checkpoint_sha256": finished.sha256,
         "classes": list(data.classes),
         "features": {
             "computed": table.computed,
@@ -200,7 +203,7 @@ def summarise(
         "changes": changes.to_json() if changes else None,
         **{split: brief(values) for split, values in model.metrics.items()},
         "head": {"kind": model.facts["kind"], "C": model.facts["C"]},
-        "timings": timings,
+        "timings": finished.timings,
     }
 
 

@@ -13,7 +13,7 @@ from featcli.data.splits import stratified_folds
 from featcli.errors import UnreadableDataError
 from featcli.events import Emit, Fact
 from featcli.features.extraction import FeatureTable
-from featcli.heads.logistic import Fitted, fit_logistic
+from featcli.heads.logistic import Fitted, LabelledRows, fit_logistic
 from featcli.tasks import task_of
 from featcli.workflow.features import unreadable_of
 from featcli.workflow.session import Call
@@ -47,12 +47,9 @@ def solve_head(data: Dataset, table: FeatureTable, call: Call) -> Fitted:
     rows, labels = training_rows(data, table)
     units = [data.samples[index].unit for index in rows]
     return fit_logistic(
-        table.features[rows],
-        labels,
-        len(task.names),
+        LabelledRows(table.features[rows], labels, len(task.names), config.head.class_weight),
         Cs=config.head.candidates(),
         folds=stratified_folds(units, task.strata(labels).tolist(), folds=config.head.folds, seed=config.seed),
-        class_weight=config.head.class_weight,
         emit=call.emit,
     )
 

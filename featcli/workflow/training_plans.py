@@ -15,7 +15,7 @@ from featcli.data.dataset import Dataset
 from featcli.errors import BackboneOptionError
 from featcli.events import Note
 from featcli.features.extraction import Extractor
-from featcli.training.trainee import Trainee, make_head
+from featcli.training.trainee import NewHead, Trainee, make_head
 from featcli.workflow.boundaries import Boundary, plan_boundary
 from featcli.workflow.session import Call, placed
 
@@ -63,7 +63,7 @@ def plan_training(call: Call, extractor: Extractor, data: Dataset) -> TrainingPl
     frozen = frozen_depth(backbone, call)
     n, n_val = len(data.split("train")), len(data.split("val"))
     boundary = plan_boundary(call, extractor, frozen, train=n, val=n_val)
-    head = make_head("linear", backbone.feature_size, len(data.classes), hidden=1, dropout=0.0, seed=0, solved=None)
+    head = make_head(NewHead(), backbone.feature_size, len(data.classes))
     model = Trainee(backbone, frozen, head, batch_norm="eval").to(extractor.runtime.device)
     before, step = _seconds_per_image(boundary, model, extractor)
     backbone.network.requires_grad_(False)

@@ -16,7 +16,7 @@ from torchvision import models
 from featcli.backbones.building import build_network
 from featcli.backbones.catalogue import cards
 from featcli.backbones.registry import find_architecture, names
-from featcli.backbones.stages import Backbone, assemble
+from featcli.backbones.stages import Backbone, Built, assemble
 from featcli.backbones.weights import load_backbone
 from featcli.events import ignore
 
@@ -167,4 +167,4 @@ def test_a_faulty_partition_is_refused(fault: str) -> None:
     faulty = dataclasses.replace(partition, stages=stages)
     expected = r"layer4\.0" if fault == "left out" else r"bn1\.bias"
     with pytest.raises(ValueError, match=f"resnet18: stages do not own each tensor once: {expected}"):
-        assemble("resnet18", network, faulty, size, architecture.default.preprocessing, "none")
+        assemble("resnet18", Built(network, faulty, size), architecture.default.preprocessing, "none")

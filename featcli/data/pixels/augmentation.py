@@ -88,8 +88,8 @@ def draw_seed(seed: int, epoch: int, key: bytes) -> int:
 class Augmentation:
     """What happens to a training image between decoding and the batch.
 
-    * `none`: the preprocessing, as for validation.
-    * `flip`: the same, mirrored left to right for half of the seeds.
+    * `none` and `flip` draw nothing here: the preprocessing, as for validation, and its mirror image, are the variants
+      that `featcli.training.views` makes of them.
     * `light`: a random box of half the image or more, resized to the crop; mirrored for half of the seeds; brightness,
       contrast and saturation changed a little.
     * `strong`: a random box of a quarter or more; mirrored for half of the seeds; one operation of TrivialAugment;
@@ -111,7 +111,7 @@ class Augmentation:
             raise ValueError(f"{self.kind!r} is none of the augmentations {', '.join(AUGMENTATIONS)}")
 
     def pixels(self, image: Image.Image, seed: int) -> NDArray[np.uint8]:
-        """Augments an upright RGB image; the same seed gives the same pixels.
+        """Augments an upright RGB image by `light` or `strong`; the same seed gives the same pixels.
 
         Args:
             image: is left alone.
@@ -124,11 +124,8 @@ class Augmentation:
             UnreadableImage: the image is as elongated as `Preprocessing.check_size` refuses, whatever the kind.
         """
         random = Generator(PCG64(seed))
-        if self.kind in CROP_SCALE:
-            crop = self._random_crop(image, random)
-            return self._lightly(crop, random) if self.kind == "light" else self._strongly(crop, random)
-        pixels = self.preprocessing.pixels(image)
-        return np.ascontiguousarray(pixels[:, ::-1]) if self.kind == "flip" and _coin(random) else pixels
+        crop = self._random_crop(image, random)
+        return self._lightly(crop, random) if self.kind == "light" else self._strongly(crop, random)
 
     def _random_crop(self, image: Image.Image, random: Generator) -> Image.Image:
         """A random box of the image, resized in one step and perhaps mirrored."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.transforms._presets import ImageClassification
 
-from featcli.backbones.stages import Backbone, Partition, assemble, chain, detach_linear
+from featcli.backbones.stages import Backbone, Built, Partition, assemble, chain, detach_linear
 from featcli.backbones.weights import load_backbone
 from featcli.data.pixels.preprocessing import Preprocessing
 from featcli.data.readers.files import file_ref
@@ -66,7 +66,8 @@ def tiny_backbone(seed: int = 0) -> Backbone:
             norm.running_var.uniform_(0.5, 2)
     stages = (chain(network, "stem", ["conv1", "bn1", "relu"]), chain(network, "layer1", ["layer1"]))
     partition = Partition(stages, lambda images: torch.flatten(network.avgpool(images), 1), "fc")
-    return assemble("tiny", network, partition, detach_linear(network, partition), PREPROCESSING, f"none (seed {seed})")
+    built = Built(network, partition, detach_linear(network, partition))
+    return assemble("tiny", built, PREPROCESSING, f"none (seed {seed})")
 
 
 def extractor_with(workers: int = 2, seed: int = 0) -> Extractor:

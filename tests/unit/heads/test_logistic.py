@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from featcli.errors import DatasetError
 from featcli.events import Event, Progress, Warn
 from featcli.heads import logistic_path
-from featcli.heads.logistic import choose_C, fit_logistic
+from featcli.heads.logistic import LabelledRows, fit_logistic
 from featcli.heads.logistic_path import solve_path
 from tests.unit.heads.lab import probabilities_of
 
@@ -133,14 +133,8 @@ def test_features_that_say_nothing_at_all() -> None:
 @pytest.mark.parametrize("classes", [2, 5])
 def test_the_heads_probabilities_are_scikit_learns(classes: int, class_weight: str) -> None:
     x, y = cnn_like(300, 40, classes)
-    fitted = fit_logistic(
-        x,
-        y,
-        classes,
-        Cs=[0.1],
-        folds=np.zeros(300, dtype=int),
-        class_weight=class_weight,  # type: ignore[arg-type]
-    )
+    rows = LabelledRows(x, y, classes, class_weight)  # type: ignore[arg-type]
+    fitted = fit_logistic(rows, Cs=[0.1], folds=np.zeros(300, dtype=int))
     peer = make_pipeline(
         StandardScaler(),
         LogisticRegression(C=0.1, tol=1e-8, max_iter=5000, class_weight=None if class_weight == "none" else "balanced"),
@@ -153,7 +147,7 @@ def test_the_heads_probabilities_are_scikit_learns(classes: int, class_weight: s
 def test_selection_is_that_of_a_plain_loop(rows: int, width: int, classes: int) -> None:
     x, y = cnn_like(rows, width, classes)
     folds = np.random.default_rng(2).permutation(rows) % 4 - 1  # -1: always trained on
-    selection = choose_C(x, y, classes, CS[::2], folds)
+    selection = fit_logistic(LabelledRows(x, y, classes), Cs=CS[::2], folds=folds)
     for candidate in selection.candidates:
         for fold, ours in zip(range(3), candidate.fold_log_losses, strict=True):
             train, held_out = folds != fold, folds == fold
@@ -171,9 +165,9 @@ def test_selection_is_that_of_a_plain_loop(rows: int, width: int, classes: int) 
 def test_held_out_rows_do_not_move_their_folds_solution() -> None:
     x, y = cnn_like(90, 10, 3)
     folds = np.arange(90) % 3
-    before = choose_C(x, y, 3, [1e-2, 1.0], folds)
+    before = fit_logistic(LabelledRows(x, y, 3), Cs=[1e-2, 1.0], folds=folds)
     x[folds == 0] *= 5.0
-    after = choose_C(x, y, 3, [1e-2, 1.0], folds)
+    after = fit_logistic(LabelledRows(x, y, 3), Cs=[1e-2, 1.0], folds=folds)
     train = folds != 0
     for index, solution in enumerate(solve_path(x[train], y[train], 3, [1e-2, 1.0])):
         logits = x[folds == 0] @ solution.weight.T + solution.bias
@@ -184,8 +178,8 @@ def test_held_out_rows_do_not_move_their_folds_solution() -> None:
 
 @pytest.mark.parametrize("width", [3, 30])
 def test_ties_go_to_the_smaller_C(width: int) -> None:
-    y = np.arange(24) % 2
-    selection = choose_C(np.zeros((24, width), dtype=np.float32), y, 2, [0.1, 1.0, 10.0], np.arange(24) // 2 % 3)
+    rows = LabelledRows(np.zeros((24, width), dtype=np.float32), np.arange(24) % 2, 2)
+    selection = fit_logistic(rows, Cs=[0.1, 1.0, 10.0], folds=np.arange(24) // 2 % 3)
     assert len({candidate.log_loss for candidate in selection.candidates}) == 1
     assert selection.C == 0.1
 
@@ -194,7 +188,7 @@ def test_a_class_that_a_folds_training_part_lacks() -> None:
     x, y = cnn_like(60, 8, 3)
     folds = np.arange(60) % 3
     folds[y == 2] = 0
-    selection = choose_C(x, y, 3, [1e-2, 1.0], folds)
+    selection = fit_logistic(LabelledRows(x, y, 3), Cs=[1e-2, 1.0], folds=folds)
     assert np.isfinite([candidate.fold_log_losses for candidate in selection.candidates]).all()
     train, held_out = folds != 0, (folds == 0) & (y != 2)
     (pair,) = solve_path(x[train], y[train], 2, [1.0])
@@ -206,15 +200,15 @@ def test_a_class_that_a_folds_training_part_lacks() -> None:
 def test_folds_that_cannot_choose() -> None:
     x, y = cnn_like(20, 4, 2)
     with pytest.raises(DatasetError, match="no fold can tell one C from another"):
-        fit_logistic(x, y, 2, Cs=[0.1, 1.0], folds=np.full(20, -1))
+        fit_logistic(LabelledRows(x, y, 2), Cs=[0.1, 1.0], folds=np.full(20, -1))
     with pytest.raises(DatasetError, match="no fold can tell one C from another"):
-        choose_C(x, y, 2, [0.1, 1.0], y)  # each fold holds out all of one class
+        fit_logistic(LabelledRows(x, y, 2), Cs=[0.1, 1.0], folds=y)  # each fold holds out all of one class
 
 
 def test_one_C_skips_cross_validation() -> None:
     x, y = cnn_like(50, 6, 3)
     events: list[Event] = []
-    fitted = fit_logistic(x, y, 3, Cs=[0.3], folds=np.full(50, -1), emit=events.append)
+    fitted = fit_logistic(LabelledRows(x, y, 3), Cs=[0.3], folds=np.full(50, -1), emit=events.append)
     assert (fitted.C, fitted.candidates) == (0.3, ())
     assert events == [Progress("head", 0, 1, "solves"), Progress("head", 1, 1, "solves", finished=True)]
 
@@ -223,7 +217,7 @@ def test_one_C_skips_cross_validation() -> None:
 def test_the_same_inputs_give_the_same_bytes(rows: int, width: int) -> None:
     x, y = cnn_like(rows, width, 3)
     folds = np.arange(rows) % 3
-    first, second = (fit_logistic(x.copy(), y, 3, Cs=CS, folds=folds) for _ in range(2))
+    first, second = (fit_logistic(LabelledRows(x.copy(), y, 3), Cs=CS, folds=folds) for _ in range(2))
     assert first.head.weight.tobytes() == second.head.weight.tobytes()
     assert first.head.bias.tobytes() == second.head.bias.tobytes()
     assert first.candidates == second.candidates
@@ -232,8 +226,8 @@ def test_the_same_inputs_give_the_same_bytes(rows: int, width: int) -> None:
 def test_the_order_of_Cs_does_not_matter() -> None:
     x, y = cnn_like(60, 8, 2)
     folds = np.arange(60) % 3
-    ascending = fit_logistic(x, y, 2, Cs=[0.01, 1.0], folds=folds)
-    descending = fit_logistic(x, y, 2, Cs=[1.0, 0.01, 1.0], folds=folds)
+    ascending = fit_logistic(LabelledRows(x, y, 2), Cs=[0.01, 1.0], folds=folds)
+    descending = fit_logistic(LabelledRows(x, y, 2), Cs=[1.0, 0.01, 1.0], folds=folds)
     assert ascending.candidates == descending.candidates
     np.testing.assert_array_equal(ascending.head.weight, descending.head.weight)
 
@@ -241,7 +235,7 @@ def test_the_order_of_Cs_does_not_matter() -> None:
 def test_progress_counts_every_solve_and_ends_once() -> None:
     x, y = cnn_like(60, 8, 3)
     events: list[Event] = []
-    fit_logistic(x, y, 3, Cs=[0.1, 1.0], folds=np.arange(60) % 3, emit=events.append)
+    fit_logistic(LabelledRows(x, y, 3), Cs=[0.1, 1.0], folds=np.arange(60) % 3, emit=events.append)
     assert [event.done for event in events if isinstance(event, Progress)] == list(range(8))
     assert [event.finished for event in events if isinstance(event, Progress)] == [False] * 7 + [True]
 
@@ -250,7 +244,7 @@ def test_progress_counts_the_solves_of_a_fold_that_is_passed_over() -> None:
     x, y = cnn_like(60, 8, 2)
     folds = np.where(y == 1, 0, np.where(np.arange(60) < 20, 1, -1))  # without fold 0 there is one class
     events: list[Event] = []
-    fitted = fit_logistic(x, y, 2, Cs=[0.1, 1.0], folds=folds, emit=events.append)
+    fitted = fit_logistic(LabelledRows(x, y, 2), Cs=[0.1, 1.0], folds=folds, emit=events.append)
     assert [len(candidate.fold_log_losses) for candidate in fitted.candidates] == [1, 1]
     assert events[-1] == Progress("head", 5, 5, "solves", finished=True)
 
@@ -259,7 +253,7 @@ def test_a_solve_that_does_not_converge_is_said(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(logistic_path, "MOST_ITERATIONS", 1)
     x, y = cnn_like(60, 8, 3)
     events: list[Event] = []
-    fitted = fit_logistic(x, y, 3, Cs=[100.0], folds=np.zeros(60, dtype=int), emit=events.append)
+    fitted = fit_logistic(LabelledRows(x, y, 3), Cs=[100.0], folds=np.zeros(60, dtype=int), emit=events.append)
     assert not fitted.converged
     assert Warn("head: C = 100, all rows: not converged after 1 iterations") in events
 
@@ -278,9 +272,9 @@ def test_the_number_of_threads_is_left_as_it_was() -> None:
 def test_rows_are_taken_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = cnn_like(100, 12, 3)
     folds = np.arange(100) % 3
-    whole = fit_logistic(x, y, 3, Cs=[0.01, 1.0], folds=folds)
+    whole = fit_logistic(LabelledRows(x, y, 3), Cs=[0.01, 1.0], folds=folds)
     monkeypatch.setattr("featcli.heads.basis.BLOCK_ROWS", 7)
-    pieces = fit_logistic(x, y, 3, Cs=[0.01, 1.0], folds=folds)
+    pieces = fit_logistic(LabelledRows(x, y, 3), Cs=[0.01, 1.0], folds=folds)
     np.testing.assert_allclose(pieces.head.weight, whole.head.weight, rtol=1e-2, atol=1e-4)
     for one, other in zip(pieces.candidates, whole.candidates, strict=True):
         assert one.fold_log_losses == pytest.approx(other.fold_log_losses, rel=1e-3)
@@ -315,4 +309,4 @@ def test_arrays_that_do_not_fit_together_are_refused() -> None:
     with pytest.raises(ValueError, match=r"labels are 0 \.\.\. 5 for 2 classes"):
         solve_path(x, np.where(y == 1, 5, 0), 2, [1.0])
     with pytest.raises(ValueError, match="folds"):
-        choose_C(x, y, 2, [0.1, 1.0], np.zeros(3, dtype=int))
+        fit_logistic(LabelledRows(x, y, 2), Cs=[0.1, 1.0], folds=np.zeros(3, dtype=int))

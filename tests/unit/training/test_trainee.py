@@ -12,7 +12,15 @@ from featcli.events import ignore
 from featcli.features.engines.plain import in_eval_mode
 from featcli.heads.linear import LinearHead
 from featcli.heads.mlp import MlpHead
-from featcli.training.trainee import AUTO_BATCH_NORM, HeadTrainee, Trainee, batch_norm_mode, export_head, make_head
+from featcli.training.trainee import (
+    AUTO_BATCH_NORM,
+    HeadTrainee,
+    NewHead,
+    Trainee,
+    batch_norm_mode,
+    export_head,
+    make_head,
+)
 from tests.unit.training.lab import same
 
 MIXED = ("resnet18", "efficientnet_b0", "vit_b_32")
@@ -107,7 +115,7 @@ def rows(n: int, width: int) -> np.ndarray:
 
 
 def head(kind: str, *, solved: LinearHead | None = None, seed: int = 0) -> nn.Module:
-    return make_head(kind, 6, 3, hidden=5, dropout=0.5, seed=seed, solved=solved)
+    return make_head(NewHead(kind, hidden=5, dropout=0.5, seed=seed), 6, 3, solved=solved)
 
 
 @pytest.mark.parametrize(("kind", "exported"), [("linear", LinearHead), ("mlp", MlpHead)])

@@ -8,6 +8,7 @@ from PIL import Image
 
 from featcli.data.pixels.augmentation import Augmentation
 from featcli.data.pixels.preprocessing import Preprocessing
+from featcli.data.readers.reader import UnreadableImage
 from featcli.training.views import Views
 
 PREPROCESSING = Preprocessing(40, 32, "bilinear", (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
@@ -50,6 +51,12 @@ def test_flip_has_the_image_and_its_mirror_image() -> None:
     plain, mirrored = (views("flip").pixels(IMAGE, view, DIGEST) for view in (0, 1))
     np.testing.assert_array_equal(plain, PREPROCESSING.pixels(IMAGE))
     np.testing.assert_array_equal(mirrored, plain[:, ::-1])
+
+
+@pytest.mark.parametrize("kind", ["none", "flip", "light", "strong"])
+def test_elongated_images_are_refused_by_every_kind(kind: str) -> None:
+    with pytest.raises(UnreadableImage, match="9000000 x 1 pixels are too elongated to be resized"):
+        views(kind).pixels(Image.new("RGB", (9_000_000, 1)), 0, DIGEST)
 
 
 def test_none_is_what_is_validated() -> None:
