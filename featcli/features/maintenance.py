@@ -20,16 +20,8 @@ import safetensors
 from numpy.typing import NDArray
 
 from featcli.errors import StorageError
-from featcli.features.store import (
-    ABANDONED_SECONDS,
-    DAMAGE,
-    LAYOUT,
-    USED_NAME,
-    Segment,
-    as_bytes,
-    remove_abandoned,
-    segment_paths,
-)
+from featcli.features.segments import DAMAGE, Segment, as_bytes, segment_paths
+from featcli.features.store import ABANDONED_SECONDS, LAYOUT, USED_NAME, remove_abandoned
 
 _DESCRIBED = "space.json"
 

@@ -19,9 +19,12 @@ import safetensors.numpy
 
 from featcli.errors import StorageError
 from featcli.events import Event, ignore
+from featcli.features import merging
 from featcli.features import store as store_module
 from featcli.features.maintenance import clear_store, list_spaces, prune_store, verify_store
-from featcli.features.store import FeatureStore, SegmentWriter, Space, merge_segments, segment_paths, space_folder
+from featcli.features.merging import merge_segments
+from featcli.features.segments import segment_paths
+from featcli.features.store import FeatureStore, SegmentWriter, Space, space_folder
 
 WIDTH = 5
 SPACE = Space(
@@ -137,7 +140,7 @@ def test_keys_that_end_in_zeros_are_not_mixed_up(tmp_path: Path) -> None:
 
 
 def test_large_segments_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "_SEGMENT_ROWS", 50)
+    monkeypatch.setattr(merging, "SMALL_ROWS", 50)
     large = {fill(tmp_path, [f"{index}-{row}" for row in range(50)]) for index in range(20)}
     assert set(segments(tmp_path)) == large
     for index in range(17):
@@ -154,7 +157,7 @@ def fill_any(cache: Path, names: list[str], space: Space = SPACE) -> None:
 
 
 def test_a_merged_segment_has_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "_MERGED_ROWS", 10)
+    monkeypatch.setattr(merging, "_MERGED_ROWS", 10)
     for index in range(17):
         fill_any(tmp_path, [f"{index}-{row}" for row in range(3)])
     sizes = sorted(len(safetensors.numpy.load(path.read_bytes())["keys"]) for path in segments(tmp_path))
@@ -218,7 +221,7 @@ def test_a_merge_that_cannot_be_written_does_no_harm(tmp_path: Path, monkeypatch
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store_module, "_write_merged", full)
+    monkeypatch.setattr(merging, "write_merged", full)
     names = [str(index) for index in range(18)]
     for name in names:
         fill(tmp_path, [name])
@@ -245,7 +248,7 @@ def test_a_merged_segment_is_as_old_as_its_youngest_rows(tmp_path: Path) -> None
 
 def test_a_reader_that_misses_a_file_lists_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All segments are merged between the listing and the opening, three times in a row."""
-    monkeypatch.setattr(store_module, "_MANY_SEGMENTS", 1)
+    monkeypatch.setattr(merging, "_MANY_SEGMENTS", 1)
     names = [str(index) for index in range(3)]
     for name in names:
         fill_unmerged(tmp_path, [name])
@@ -278,7 +281,7 @@ def test_a_listing_that_a_merge_slipped_through_is_not_believed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The merged segment comes behind the listing's back, and its sources go before they are listed."""
-    monkeypatch.setattr(store_module, "_MANY_SEGMENTS", 1)
+    monkeypatch.setattr(merging, "_MANY_SEGMENTS", 1)
     for name in "abc":
         fill_unmerged(tmp_path, [name])
     folder = space_folder(tmp_path, SPACE)
@@ -308,7 +311,7 @@ def test_a_listing_that_shows_what_is_gone_for_ever_ends(tmp_path: Path, monkeyp
 
 
 def test_readers_and_mergers_at_once_find_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "_MANY_SEGMENTS", 3)
+    monkeypatch.setattr(merging, "_MANY_SEGMENTS", 3)
     base = [f"base{index}" for index in range(12)]
     for name in base:
         fill_unmerged(tmp_path, [name])
@@ -347,20 +350,20 @@ def test_readers_and_mergers_at_once_find_every_row(tmp_path: Path, monkeypatch:
 
 def test_two_mergers_of_the_same_segments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both have opened the same segments; one finishes while the other writes."""
-    monkeypatch.setattr(store_module, "_MANY_SEGMENTS", 1)
+    monkeypatch.setattr(merging, "_MANY_SEGMENTS", 1)
     names = [str(index) for index in range(6)]
     for name in names:
         fill_unmerged(tmp_path, [name])
     folder = space_folder(tmp_path, SPACE)
-    real = store_module._write_merged
+    real = merging.write_merged
 
     def meanwhile(*arguments: Any) -> None:
-        monkeypatch.setattr(store_module, "_write_merged", real)
+        monkeypatch.setattr(merging, "write_merged", real)
         merge_segments(folder, WIDTH)
         assert len(segments(tmp_path)) == 1
         real(*arguments)
 
-    monkeypatch.setattr(store_module, "_write_merged", meanwhile)
+    monkeypatch.setattr(merging, "write_merged", meanwhile)
     merge_segments(folder, WIDTH)
     assert len(segments(tmp_path)) == 2
     require_rows(tmp_path, names)
@@ -373,13 +376,13 @@ def test_a_segment_that_goes_away_while_it_is_merged(tmp_path: Path, monkeypatch
     names = [str(index) for index in range(17)]
     for name in names:
         fill_unmerged(tmp_path, [name])
-    real = store_module._write_merged
+    real = merging.write_merged
 
     def meanwhile(*arguments: Any) -> None:
         segments(tmp_path)[3].unlink()
         real(*arguments)
 
-    monkeypatch.setattr(store_module, "_write_merged", meanwhile)
+    monkeypatch.setattr(merging, "write_merged", meanwhile)
     merge_segments(space_folder(tmp_path, SPACE), WIDTH)
     assert len(segments(tmp_path)) == 1
     require_rows(tmp_path, names)
@@ -397,7 +400,7 @@ def test_a_killed_merger_loses_nothing(tmp_path: Path, monkeypatch: pytest.Monke
 
     def work() -> None:
         if place == "write":
-            store_module._write_merged = lambda target, _: (target.write_bytes(b"half"), die())
+            merging.write_merged = lambda target, _: (target.write_bytes(b"half"), die())
         elif place == "rename":
             os.replace = die
         else:
@@ -415,7 +418,7 @@ def test_a_killed_merger_loses_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     assert ended(in_child(work)) == -signal.SIGKILL
     require_rows(tmp_path, names)
     assert verify_store(tmp_path).corrupt == ()
-    monkeypatch.setattr(store_module, "_MANY_SEGMENTS", 1)
+    monkeypatch.setattr(merging, "_MANY_SEGMENTS", 1)
     merge_segments(folder, WIDTH)
     assert len(segments(tmp_path)) == 1
     assert len(require_rows(tmp_path, names)) == 17

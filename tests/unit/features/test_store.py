@@ -141,7 +141,7 @@ def test_the_same_row_twice_in_one_segment(tmp_path: Path) -> None:
 
 
 def test_many_segments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featcli.features.store._MANY_SEGMENTS", 60)
+    monkeypatch.setattr("featcli.features.merging._MANY_SEGMENTS", 60)
     names = [f"image{index}" for index in range(60)]
     for name in names:
         fill(tmp_path, [name])
