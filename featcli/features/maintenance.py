@@ -94,7 +94,7 @@ def list_spaces(cache: Path) -> list[StoredSpace]:
 
 
 def verify_store(cache: Path) -> Verified:
-    """Reads every segment and compares it with its checksum. Changes nothing.
+    """Reads every segment and compares all of it with its checksums. Changes nothing.
 
     Raises:
         StorageError: a folder cannot be listed.
@@ -250,7 +250,7 @@ def _check_segments(folder: Path) -> Iterator[tuple[Path, str | None]]:
                 continue
             seen.add(path)
             try:
-                Segment.open(path, None)
+                Segment.open(path, None).verify()
             except FileNotFoundError:
                 gone = True
             except DAMAGE as error:

@@ -13,10 +13,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import safetensors
 
 from featcli.errors import StorageError
-from featcli.features.segments import DAMAGE, DIGEST_BYTES, Segment, segment_paths, write_merged
+from featcli.features.segments import DAMAGE, DIGEST_BYTES, Segment, segment_paths, write_segment
 from featcli.files import atomic_path, storage_errors
 
 SMALL_ROWS = 8192  # a segment of fewer rows is small
@@ -73,16 +74,30 @@ def _merge(folder: Path, paths: Sequence[Path], feature_size: int) -> None:
     newest = 0.0
     for path in paths:
         with contextlib.suppress(*DAMAGE):
-            sources[path] = Segment.open(path, feature_size)
+            segment = Segment.open(path, feature_size)
+            segment.verify()  # damage must not get a fresh checksum
+            sources[path] = segment
             newest = max(newest, path.stat().st_mtime)
     if len(sources) < 2:
         return
     target = folder / f"{secrets.token_hex(16)}.safetensors"
     with atomic_path(target) as temporary, storage_errors(target):
-        write_merged(temporary, list(sources.values()))
+        _write_merged(temporary, list(sources.values()))
         os.utime(temporary, (newest, newest))  # the age of the rows, not of the file
     for path in sources:
         path.unlink(missing_ok=True)  # may be gone: another process merges too
+
+
+def _write_merged(target: Path, segments: Sequence[Segment]) -> None:
+    """Copies the rows in their order, one segment in memory at a time."""
+    keys = np.concatenate([segment.keys_by_row() for segment in segments])
+    _, first = np.unique(keys, return_index=True)
+    first.sort()  # segment by segment
+    starts = np.cumsum([0, *(len(segment.keys) for segment in segments)])[:-1]
+    rows = np.split(first, np.searchsorted(first, starts[1:]))
+    parts = (segment.take(own - start) for segment, own, start in zip(segments, rows, starts, strict=True))
+    kept = keys[first].view(np.uint8).reshape(-1, DIGEST_BYTES)
+    write_segment(target, kept, parts, segments[0].feature_size, segments[0].provenance)
 
 
 def _size(path: Path) -> int:

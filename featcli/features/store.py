@@ -2,7 +2,8 @@
 
 A space is everything that a feature depends on besides the image: weights, preprocessing, layer, pixel policy,
 precision, kind of device. A segment is one safetensors file, written whole and renamed into place, so that any number
-of processes may read and write without a lock. A segment whose checksum is wrong is set aside and recomputed.
+of processes may read and write without a lock. A segment whose checksum turns out to be wrong is set aside and
+recomputed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 import json
 import os
 import secrets
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -27,7 +29,7 @@ from featcli import __version__
 from featcli.errors import StorageError
 from featcli.events import Emit, Warn
 from featcli.features.merging import SMALL_ROWS, merge_segments
-from featcli.features.segments import DAMAGE, DIGEST_BYTES, Segment, segment_paths, write_segment
+from featcli.features.segments import DAMAGE, DIGEST_BYTES, Segment, as_bytes, segment_paths, write_segment
 from featcli.files import atomic_path, storage_errors, write_json
 
 LAYOUT = "v1"
@@ -91,7 +93,8 @@ class FeatureStore:
         self._feature_size = feature_size
         self._emit = emit
         self._read_only = read_only
-        self._segments: list[Segment] = []
+        self._segments: list[Segment] = []  # replaced, never changed: other threads may be going through it
+        self._lock = threading.Lock()
         self._seen: set[str] = set()
         if not read_only:
             mark_used(self._folder)
@@ -115,7 +118,7 @@ class FeatureStore:
                 continue
             self._seen.add(path.name)  # those that are gone too: a listing that shows them for ever ends nowhere
             try:
-                self._segments.append(Segment.open(path, self._feature_size))
+                self._add(Segment.open(path, self._feature_size))
             except FileNotFoundError:
                 gone = True
             except DAMAGE as error:
@@ -126,7 +129,10 @@ class FeatureStore:
         return sum(len(segment.keys) for segment in self._segments)
 
     def find(self, digests: Sequence[bytes]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-        """Looks many images up at once.
+        """Looks many images up at once; several threads may do so.
+
+        Features are compared with their checksums when they are first used. A segment that turns out to be damaged is
+        used no more, so that its rows are not found.
 
         Args:
             digests: M content hashes of 32 bytes.
@@ -134,16 +140,23 @@ class FeatureStore:
         Returns:
             found (M,), and features (M, D) float32, zero where not found.
         """
-        wanted = np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, DIGEST_BYTES)
+        wanted = as_bytes(np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, DIGEST_BYTES))
         found = np.zeros(len(wanted), dtype=np.bool_)
         features = np.zeros((len(wanted), self._feature_size), dtype=np.float32)
+        order = np.argsort(wanted, kind="stable")
+        in_order = wanted[order]
         for segment in self._segments:
-            missing = np.flatnonzero(~found)
-            if not len(missing):
+            if found.all():
                 break
-            hit, rows = segment.locate(wanted[missing])
-            features[missing[hit]] = segment.features[rows]
-            found[missing[hit]] = True
+            hit, rows = segment.locate(in_order)
+            new = ~found[order[hit]]
+            places, rows = order[hit[new]], rows[new]
+            try:
+                features[places] = segment.take(rows)
+            except DAMAGE as error:
+                self._drop(segment, error)
+            else:
+                found[places] = True
         return found, features
 
     def get(self, digest: bytes) -> NDArray[np.float32] | None:
@@ -164,6 +177,19 @@ class FeatureStore:
             raise StorageError(f"cannot write to the feature store {self._folder}", "Choose another with --cache.")
         mark_used(self._folder)
         return SegmentWriter(self._folder, self._feature_size)
+
+    def _add(self, segment: Segment) -> None:
+        with self._lock:
+            self._segments = [*self._segments, segment]
+
+    def _drop(self, segment: Segment, error: Exception) -> None:
+        """Uses a segment no more; of the threads that find it damaged, one says so."""
+        with self._lock:
+            left = [other for other in self._segments if other is not segment]
+            was_there = len(left) < len(self._segments)
+            self._segments = left
+        if was_there:
+            self._report_damage(segment.path, error)
 
     def _report_damage(self, path: Path, error: Exception) -> None:
         fate = "left where it is" if self._read_only else _set_aside(path)
@@ -216,7 +242,7 @@ class SegmentWriter:
         features = np.stack(self._rows)
         target = self._folder / f"{secrets.token_hex(16)}.safetensors"
         with atomic_path(target) as temporary, storage_errors(target):
-            write_segment(temporary, keys, features, _provenance())
+            write_segment(temporary, keys, [features], self._feature_size, _provenance())
         self._keys, self._rows = [], []
 
     def __enter__(self) -> SegmentWriter:

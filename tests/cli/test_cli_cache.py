@@ -79,11 +79,12 @@ def _in_kathmandu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_show(store: Path) -> None:
     size = sum(path.stat().st_size for path in segments(store))
     text, facts = said(show(store))
-    shown = f"{size} B"
+    shown = size_text(size)
     assert text.splitlines() == [
         f"store  {store}",
         "",
-        "backbone  weights       input                          layer        computed  images   size  last used",
+        "backbone  weights       input                          layer        computed  images"
+        f"  {'size':>{len(shown)}}  last used",
         f"resnet18  0123456789ab  resize 256 bilinear, crop 224  penultimate  cpu fp32       2  {shown}"
         "  2025-05-01 17:45",
         "",
@@ -149,12 +150,12 @@ def test_prune(store: Path) -> None:
     size = sum(path.stat().st_size for path in segments(store))
     for options in ({}, {"unused": "9999w"}, {"older_than": "9999w"}, {"max_size": "1GB"}):
         text, facts = said(prune(store, **options))
-        assert text == f"nothing to remove, {size} B left"
+        assert text == f"nothing to remove, {size_text(size)} left"
         assert (facts["removed"], facts["bytes"], facts["bytes_left"]) == ([], 0, size)
     text, facts = said(prune(store, unused="30d"))
     assert text.splitlines() == [
-        f"removed  resnet18 ({SPACE.key[:12]}), unused: 2 files, {size} B",
-        f"{size} B freed, 0 B left",
+        f"removed  resnet18 ({SPACE.key[:12]}), unused: 2 files, {size_text(size)}",
+        f"{size_text(size)} freed, 0 B left",
     ]
     assert facts == {
         "path": str(store),

@@ -113,10 +113,14 @@ def test_seventeen_small_segments_become_one(tmp_path: Path) -> None:
     tensors = safetensors.numpy.load(merged.read_bytes())
     assert {name: (value.shape, value.dtype.name) for name, value in tensors.items()} == {
         "keys": ((34, 32), "uint8"),
+        "blocks": ((1, 32), "uint8"),
         "features": ((34, WIDTH), "float32"),
     }
     rows = dict(zip(map(bytes, tensors["keys"]), map(bytes, tensors["features"]), strict=True))
     assert rows == {digest(name): feature(name).tobytes() for name in names}
+    pairs = list(zip(*[iter(rows)] * 2, strict=True))
+    # The rows of a run stay together, in their order; the segments have random names.
+    assert sorted(pairs) == sorted((digest(names[place]), digest(names[place + 1])) for place in range(0, 34, 2))
 
 
 def test_rows_that_several_segments_hold_are_kept_once(tmp_path: Path) -> None:
@@ -221,7 +225,7 @@ def test_a_merge_that_cannot_be_written_does_no_harm(tmp_path: Path, monkeypatch
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(merging, "write_merged", full)
+    monkeypatch.setattr(merging, "_write_merged", full)
     names = [str(index) for index in range(18)]
     for name in names:
         fill(tmp_path, [name])
@@ -355,15 +359,15 @@ def test_two_mergers_of_the_same_segments(tmp_path: Path, monkeypatch: pytest.Mo
     for name in names:
         fill_unmerged(tmp_path, [name])
     folder = space_folder(tmp_path, SPACE)
-    real = merging.write_merged
+    real = merging._write_merged
 
     def meanwhile(*arguments: Any) -> None:
-        monkeypatch.setattr(merging, "write_merged", real)
+        monkeypatch.setattr(merging, "_write_merged", real)
         merge_segments(folder, WIDTH)
         assert len(segments(tmp_path)) == 1
         real(*arguments)
 
-    monkeypatch.setattr(merging, "write_merged", meanwhile)
+    monkeypatch.setattr(merging, "_write_merged", meanwhile)
     merge_segments(folder, WIDTH)
     assert len(segments(tmp_path)) == 2
     require_rows(tmp_path, names)
@@ -376,13 +380,13 @@ def test_a_segment_that_goes_away_while_it_is_merged(tmp_path: Path, monkeypatch
     names = [str(index) for index in range(17)]
     for name in names:
         fill_unmerged(tmp_path, [name])
-    real = merging.write_merged
+    real = merging._write_merged
 
     def meanwhile(*arguments: Any) -> None:
         segments(tmp_path)[3].unlink()
         real(*arguments)
 
-    monkeypatch.setattr(merging, "write_merged", meanwhile)
+    monkeypatch.setattr(merging, "_write_merged", meanwhile)
     merge_segments(space_folder(tmp_path, SPACE), WIDTH)
     assert len(segments(tmp_path)) == 1
     require_rows(tmp_path, names)
@@ -400,7 +404,7 @@ def test_a_killed_merger_loses_nothing(tmp_path: Path, monkeypatch: pytest.Monke
 
     def work() -> None:
         if place == "write":
-            merging.write_merged = lambda target, _: (target.write_bytes(b"half"), die())
+            merging._write_merged = lambda target, _: (target.write_bytes(b"half"), die())
         elif place == "rename":
             os.replace = die
         else:

@@ -224,7 +224,13 @@ def test_the_format_is_what_the_design_says(tmp_path: Path) -> None:
         np.testing.assert_array_equal(file.get_tensor("keys"), KEYS)
         np.testing.assert_array_equal(file.get_tensor("features"), ROWS)
         metadata = file.metadata()
+        blocks = file.get_tensor("blocks")
     assert metadata["sha256"] == checksum(KEYS, ROWS)["sha256"]
+    assert blocks.tobytes() == hashlib.sha256(ROWS.tobytes()).digest()
+    index = metadata.pop("index_sha256")
+    others = json.dumps(metadata, sort_keys=True).encode()
+    assert index == hashlib.sha256(KEYS.tobytes() + blocks.tobytes() + others).hexdigest()
+    assert int(metadata["block_rows"]) == (1 << 17) // (4 * WIDTH)
     assert json.loads(metadata["provenance"])["path"] == "plain"
     path.write_bytes(foreign(KEYS, ROWS))  # and what is written by hand is read
     np.testing.assert_array_equal(opened(tmp_path)[0].get(digest("b")), ROWS[1])
@@ -261,6 +267,9 @@ FOREIGN: dict[str, bytes] = {
 }
 
 
+FOUND_IN_USE = ("wrong checksum",)  # the others at opening
+
+
 @pytest.mark.parametrize("name", FOREIGN)
 def test_a_damaged_or_foreign_segment_is_set_aside_said_once_and_written_anew(tmp_path: Path, name: str) -> None:
     fill(tmp_path, ["a", "b"])
@@ -268,11 +277,12 @@ def test_a_damaged_or_foreign_segment_is_set_aside_said_once_and_written_anew(tm
     bad = max(segments(tmp_path), key=lambda path: path.stat().st_size)
     bad.write_bytes(FOREIGN[name])
     store, events = opened(tmp_path)
+    assert len(events) == (name not in FOUND_IN_USE)
+    assert [store.get(digest(key)) is None for key in "abc"] == [True, True, False]
     (event,) = events
     assert isinstance(event, Warn)
     assert event.text.startswith("damaged segment in the feature store (")
     assert str(bad) in event.text
-    assert [store.get(digest(key)) is None for key in "abc"] == [True, True, False]
     (aside,) = tmp_path.rglob("*.corrupt-*")
     assert aside.name in event.text
     assert aside.read_bytes() == FOREIGN[name]
