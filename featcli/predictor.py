@@ -17,6 +17,7 @@ from featcli.heads.blocks import InBlocks, apply_in_blocks
 from featcli.heads.head import Head
 from featcli.runtime import Runtime
 from featcli.tasks import Task, task_of
+from featcli.tasks.task import rounded
 
 Row = dict[str, Any]
 
@@ -65,9 +66,11 @@ class Predictor:
         return PixelModel(self.extractor.backbone, self.head, self.task, self.extractor.runtime)
 
     def _row(self, row: FeatureRow, prediction: NDArray[np.float64] | None, top: int, outputs: bool) -> Row:
-        cells = {"path": row.path, **self.task.cells(prediction), **self.task.details(prediction, top)}
-        cells["error"] = row.error
-        return cells | ({"probs": self.task.outputs(prediction)} if outputs else {})
+        cells = {"path": row.path, **self.task.cells(prediction, top), "error": row.error}
+        if outputs:
+            pairs = None if prediction is None else zip(self.task.names, map(rounded, prediction), strict=True)
+            cells["probs"] = None if pairs is None else dict(pairs)
+        return cells
 
 
 def predict_features(head: Head, task: Task, features: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -39,7 +39,7 @@ def write_store(cache: Path, rows: int, width: int, *, slow: bool) -> float:
     """Wall seconds that the store took, without those that the synthetic features took."""
     random = np.random.default_rng(0)
     spent = 0.0
-    writer = FeatureStore(cache, SPACE, width, ignore).writer()
+    writer = FeatureStore(cache, SPACE, width, ignore).writer({})
     for start in range(0, rows, SLOW_ROWS):
         part = range(start, min(start + SLOW_ROWS, rows))
         features, names = random.random((len(part), width), dtype=np.float32), digests(part)

@@ -68,7 +68,7 @@ def _extract_all(
 
     done = stored = 0
     call.emit(Progress("features", 0, total))
-    with store.writer() as writer:
+    with store.writer(extractor.engine.provenance()) as writer:
         for batch in extractor.stream(refs(), batch_size=batch_size, store=store):
             for row, image in zip(batch, labelled[: len(batch)], strict=True):
                 if row.feature is None:

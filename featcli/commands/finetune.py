@@ -89,7 +89,7 @@ def finetune(call: Call, *, resume: bool = False) -> Answer:
         call.emit(Fact("frozen", f"{compared} tensors of {frozen} stages are bit for bit what they were"))
 
     model, unreadable = training.measure(progress, data)
-    describe_metrics(model.metrics, call.emit)
+    describe_metrics(model.metrics, model.task, call.emit)
     sha256 = write_model(run, config, make_checkpoint(model, config, runtime, data), model)
     finished = finish_run(run, sha256, model, images, progress.log, clock)
     identity.write(run, finished=sha256)

@@ -65,9 +65,10 @@ def train_head(call: Call) -> Answer:
     clock.lap("head")
     witness.verify()
 
-    metrics, predictions = evaluate_splits(data.samples, table, Predictor(extractor, head, task_of(data.classes)))
-    describe_metrics(metrics, call.emit)
-    model = Model(backbone, head, "all", facts, metrics, predictions)
+    task = task_of(data.classes)
+    metrics, predictions = evaluate_splits(data.samples, table, Predictor(extractor, head, task))
+    describe_metrics(metrics, task, call.emit)
+    model = Model(backbone, head, "all", facts, task, metrics, predictions)
     sha256 = write_model(run, config, make_checkpoint(model, config, runtime, data), model)
     log.insert(0, {"event": "features", "computed": table.computed, "errors": len(table.errors)})
     finished = finish_run(run, sha256, model, images, log, clock)

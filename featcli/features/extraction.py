@@ -70,6 +70,7 @@ class Extractor:
             pixel_pipeline=PIXEL_PIPELINE,
             numerics=runtime.precision,
             device_type=runtime.device.type,
+            engine=self.engine.name,
         )
 
     def forward(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:

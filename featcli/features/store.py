@@ -15,9 +15,8 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,7 +24,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featcli import __version__
 from featcli.errors import StorageError
 from featcli.events import Emit, Warn
 from featcli.features.merging import SMALL_ROWS, merge_segments
@@ -33,6 +31,7 @@ from featcli.features.segments import DAMAGE, DIGEST_BYTES, Segment, as_bytes, s
 from featcli.files import atomic_path, storage_errors, write_json
 
 LAYOUT = "v1"
+PLAIN_ENGINE = "torch"
 _SEGMENT_ROWS = SMALL_ROWS  # so that a full segment is never merged
 _SEGMENT_SECONDS = 20.0
 ABANDONED_SECONDS = 24 * 3600.0  # a temporary file so old has no writer
@@ -53,6 +52,7 @@ class Space:
         pixel_pipeline: version of the decoding and resizing policy.
         numerics: `fp32`, `bf16`, `fp16`.
         device_type: `cpu`, `cuda`, `mps`.
+        engine: what runs the model.
     """
 
     backbone: str
@@ -63,11 +63,19 @@ class Space:
     pixel_pipeline: int
     numerics: str
     device_type: str
+    engine: str = PLAIN_ENGINE
 
     @property
     def key(self) -> str:
         """The name of its folder: 32 hex digits of a hash of all of it."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:32]
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:32]
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it in plain values; without the engine where that is plain torch, as when there was no other."""
+        facts = asdict(self)
+        if self.engine == PLAIN_ENGINE:
+            del facts["engine"]
+        return facts
 
 
 def default_cache() -> Path:
@@ -164,19 +172,22 @@ class FeatureStore:
         found, features = self.find([digest])
         return features[0] if found[0] else None
 
-    def writer(self) -> SegmentWriter:
+    def writer(self, provenance: Mapping[str, Any]) -> SegmentWriter:
         """A writer of new rows, to be used as a context manager.
+
+        Args:
+            provenance: what computes the rows, for a reader who wonders: path and versions.
 
         Raises:
             StorageError: the store's folder cannot be made or written to.
         """
         described = self._folder / "space.json"
         if not described.is_file():
-            write_json(described, asdict(self._space))
+            write_json(described, self._space.to_json())
         elif not os.access(self._folder, os.W_OK):
             raise StorageError(f"cannot write to the feature store {self._folder}", "Choose another with --cache.")
         mark_used(self._folder)
-        return SegmentWriter(self._folder, self._feature_size)
+        return SegmentWriter(self._folder, self._feature_size, json.dumps(provenance, sort_keys=True))
 
     def _add(self, segment: Segment) -> None:
         with self._lock:
@@ -205,8 +216,9 @@ class SegmentWriter:
     of writers that were killed.
     """
 
-    def __init__(self, folder: Path, feature_size: int) -> None:
+    def __init__(self, folder: Path, feature_size: int, provenance: str) -> None:
         self._folder = folder
+        self._provenance = provenance
         self._feature_size = feature_size
         self._keys: list[bytes] = []
         self._rows: list[NDArray[np.float32]] = []
@@ -242,7 +254,7 @@ class SegmentWriter:
         features = np.stack(self._rows)
         target = self._folder / f"{secrets.token_hex(16)}.safetensors"
         with atomic_path(target) as temporary, storage_errors(target):
-            write_segment(temporary, keys, [features], self._feature_size, _provenance())
+            write_segment(temporary, keys, [features], self._feature_size, self._provenance)
         self._keys, self._rows = [], []
 
     def __enter__(self) -> SegmentWriter:
@@ -292,9 +304,3 @@ def _set_aside(path: Path) -> str:
     except OSError as error:
         return f"cannot be moved away ({error.strerror})"
     return f"set aside as {aside.name}"
-
-
-def _provenance() -> str:
-    """What computed the rows of a segment, for a reader who wonders."""
-    versions = {name: version(name) for name in ("torch", "torchvision", "pillow")} | {"featcli": __version__}
-    return json.dumps({"path": "plain", "versions": versions}, sort_keys=True)

@@ -12,9 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from featcli.evaluation import metrics
-from featcli.tasks.task import Criterion, Floats, Targets
-
-_DIGITS = 6  # of a probability in a row
+from featcli.tasks.task import Criterion, Floats, Targets, rounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +25,8 @@ class Multiclass:
 
     names: tuple[str, ...]
     fields: ClassVar[Mapping[str, type]] = {"label": str, "confidence": float}
+    logged: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1", "log_loss")
+    shown: ClassVar[tuple[str, ...]] = ("accuracy", "log_loss")
 
     def link(self, outputs: Tensor, dim: int = 1) -> Tensor:
         """From logits to probabilities, which sum to one along `dim`, float64."""
@@ -67,29 +67,30 @@ class Multiclass:
         """How many of N images are predicted right: what `evaluate --parity` compares."""
         return correct_count(predictions, targets)
 
-    def cells(self, prediction: Floats | None) -> dict[str, Any]:
-        """`label` and `confidence`, the most probable class and its probability."""
+    def cells(self, prediction: Floats | None, top: int = 1) -> dict[str, Any]:
+        """`label` and `confidence`, the most probable class and its probability; of equals, the first class.
+
+        And `top`: so many pairs of class and probability, the most probable first.
+        """
         if prediction is None:
-            return dict.fromkeys(self.fields)
-        best = int(np.argmax(prediction))
-        return {"label": self.names[best], "confidence": _rounded(prediction[best])}
+            return {"label": None, "confidence": None, "top": []}
+        order = np.argsort(-prediction, kind="stable")[:top]
+        pairs = [[self.names[index], rounded(prediction[index])] for index in order]
+        return {"label": pairs[0][0], "confidence": pairs[0][1], "top": pairs}
 
     def target_text(self, target: int) -> str:
         """The name of a class."""
         return self.names[target]
 
-    def details(self, prediction: Floats | None, top: int) -> dict[str, Any]:
-        """`top`: pairs of class and probability, the most probable first; of equals, the first class."""
-        if prediction is None:
-            return {"top": []}
-        order = np.argsort(-prediction, kind="stable")[:top]
-        return {"top": [[self.names[index], _rounded(prediction[index])] for index in order]}
-
-    def outputs(self, prediction: Floats | None) -> dict[str, float] | None:
-        """The probability of each class."""
-        if prediction is None:
+    def describe(self, values: Mapping[str, Any]) -> str | None:
+        """Accuracy with its interval, beside that of always naming the largest class."""
+        if values["accuracy"] is None:
             return None
-        return dict(zip(self.names, map(_rounded, prediction), strict=True))
+        low, high = values["accuracy_ci95"]
+        return (
+            f"accuracy {values['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}, n = {values['n']}); "
+            f"always the largest class: {values['majority_accuracy']:.3f}"
+        )
 
 
 def correct_count(probabilities: Floats, labels: Targets) -> int:
@@ -118,7 +119,3 @@ def balanced_weights(labels: Sequence[int] | Targets, n_classes: int) -> tuple[f
     """A weight for each class, such that all weigh the same in a sum over the examples; the mean over these is one."""
     counts = np.bincount(np.asarray(labels, dtype=np.int64), minlength=n_classes)
     return tuple(float(value) for value in counts.sum() / (n_classes * np.maximum(counts, 1)))
-
-
-def _rounded(probability: Any) -> float:
-    return round(float(probability), _DIGITS)

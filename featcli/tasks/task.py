@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Floats = NDArray[np.float64]
-Targets = NDArray[np.int64]
+Targets = NDArray[Any]  # (N,) or (N, ...), int64 where they are classes
 Criterion = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -28,6 +28,14 @@ class Task(Protocol):
     def fields(self) -> Mapping[str, type]:
         """The cells of a row, `str` or `float`, by name: `label`, `confidence`."""
 
+    @property
+    def logged(self) -> tuple[str, ...]:
+        """The metrics that a log has for each epoch."""
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Those of them that are shown while a training goes on."""
+
     def link(self, outputs: Tensor, dim: int = 1) -> Tensor:
         """From outputs, K of them along `dim`, to predictions of the same shape, float64."""
 
@@ -40,7 +48,7 @@ class Task(Protocol):
     def strata(self, targets: Targets) -> NDArray[np.int64]:
         """(N,) what splits and folds hold equal shares of."""
 
-    def evaluate(self, predictions: Floats, targets: Targets, lost: Sequence[int] = ()) -> dict[str, Any]:
+    def evaluate(self, predictions: Floats, targets: Targets, lost: Sequence[Any] = ()) -> dict[str, Any]:
         """Every metric of a split, in plain values.
 
         Args:
@@ -55,14 +63,24 @@ class Task(Protocol):
     def count_correct(self, predictions: Floats, targets: Targets) -> int:
         """How many of N predictions are right."""
 
-    def cells(self, prediction: Floats | None) -> dict[str, Any]:
-        """The cells of a row, by the names of `fields`; all None where there is no prediction (K,)."""
+    def cells(self, prediction: Floats | None, top: int = 1) -> dict[str, Any]:
+        """What a row says of an image.
 
-    def target_text(self, target: int) -> str:
+        Args:
+            prediction: (K,), or None where there is none.
+            top: how many outputs are listed.
+
+        Returns:
+            A value for each name in `fields`, None where there is no prediction; and what only JSON can hold.
+        """
+
+    def target_text(self, target: Any) -> str:
         """A target as a table shows it."""
 
-    def details(self, prediction: Floats | None, top: int) -> dict[str, Any]:
-        """What a row of JSON has besides: the `top` most likely outputs."""
+    def describe(self, values: Mapping[str, Any]) -> str | None:
+        """One line on the metrics of a split; None where nothing was measured."""
 
-    def outputs(self, prediction: Floats | None) -> dict[str, float] | None:
-        """Every output by name."""
+
+def rounded(value: Any) -> float:
+    """A number as rows have it: with six decimals."""
+    return round(float(value), 6)

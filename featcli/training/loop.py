@@ -351,7 +351,7 @@ class _Loop:
             copy_into(self.live, trained)
         progress.log.append(
             {"event": "epoch", "epoch": epoch, "lr": self._rate() if epoch else None, "loss": loss, "best": better}
-            | {f"val_{name}": scores.get(name) for name in ("accuracy", "macro_f1", "log_loss")}
+            | {f"val_{name}": scores.get(name) for name in self.task.logged}
         )
         self._report(progress.log[-1])
 
@@ -374,19 +374,13 @@ class _Loop:
         return max(float(group["lr"]) for group in self.optimizer.param_groups)
 
     def _report(self, entry: Mapping[str, Any]) -> None:
-        self.hooks.emit(
-            TableRow(
-                "train",
-                {
-                    "epoch": f"{entry['epoch']}/{self.recipe.epochs}",
-                    "rate": "-" if entry["lr"] is None else f"{entry['lr']:.1e}",
-                    "loss": _number(entry["loss"]),
-                    "val accuracy": _number(entry["val_accuracy"]),
-                    "val log loss": _number(entry["val_log_loss"]),
-                    "": "best so far" if entry["best"] else "",
-                },
-            )
-        )
+        cells = {
+            "epoch": f"{entry['epoch']}/{self.recipe.epochs}",
+            "rate": "-" if entry["lr"] is None else f"{entry['lr']:.1e}",
+            "loss": _number(entry["loss"]),
+        }
+        cells |= {f"val {name.replace('_', ' ')}": _number(entry[f"val_{name}"]) for name in self.task.shown}
+        self.hooks.emit(TableRow("train", cells | {"": "best so far" if entry["best"] else ""}))
 
     def _out_of_patience(self) -> bool:
         patience = self.recipe.patience

@@ -18,7 +18,7 @@ def features_of(samples: Sequence[Sample], extractor: Extractor, call: Call, *, 
     store = FeatureStore(call.cache, extractor.space, extractor.backbone.feature_size, call.emit, read_only=not keep)
     refs = [sample.ref for sample in samples]
     batch_size = call.loaded.config.loader.batch_size
-    with store.writer() if keep else contextlib.nullcontext() as writer:
+    with store.writer(extractor.engine.provenance()) if keep else contextlib.nullcontext() as writer:
         table = compute_table(extractor, refs, store=store, writer=writer, batch_size=batch_size, emit=call.emit)
     stored = len(samples) - table.computed - len(table.errors)
     unreadable = f", {len(table.errors)} unreadable" if table.errors else ""

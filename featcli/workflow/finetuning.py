@@ -124,7 +124,9 @@ class FineTuning:
                 unreadable.add(self._data.samples[row].path, reason)
         metrics, predictions = evaluate_splits(samples, table, Predictor(extractor, head, self._task))
         depth = "all" if self._frozen == len(backbone.stages) else self._frozen
-        return Model(backbone, head, depth, gradient_facts(config, progress), metrics, predictions), unreadable
+        return Model(
+            backbone, head, depth, gradient_facts(config, progress), self._task, metrics, predictions
+        ), unreadable
 
     def _decide_batch_norm(self, *, solved: bool) -> str:
         """`train` or `eval`, by the smallest batch of an epoch.

@@ -37,6 +37,7 @@ class Model:
         head: on its features.
         freeze_depth: how many of its stages are as pretrained, or `all`.
         facts: of the head, as `metrics.json` has them: `kind`, `C`, ...
+        task: what it was trained for.
         metrics: by split.
         predictions: rows of `predictions.csv`.
     """
@@ -45,6 +46,7 @@ class Model:
     head: Head
     freeze_depth: str | int
     facts: dict[str, Any]
+    task: Task
     metrics: Metrics
     predictions: list[list[Any]]
 
@@ -105,19 +107,12 @@ def evaluate_splits(
     return metrics, rows_of_images
 
 
-def describe_metrics(metrics: Metrics, emit: Emit) -> None:
-    """Says how accurate a model is on each split."""
+def describe_metrics(metrics: Metrics, task: Task, emit: Emit) -> None:
+    """Says how good a model is on each split."""
     for split, values in metrics.items():
-        if values["accuracy"] is None:
-            continue
-        low, high = values["accuracy_ci95"]
-        emit(
-            Fact(
-                split,
-                f"accuracy {values['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}, n = {values['n']}); "
-                f"always the largest class: {values['majority_accuracy']:.3f}",
-            )
-        )
+        line = task.describe(values)
+        if line is not None:
+            emit(Fact(split, line))
 
 
 def make_checkpoint(model: Model, config: Config, runtime: Runtime, data: Dataset) -> Checkpoint:
@@ -172,7 +167,7 @@ def finish_run(
 ) -> FinishedRun:
     """Writes the log, the images and, last, the metrics."""
     events = [
-        {"event": split, **{name: values[name] for name in ("accuracy", "macro_f1", "log_loss", "n")}}
+        {"event": split, **{name: values[name] for name in (*model.task.logged, "n")}}
         for split, values in model.metrics.items()
     ]
     run.write_log(log + events)
@@ -208,4 +203,5 @@ def summarise(
 
 
 def _prediction_row(sample: Sample, prediction: NDArray[np.float64] | None, task: Task) -> list[Any]:
-    return [sample.path, sample.split, task.target_text(sample.label), *task.cells(prediction).values()]
+    cells = task.cells(prediction)
+    return [sample.path, sample.split, task.target_text(sample.label), *(cells[name] for name in task.fields)]

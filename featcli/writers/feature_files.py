@@ -10,7 +10,7 @@ import struct
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -129,7 +129,7 @@ def open_feature_file(output: Path, format: str, extractor: Extractor, classes: 
         StorageError: it cannot be written.
     """
     write = {"npz": _npz, "npy": _npy, "safetensors": _safetensors, "csv": _csv, "parquet": _parquet}[format]
-    about = json.dumps(asdict(extractor.space), sort_keys=True)
+    about = json.dumps(extractor.space.to_json(), sort_keys=True)
     with atomic_path(output) as temporary, storage_errors(output):
         with tempfile.TemporaryFile(dir=output.parent) as spool:
             file = FeatureFile(spool, extractor.backbone.feature_size, classes, about)

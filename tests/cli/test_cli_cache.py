@@ -40,7 +40,7 @@ SPACE = Space(
 def store(tmp_path: Path) -> Path:
     """A store with two images in two segments, used on the first of May 2025 at noon, UTC, last."""
     for names in ("a", "ab"):
-        with FeatureStore(tmp_path / "cache", SPACE, WIDTH, ignore).writer() as writer:
+        with FeatureStore(tmp_path / "cache", SPACE, WIDTH, ignore).writer({}) as writer:
             for name in names:
                 writer.add(hashlib.sha256(name.encode()).digest(), np.zeros(WIDTH, np.float32))
     for path in (tmp_path / "cache").rglob("*"):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from featcli import __version__
 from featcli.backbones.stages import Backbone
+from featcli.features.store import PLAIN_ENGINE
 from featcli.runtime import Runtime
 
 
@@ -23,7 +24,7 @@ class PlainTorch:
         runtime: where and how to compute.
     """
 
-    name = "torch"
+    name = PLAIN_ENGINE
 
     def __init__(self, backbone: Backbone, runtime: Runtime) -> None:
         backbone.network.to(runtime.device).to(memory_format=torch.channels_last)

@@ -166,7 +166,7 @@ def test_row_i_is_file_i_whatever_order_subset_and_store(
     extractor = EXTRACTORS[workers]
     store = FeatureStore(tmp_path_factory.mktemp("cache"), extractor.space, SIZE, ignore)
     stored = {photos[index] for index in in_store - BROKEN.keys()}
-    with store.writer() as writer:
+    with store.writer({}) as writer:
         for path in stored:
             digest, feature = alone[path].digest, alone[path].feature
             assert digest is not None
@@ -187,7 +187,7 @@ def test_what_comes_from_the_store_is_not_computed(
     digest = alone[photos[0]].digest
     assert digest is not None
     marked = np.arange(SIZE, dtype=np.float32)
-    with store.writer() as writer:
+    with store.writer({}) as writer:
         writer.add(digest, marked)
     store.refresh()
     (row,) = rows_of([photos[0]], 1, 8, store)
@@ -293,7 +293,7 @@ def table_of(
     digests = digests_of(paths) if digests is None else digests
     refs = [file_ref(path, digest) for path, digest in zip(paths, digests, strict=True)]
     if write:
-        with store.writer() as writer:
+        with store.writer({}) as writer:
             table = compute_table(extractor, refs, store=store, writer=writer, batch_size=batch_size, emit=emit)
     else:
         table = compute_table(extractor, refs, store=store, writer=None, batch_size=batch_size, emit=emit)

@@ -159,7 +159,7 @@ def requires_right_or_nothing(store: FeatureStore, names: Sequence[str]) -> list
 
 
 def test_an_older_featcli_reads_what_this_one_writes(tmp_path: Path) -> None:
-    with FeatureStore(tmp_path, SPACE, WIDTH, ignore).writer() as writer:
+    with FeatureStore(tmp_path, SPACE, WIDTH, ignore).writer({}) as writer:
         for name in NAMES:
             writer.add(digest(name), feature(name))
     (path,) = tmp_path.rglob("*.safetensors")
@@ -252,7 +252,7 @@ def test_damage_disturbs_only_those_who_use_it(tmp_path: Path, victim: str) -> N
     assert f"(its checksum is wrong): {path}; set aside as {aside.name}" in str(event)
     store.refresh()
     assert (len(store), len(events)) == (0, 1)
-    with store.writer() as writer:  # and its rows are computed anew
+    with store.writer({}) as writer:  # and its rows are computed anew
         writer.add(digest(victim), feature(victim))
     store.refresh()
     assert requires_right_or_nothing(store, [victim]) == [True]

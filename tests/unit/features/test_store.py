@@ -49,7 +49,7 @@ def feature(name: str, width: int = WIDTH) -> np.ndarray:
 
 def fill(cache: Path, names: list[str], space: Space = SPACE) -> None:
     """One segment with these rows."""
-    with FeatureStore(cache, space, WIDTH, ignore).writer() as writer:
+    with FeatureStore(cache, space, WIDTH, ignore).writer({"path": "plain"}) as writer:
         for name in names:
             writer.add(digest(name), feature(name))
 
@@ -68,7 +68,7 @@ def segments(cache: Path) -> list[Path]:
 
 def test_what_was_written_is_found_bit_for_bit(tmp_path: Path) -> None:
     row = np.array([0.0, -0.0, 1e-45, -3.4e38, 1 / 3], dtype=np.float32)
-    with FeatureStore(tmp_path, SPACE, WIDTH, ignore).writer() as writer:
+    with FeatureStore(tmp_path, SPACE, WIDTH, ignore).writer({}) as writer:
         writer.add(digest("a"), row)
     store, events = opened(tmp_path)
     found = store.get(digest("a"))
@@ -116,7 +116,7 @@ def test_the_store_is_a_dictionary(
     cache = tmp_path_factory.mktemp("store")
     truth: dict[bytes, np.ndarray] = {}
     for part in parts:
-        with FeatureStore(cache, SPACE, WIDTH, ignore).writer() as writer:
+        with FeatureStore(cache, SPACE, WIDTH, ignore).writer({}) as writer:
             for key, seed in part.items():
                 # A key has one feature in any number of segments, as it is the hash of what it was computed from.
                 row = truth.setdefault(key, np.random.default_rng(seed).normal(size=WIDTH).astype(np.float32))
@@ -153,7 +153,7 @@ def test_many_segments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_writer_writes_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("featcli.features.store._SEGMENT_ROWS", 4)
-    with FeatureStore(tmp_path, SPACE, WIDTH, ignore).writer() as writer:
+    with FeatureStore(tmp_path, SPACE, WIDTH, ignore).writer({}) as writer:
         for index in range(10):
             writer.add(digest(str(index)), feature(str(index)))
             assert len(opened(tmp_path)[0]) == (index + 1) // 4 * 4
@@ -173,7 +173,7 @@ def test_refresh_sees_what_others_wrote(tmp_path: Path) -> None:
 
 def test_rows_that_were_added_are_not_views_of_the_callers_array(tmp_path: Path) -> None:
     batch = np.stack([feature("a"), feature("b")])
-    with FeatureStore(tmp_path, SPACE, WIDTH, ignore).writer() as writer:
+    with FeatureStore(tmp_path, SPACE, WIDTH, ignore).writer({}) as writer:
         writer.add(digest("a"), batch[0])
         batch[0] = 0  # a reused buffer
     np.testing.assert_array_equal(opened(tmp_path)[0].get(digest("a")), feature("a"))
@@ -195,7 +195,7 @@ def test_rows_that_were_added_are_not_views_of_the_callers_array(tmp_path: Path)
     ids=["float64", "float16", "too wide", "two axes", "short key", "long key"],
 )
 def test_a_writer_refuses_what_a_reader_would(tmp_path: Path, key: bytes, row: np.ndarray) -> None:
-    with FeatureStore(tmp_path, SPACE, WIDTH, ignore).writer() as writer:
+    with FeatureStore(tmp_path, SPACE, WIDTH, ignore).writer({}) as writer:
         with pytest.raises(ValueError, match="32 bytes and float32"):
             writer.add(key, row)
         writer.add(digest("good"), feature("good"))
@@ -231,7 +231,7 @@ def test_the_format_is_what_the_design_says(tmp_path: Path) -> None:
     others = json.dumps(metadata, sort_keys=True).encode()
     assert index == hashlib.sha256(KEYS.tobytes() + blocks.tobytes() + others).hexdigest()
     assert int(metadata["block_rows"]) == (1 << 17) // (4 * WIDTH)
-    assert json.loads(metadata["provenance"])["path"] == "plain"
+    assert metadata["provenance"] == '{"path": "plain"}'
     path.write_bytes(foreign(KEYS, ROWS))  # and what is written by hand is read
     np.testing.assert_array_equal(opened(tmp_path)[0].get(digest("b")), ROWS[1])
 
@@ -361,6 +361,7 @@ CHANGES: dict[str, list[Any]] = {
     "pixel_pipeline": [2],
     "numerics": ["bf16", "fp16"],
     "device_type": ["cuda", "mps"],
+    "engine": ["openvino", "compile"],
 }
 
 
@@ -411,7 +412,7 @@ def test_the_cache_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch, 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, SystemExit])
 def test_an_interrupted_writer_keeps_its_rows(tmp_path: Path, error: type[BaseException]) -> None:
-    with pytest.raises(error), FeatureStore(tmp_path, SPACE, WIDTH, ignore).writer() as writer:
+    with pytest.raises(error), FeatureStore(tmp_path, SPACE, WIDTH, ignore).writer({}) as writer:
         writer.add(digest("a"), feature("a"))
         raise error
     np.testing.assert_array_equal(opened(tmp_path)[0].get(digest("a")), feature("a"))
@@ -436,7 +437,7 @@ def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
         store = FeatureStore(tmp_path, SPACE, WIDTH, ignore)
         go.wait()
         for turn in range(10):
-            with store.writer() as writer:
+            with store.writer({}) as writer:
                 for index in range(turn * 5, turn * 5 + 5):
                     writer.add(digest(f"{prefix}{index}"), feature(f"{prefix}{index}"))
                     writer.add(digest(str(index)), feature(str(index)))  # both write these
@@ -458,7 +459,7 @@ def test_a_killed_writer_leaves_whole_segments(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("featcli.features.store._SEGMENT_ROWS", 10)
 
     def write() -> None:
-        with FeatureStore(tmp_path, SPACE, WIDTH, ignore).writer() as writer:
+        with FeatureStore(tmp_path, SPACE, WIDTH, ignore).writer({}) as writer:
             for index in itertools.count():
                 writer.add(digest(str(index)), feature(str(index)))
 
@@ -488,7 +489,7 @@ def test_a_full_disk_is_one_error_and_leaves_no_half_segment(tmp_path: Path) -> 
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
         try:
-            with FeatureStore(tmp_path, SPACE, WIDTH, ignore).writer() as writer:
+            with FeatureStore(tmp_path, SPACE, WIDTH, ignore).writer({}) as writer:
                 for index in range(1000):
                     writer.add(digest(str(index)), feature(str(index)))
         except StorageError as error:
@@ -511,7 +512,7 @@ def test_a_file_in_the_way_is_a_storage_error(tmp_path: Path, block: str) -> Non
     store, _ = opened(cache)
     assert store.get(digest("a")) is None
     with pytest.raises(StorageError, match=str(cache)) as caught:
-        store.writer()
+        store.writer({})
     assert caught.value.hint is not None
     assert "--cache" in caught.value.hint
     assert in_the_way.read_text() == "mine"
@@ -526,7 +527,7 @@ def test_a_folder_without_permission_is_a_storage_error(tmp_path: Path) -> None:
         pytest.skip("root writes everywhere")
     try:
         with pytest.raises(StorageError, match="cannot write to the feature store"):
-            opened(tmp_path)[0].writer()
+            opened(tmp_path)[0].writer({})
     finally:
         folder.chmod(0o755)
 

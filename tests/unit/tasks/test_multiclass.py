@@ -48,16 +48,12 @@ def test_the_link_gives_probabilities_in_double_precision(dim: int) -> None:
 
 def test_of_equals_the_first_class_is_named() -> None:
     prediction = np.array([0.2, 0.4, 0.4])
-    assert TASK.cells(prediction) == {"label": "bees", "confidence": 0.4}
-    assert TASK.details(prediction, 2) == {"top": [["bees", 0.4], ["cats", 0.4]]}
-    assert TASK.outputs(prediction) == {"ants": 0.2, "bees": 0.4, "cats": 0.4}
+    assert TASK.cells(prediction, 2) == {"label": "bees", "confidence": 0.4, "top": [["bees", 0.4], ["cats", 0.4]]}
     assert TASK.count_correct(np.array([prediction, prediction]), np.array([1, 2])) == 1
 
 
 def test_without_a_prediction_the_cells_are_empty() -> None:
-    assert TASK.cells(None) == {"label": None, "confidence": None}
-    assert TASK.details(None, 3) == {"top": []}
-    assert TASK.outputs(None) is None
+    assert TASK.cells(None, 3) == {"label": None, "confidence": None, "top": []}
 
 
 def test_metrics_are_those_of_the_most_probable_class() -> None:

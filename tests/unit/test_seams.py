@@ -1,0 +1,242 @@
+"""The seams: a reader, an engine and a task that the package does not know are each a few lines, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from featcli.backbones.stages import Backbone
+from featcli.backbones.weights import load_backbone
+from featcli.data.pixels.loading import load_facts, load_pixels
+from featcli.data.readers.files import file_ref
+from featcli.data.readers.reader import ImageRef, UnreadableImage
+from featcli.events import Event, TableRow, ignore
+from featcli.features.extraction import Extractor, compute_table
+from featcli.features.store import FeatureStore, Space, space_folder
+from featcli.heads.linear import LinearHead
+from featcli.predictor import Predictor
+from featcli.runtime import Runtime
+from featcli.tasks import Multiclass
+from featcli.training.boundary import FeatureExamples, Prefix
+from featcli.training.loop import Hooks, Labelled, Problem, fit
+from featcli.training.optimizers import make_optimizer
+from featcli.writers.prediction_rows import open_writer
+from tests.unit.training.lab import recipe
+
+CPU = Runtime(torch.device("cpu"), "fp32", 1, 2, 8)
+
+
+class MemoryReader:
+    """A reader: images in memory."""
+
+    def __init__(self, images: dict[str, bytes]) -> None:
+        self.images = images
+
+    def read(self, ref: ImageRef) -> bytes:
+        if ref.locator not in self.images:
+            raise UnreadableImage("not in the archive")
+        return self.images[ref.locator]
+
+    def open(self, ref: ImageRef) -> BinaryIO:
+        return io.BytesIO(self.read(ref))
+
+
+class Means:
+    """An engine: mean colours, as many times as the model has features."""
+
+    name, tile, device = "means", 4, torch.device("cpu")
+
+    def features(self, tile: Tensor) -> Tensor:
+        return tile.float().mean((1, 2)).repeat(1, 427)[:, :1280]
+
+    def boundary(self, tile: Tensor, stop: int) -> Tensor:
+        return tile.permute(0, 3, 1, 2).float() * stop
+
+    def provenance(self) -> dict[str, Any]:
+        return {"path": "means", "versions": {"means": "1"}}
+
+
+class Regression:
+    """A task: one number for each image."""
+
+    names, fields = ("brightness",), {"value": float}
+    logged = shown = ("rmse",)
+
+    def link(self, outputs: Tensor, dim: int = 1) -> Tensor:
+        return outputs.double()
+
+    def criterion(self, **_: Any) -> Callable[[Tensor, Tensor], Tensor]:
+        return lambda outputs, targets: F.mse_loss(outputs[:, 0], targets, reduction="sum")
+
+    def evaluate(self, predictions: NDArray[Any], targets: NDArray[Any], lost: Any = ()) -> dict[str, float]:
+        return {"rmse": float(np.sqrt(np.mean((predictions[:, 0] - targets) ** 2)))}
+
+    def improves(self, metric: str, value: float, best: float) -> bool:
+        return value < best
+
+    def cells(self, prediction: NDArray[Any] | None, top: int = 1) -> dict[str, float | None]:
+        return {"value": None if prediction is None else float(prediction[0])}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return load_backbone("efficientnet_lite0", "none", preprocess={"resize": 40, "crop": 32}, emit=ignore)
+
+
+@pytest.fixture
+def photos(tmp_path: Path, make_folder: Callable[..., Path]) -> list[Path]:
+    return sorted(make_folder(tmp_path / "photos", {"cats": 6, "dogs": 5}).rglob("*.png"))
+
+
+def digests(photos: list[Path]) -> list[bytes]:
+    return [hashlib.sha256(path.read_bytes()).digest() for path in photos]
+
+
+def test_a_reader_of_ones_own(backbone: Backbone, photos: list[Path]) -> None:
+    reader = MemoryReader({path.name + str(index): path.read_bytes() for index, path in enumerate(photos)})
+    inside = [ImageRef(f"zip/{path.name}", path.name + str(index), reader) for index, path in enumerate(photos)]
+    extractor = Extractor(backbone, CPU)
+    expected = [
+        row for batch in extractor.stream([file_ref(str(path)) for path in photos], batch_size=8) for row in batch
+    ]
+    refs = [*inside, ImageRef("zip/none.png", "none", reader)]
+    *found, missing = [row for batch in extractor.stream(refs, batch_size=8) for row in batch]
+    assert [row.path for row in found] == [f"zip/{path.name}" for path in photos]
+    np.testing.assert_array_equal([row.feature for row in found], [row.feature for row in expected])
+    assert [row.digest for row in found] == digests(photos)
+    assert (missing.path, missing.error) == ("zip/none.png", "not in the archive")
+    facts = load_facts(inside[0], decode=False).value
+    assert facts is not None and (facts.format, facts.width, facts.height) == ("PNG", 40, 32)
+
+
+def test_an_engine_of_ones_own(backbone: Backbone, photos: list[Path], tmp_path: Path) -> None:
+    """Its rows are told from plain torch's by their key, and say what computed them."""
+    refs = [file_ref(str(path), digest) for path, digest in zip(photos, digests(photos), strict=True)]
+    extractors = [Extractor(backbone, CPU), Extractor(backbone, CPU, Means())]
+    tables = []
+    for extractor in [*extractors, *extractors]:
+        store = FeatureStore(tmp_path / "cache", extractor.space, 1280, ignore)
+        with store.writer(extractor.engine.provenance()) as writer:
+            tables.append(compute_table(extractor, refs, store=store, writer=writer, batch_size=8, emit=ignore))
+    assert [table.computed for table in tables] == [11, 11, 0, 0]
+    pixels = [load_pixels(ref, backbone.preprocessing.pixels).value for ref in refs]
+    means = np.stack([image.astype(np.float64).mean((0, 1)) for image in pixels if image is not None])
+    np.testing.assert_allclose(tables[3].features[:, :3], means, rtol=1e-5)
+    (segment,) = space_folder(tmp_path / "cache", extractors[1].space).glob("*.safetensors")
+    with safetensors.safe_open(segment, framework="numpy") as file:
+        assert file.metadata()["provenance"] == '{"path": "means", "versions": {"means": "1"}}'
+    images = [image for image in pixels if image is not None]
+    kept = Prefix(extractors[1], 2).encode(images)
+    np.testing.assert_array_equal(kept.numpy(), np.stack(images).astype(np.float32) * 2)
+
+
+def test_a_task_of_ones_own(backbone: Backbone) -> None:
+    """A number is learned by the one loop, kept by its own metric, and written as rows with its own cells."""
+    random = np.random.default_rng(0)
+    features = random.normal(size=(40, 1280)).astype(np.float32)
+    targets = features[:, :4].sum(1)
+    module = nn.Sequential(nn.Linear(1280, 1))
+    module.tensors = module.state_dict  # type: ignore[method-assign]
+    chosen = recipe(epochs=8, monitor="rmse", lr=0.001)
+    examples = Labelled(FeatureExamples(features, [str(row) for row in range(40)], CPU), targets)
+    events: list[Event] = []
+    task: Any = Regression()
+    groups = [{"params": list(module.parameters()), "lr": 0.001, "full_lr": 0.001}]
+    outcome = fit(
+        Problem(module, task, examples, examples),
+        make_optimizer(groups, chosen),
+        chosen,
+        CPU,
+        Hooks(events.append, lambda snapshot: None, lambda: False, lambda found: task.evaluate(found, targets)),
+    )
+    errors = [entry["val_rmse"] for entry in outcome.progress.log]
+    assert outcome.progress.best_value == min(errors) < 0.5 * errors[0]
+    assert all("val rmse" in event.cells for event in events if isinstance(event, TableRow))
+    last = module[0]
+    head = LinearHead(last.weight.detach().numpy().copy(), last.bias.detach().numpy().copy())
+    predictor = Predictor(Extractor(backbone, CPU), head, task)
+    written: list[bytes] = []
+    writer = open_writer("csv", written.append, task, probs=False)
+    rows = [{"path": "a.jpg", **task.cells(row), "error": None} for row in predictor.predictions(features[:1])]
+    writer.write(rows)
+    value = float(module(torch.from_numpy(features[:1])).item())
+    assert rows[0]["value"] == pytest.approx(value, abs=1e-5)
+    assert b"".join(written).decode() == f"path,value,error\na.jpg,{rows[0]['value']},\n"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_whole_model_as_one_module_equals_its_pieces_bit_for_bit(backbone: Backbone, precision: str) -> None:
+    random = np.random.default_rng(1)
+    runtime = Runtime(torch.device("cpu"), precision, 1, 2, 8)
+    head = LinearHead(random.normal(size=(3, 1280)).astype(np.float32), random.normal(size=3).astype(np.float32))
+    predictor = Predictor(Extractor(backbone, runtime), head, Multiclass(("a", "b", "c")))
+    images = random.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
+    module = predictor.module()
+    with torch.inference_mode():
+        whole = module(torch.from_numpy(images)).numpy()
+    pieces = predictor.predictions(predictor.extractor.forward(list(images)))
+    assert whole.dtype == np.float64
+    np.testing.assert_array_equal(whole, pieces)
+    assert {name.partition(".")[0] for name in module.state_dict()} == {"network", "head"}
+
+
+PLAIN = Space(
+    backbone="resnet18",
+    weights_sha256="0123456789abcdef" * 4,
+    arguments={},
+    preprocessing={"resize": 256, "crop": 224, "interpolation": "bilinear", "mean": [0.5] * 3, "std": [0.5] * 3},
+    layer="penultimate",
+    pixel_pipeline=2,
+    numerics="fp32",
+    device_type="cpu",
+)
+
+
+def test_the_key_of_plain_torch_is_that_of_version_0_1() -> None:
+    assert PLAIN.key == "1dc175924f65c907fee78153af7d8841"
+    assert "engine" not in PLAIN.to_json()
+
+
+def test_a_store_that_version_0_1_filled_is_used(backbone: Backbone, photos: list[Path], tmp_path: Path) -> None:
+    """The key and the segment are written here as that version wrote them, without a line of today's store."""
+    extractor = Extractor(backbone, CPU)
+    refs = [file_ref(str(path), digest) for path, digest in zip(photos, digests(photos), strict=True)]
+    keys = np.frombuffer(b"".join(digests(photos)), dtype=np.uint8).reshape(-1, 32)
+    features = np.arange(11 * 1280, dtype=np.float32).reshape(11, 1280)
+    described = (
+        f'{{"arguments": {{}}, "backbone": "efficientnet_lite0", "device_type": "cpu", "layer": "penultimate", '
+        f'"numerics": "fp32", "pixel_pipeline": 2, "preprocessing": {{"crop": 32, "interpolation": "bicubic", '
+        f'"mean": [0.5, 0.5, 0.5], "resize": 40, "std": [0.5, 0.5, 0.5]}}, '
+        f'"weights_sha256": "{backbone.weights_sha256}"}}'
+    )
+    folder = tmp_path / "cache" / "features" / "v1" / hashlib.sha256(described.encode()).hexdigest()[:32]
+    folder.mkdir(parents=True)
+    metadata = {
+        "sha256": hashlib.sha256(keys.tobytes() + features.tobytes()).hexdigest(),
+        "provenance": '{"path": "plain", "versions": {"featcli": "0.1.0"}}',
+    }
+    tensors = {"keys": keys, "features": features}
+    (folder / f"{'ab' * 16}.safetensors").write_bytes(safetensors.numpy.save(tensors, metadata=metadata))
+    store = FeatureStore(tmp_path / "cache", extractor.space, 1280, ignore)
+    table = compute_table(extractor, refs, store=store, writer=None, batch_size=8, emit=ignore)
+    assert (table.computed, table.errors) == (0, {})
+    np.testing.assert_array_equal(table.features, features)
