@@ -20,7 +20,6 @@ Each class carries its exit code; `featcli.__main__` is the one place that turns
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import ClassVar
 
 
@@ -119,9 +118,3 @@ class Interrupted(BaseException):
 
 class ClosedPipe(BaseException):
     """Whoever read standard output has gone; the process leaves quietly with 141."""
-
-
-def did_you_mean(word: str, choices: Iterable[str], *, most: int = 3) -> str:
-    """`; did you mean 'resnet18' or 'resnet34'?`, or an empty string where nothing is near."""
-    near = get_close_matches(word, list(choices), n=most, cutoff=0.6)
-    return f"; did you mean {' or '.join(repr(choice) for choice in near)}?" if near else ""

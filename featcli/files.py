@@ -14,6 +14,13 @@ from typing import Any
 
 from featcli.errors import StorageError
 
+WEIGHTS_ENDINGS = (".pth", ".pt", ".safetensors")
+
+
+def is_weights_file(weights: str) -> bool:
+    """Whether a word for weights names a file, by its ending in any case, not a published entry or a package."""
+    return weights.lower().endswith(WEIGHTS_ENDINGS) and not weights.startswith("package:")
+
 
 @contextlib.contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:

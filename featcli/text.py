@@ -1,6 +1,12 @@
-"""Names of files and classes as a person's terminal may see them."""
+"""Words for a person: names as a terminal may see them, lists, and what was probably meant."""
 
 from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from difflib import SequenceMatcher, get_close_matches
+from typing import Any
 
 
 def printable(text: str) -> str:
@@ -12,3 +18,35 @@ def _escape(char: str) -> str:
     if "\udc80" <= char <= "\udcff":  # a byte of a file name that is not UTF-8
         return f"\\x{ord(char) - 0xDC00:02x}"
     return char.encode("unicode_escape", "surrogatepass").decode()
+
+
+def listing(parts: Sequence[str], last: str = "or") -> str:
+    """`a`, `a or b`, `a, b or c`."""
+    return f" {last} ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
+
+
+def near(word: str, names: Sequence[str]) -> list[str]:
+    """The names that may have been meant: the same in another case, else the nearest spellings, best first."""
+    same = [name for name in names if name.lower() == word.lower()]
+    close = get_close_matches(word[:100], names, n=3, cutoff=0.6)
+    likeness = [SequenceMatcher(None, word[:100], name).ratio() for name in close]
+    return same or [name for name, ratio in zip(close, likeness, strict=True) if ratio > likeness[0] - 0.1]
+
+
+def did_you_mean(word: str, choices: Iterable[str], *, most: int = 3) -> str:
+    """`; did you mean 'resnet18' or 'resnet34'?`, or an empty string where nothing is near."""
+    return meant(near(word, list(choices))[:most])
+
+
+def meant(names: Sequence[str]) -> str:
+    """`; did you mean 'resnet18' or 'resnet34'?`, or an empty string for no names."""
+    return f"; did you mean {listing([repr(name) for name in names])}?" if names else ""
+
+
+def csv_text(*parts: Iterable[Sequence[Any]]) -> str:
+    """Rows as CSV with line feeds, one part after the other: a header, say, then the rest."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for rows in parts:
+        writer.writerows(rows)
+    return text.getvalue()

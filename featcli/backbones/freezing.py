@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from featcli.backbones.stages import Backbone
-from featcli.errors import BackboneOptionError, FrozenDriftError, did_you_mean
+from featcli.errors import BackboneOptionError, FrozenDriftError
+from featcli.text import did_you_mean
 
 
 def frozen_stages(backbone: Backbone, depth: str | int) -> int:

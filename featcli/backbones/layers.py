@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from featcli.errors import BackboneOptionError, did_you_mean
+from featcli.errors import BackboneOptionError
+from featcli.text import did_you_mean
 
 PENULTIMATE = "penultimate"
 POOLINGS = ("auto", "avg", "max", "cls", "flatten")

@@ -15,7 +15,8 @@ from torchvision import models
 from featcli.backbones import efficientnet_lite, families
 from featcli.backbones.stages import detach_linear
 from featcli.data.pixels.preprocessing import Preprocessing
-from featcli.errors import BackboneOptionError, did_you_mean
+from featcli.errors import BackboneOptionError
+from featcli.text import did_you_mean
 
 State = dict[str, Tensor]
 

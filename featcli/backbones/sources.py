@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from featcli.backbones.registry import Architecture, PretrainedEntry, State
-from featcli.errors import BackboneOptionError, WeightsError, did_you_mean
+from featcli.errors import BackboneOptionError, WeightsError
 from featcli.events import Emit, Note, ignore
 from featcli.files import sha256_of_file
+from featcli.text import did_you_mean
 
 _REACH_SECONDS = 2.0
 _NESTED = ("state_dict", "model", "model_ema")  # where training scripts keep the state dict among other things
@@ -56,7 +57,7 @@ def _read(path: Path) -> Any:
         near = did_you_mean(path.name, os.listdir(path.parent)) if path.parent.is_dir() else ""
         raise WeightsError(f"no such weights file: {path}{near}")
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             return safetensors.torch.load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -18,12 +18,12 @@ from featcli.backbones.registry import Architecture, PretrainedEntry, State, fin
 from featcli.backbones.sources import read_state_dict, require_downloaded, require_packaged
 from featcli.backbones.stages import Backbone, Partition, assemble
 from featcli.data.pixels.preprocessing import Preprocessing
-from featcli.errors import BackboneOptionError, CheckpointError, WeightsError, did_you_mean
+from featcli.errors import BackboneOptionError, CheckpointError, WeightsError
 from featcli.events import Emit, Note
-from featcli.files import sha256_of_file
+from featcli.files import WEIGHTS_ENDINGS, is_weights_file, sha256_of_file
 from featcli.metadata import read_metadata
+from featcli.text import did_you_mean
 
-WEIGHT_FILES = (".pth", ".pt", ".safetensors")
 _CHECKPOINT_PREFIX = "backbone."
 
 
@@ -161,7 +161,7 @@ def _entry(architecture: Architecture, name: str, option: str) -> PretrainedEntr
         raise BackboneOptionError(
             option,
             f"unknown weights '{name}' for {architecture.name}{did_you_mean(short, known)}",
-            f"{architecture.name} has {', '.join(known)}; else none, a {' or '.join(WEIGHT_FILES)} file, "
+            f"{architecture.name} has {', '.join(known)}; else none, a {' or '.join(WEIGHTS_ENDINGS)} file, "
             "or package:MODULE/FILE.",
         )
     return architecture.entries[short]
@@ -173,7 +173,7 @@ def _find(architecture: Architecture, weights: str, seed: int, emit: Emit) -> _S
     if weights.startswith("package:"):
         path = require_packaged(weights)
         return _Source(read_state_dict(path, emit), weights, _entry_of_file(architecture, path))
-    if weights.endswith(WEIGHT_FILES):
+    if is_weights_file(weights):
         return _from_checkpoint(architecture, Path(weights)) or _from_file(architecture, Path(weights), emit)
     entry = _entry(architecture, weights, "weights")
     if entry.location.startswith("package:"):
@@ -188,7 +188,7 @@ def _from_file(architecture: Architecture, path: Path, emit: Emit) -> _Source:
 
 def _from_checkpoint(architecture: Architecture, path: Path) -> _Source | None:
     """The backbone of a checkpoint of featcli, as weights of the next task, with its own preprocessing."""
-    if path.suffix != ".safetensors" or not path.is_file():
+    if path.suffix.lower() != ".safetensors" or not path.is_file():
         return None
     try:
         metadata = read_metadata(path)

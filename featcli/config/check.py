@@ -13,7 +13,8 @@ from pydantic.fields import FieldInfo
 from featcli.config.nodes import Entry, Mark, Node, Pairs, Refused, Scalar, has_refused, plain, shown
 from featcli.config.schema import Config
 from featcli.config.sources import Place, Problem, Source
-from featcli.config.words import choices, expected, listing, meant, near, nested, quoted, suggestion
+from featcli.config.words import choices, expected, nested, quoted, suggestion
+from featcli.text import listing, meant, near
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from featcli.config.check import Given, check, options
-from featcli.config.schema import Config, is_weights_file
+from featcli.config.schema import Config
 from featcli.config.sources import Place, Problem, Source, from_file, from_flag, from_set
-from featcli.config.words import listing
 from featcli.errors import ConfigError
+from featcli.files import is_weights_file
+from featcli.text import listing
 
 _FLAGS = {"output": ("-o DIR",)}
 _EITHER = {"data.root": "data.manifest"}  # the other option that will do

@@ -19,7 +19,6 @@ from featcli.config.words import Words, quoted, shortened
 from featcli.units import bytes_of, seconds_of
 
 _C_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2)
-_WEIGHTS_ENDINGS = (".pth", ".pt", ".safetensors")
 
 
 def _usable(text: str) -> str:
@@ -339,8 +338,3 @@ class Config(Section):
                 {"keys": ("data.group", "data.root")},
             )
         return self
-
-
-def is_weights_file(weights: str) -> bool:
-    """Whether `backbone.weights` names a file rather than an entry of torchvision or of a package."""
-    return weights.lower().endswith(_WEIGHTS_ENDINGS) and not weights.startswith("package:")

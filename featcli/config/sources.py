@@ -9,7 +9,8 @@ from typing import Any
 
 from featcli.config.document import parse
 from featcli.config.nodes import Entry, Items, Mark, Node, Pairs, Refused, Scalar, shown
-from featcli.config.words import meant, near, shortened
+from featcli.config.words import shortened
+from featcli.text import meant, near
 
 _LARGEST = 1_000_000
 _START = Mark(1, 1)

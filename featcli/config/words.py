@@ -5,12 +5,13 @@ from __future__ import annotations
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+
+from featcli.text import listing, meant, near
 
 _LONGEST = 60
 
@@ -48,30 +49,12 @@ def suggestion(word: str, option: FieldInfo) -> str:
     return meant(near(synonyms.get(word.lower(), word), choices(option)))
 
 
-def near(word: str, names: Sequence[str]) -> list[str]:
-    """The names that may have been meant: the same in another case, else the nearest spellings, best first."""
-    same = [name for name in names if name.lower() == word.lower()]
-    close = get_close_matches(word[:100], names, n=3, cutoff=0.6)
-    likeness = [SequenceMatcher(None, word[:100], name).ratio() for name in close]
-    return same or [name for name, ratio in zip(close, likeness, strict=True) if ratio > likeness[0] - 0.1]
-
-
-def meant(names: Sequence[str]) -> str:
-    """`; did you mean 'resnet18' or 'resnet34'?`, or an empty string for no names."""
-    return f"; did you mean {listing([repr(name) for name in names])}?" if names else ""
-
-
 def nested(option: FieldInfo) -> type[BaseModel] | None:
     """The model that an option is, or may be: a section, or the mapping of `backbone.preprocess`."""
     for annotation, _ in _walk(option.annotation, option.metadata):
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             return annotation
     return None
-
-
-def listing(parts: Sequence[str], last: str = "or") -> str:
-    """`a`, `a or b`, `a, b or c`."""
-    return f" {last} ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
 
 
 def quoted(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +14,7 @@ from featcli.config import Config, differences, dump_config, load_config, same_r
 from featcli.errors import CheckpointError, FeatcliError, UsageError
 from featcli.files import storage_errors, write_json, write_text
 from featcli.metadata import CHECKPOINT_NAME
+from featcli.text import csv_text
 
 CONFIG_NAME = "config.yaml"
 METRICS_NAME = "metrics.json"
@@ -95,12 +95,12 @@ class Run:
     def write_predictions(self, rows: Sequence[Sequence[Any]]) -> None:
         """Writes `predictions.csv`; None becomes an empty cell."""
         write_text(
-            self.folder / PREDICTIONS_NAME, csv_text(("path", "split", "label", "predicted", "confidence"), rows)
+            self.folder / PREDICTIONS_NAME, csv_text([("path", "split", "label", "predicted", "confidence")], rows)
         )
 
     def write_images(self, images: Iterable[RunImage]) -> None:
         """Writes `images.csv`: what the run was made from."""
-        write_text(self.folder / IMAGES_NAME, csv_text(_IMAGES_HEADER, map(astuple, images)))
+        write_text(self.folder / IMAGES_NAME, csv_text([_IMAGES_HEADER], map(astuple, images)))
 
     def read_images(self) -> list[RunImage] | None:
         """The images of the run that this folder holds; None where it has no list of them, or a damaged one."""
@@ -214,12 +214,3 @@ def _require_ours(folder: Path, present: set[str], config: Config, command: str)
     made_by = "finetune" if LAST_FACTS_NAME in present else "train-head" if METRICS_NAME in present else command
     if made_by != command:
         raise UsageError(f"the output {folder} holds another run: of {made_by}", ways_out)
-
-
-def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Rows as CSV, with a header line and line feeds."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()

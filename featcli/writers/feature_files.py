@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import io
 import json
 import struct
 import tempfile
@@ -19,10 +18,11 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from featcli.data.readers.reader import ImageRef
-from featcli.errors import StorageError, UsageError, did_you_mean
+from featcli.errors import StorageError, UsageError
 from featcli.extras import import_pyarrow
 from featcli.features.extraction import Extractor
-from featcli.files import atomic_path, storage_errors
+from featcli.files import atomic_path, storage_errors, write_text
+from featcli.text import csv_text, did_you_mean
 
 FORMATS = ("npz", "npy", "safetensors", "csv", "parquet")
 _CHUNK = 1 << 20
@@ -151,10 +151,10 @@ def _npy(file: FeatureFile, temporary: Path, output: Path) -> None:
     with temporary.open("wb") as target:
         _write_npy(file, target)
     rows = ([image.path, file.label_name(image), image.split] for image in file.images)
-    _write_csv(output.with_suffix(".csv"), ["path", "label", "split"], rows)
+    write_text(output.with_suffix(".csv"), csv_text([("path", "label", "split")], rows))
     errors = output.with_suffix(".errors.csv")
     if file.errors:
-        _write_csv(errors, ["path", "error"], file.errors)
+        write_text(errors, csv_text([("path", "error")], file.errors))
     else:
         errors.unlink(missing_ok=True)  # of an earlier run
 
@@ -222,12 +222,3 @@ def _parquet(file: FeatureFile, temporary: Path, output: Path) -> None:
                 pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(features.reshape(-1)), file.feature_size),
             ]
             writer.write_table(pyarrow.table(columns, schema=schema))
-
-
-def _write_csv(target: Path, header: Sequence[str], rows: Any) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    with atomic_path(target) as temporary:
-        temporary.write_bytes(text.getvalue().encode("utf-8", "surrogateescape"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from abc import ABC, abstractmethod
@@ -12,7 +11,7 @@ from typing import Any
 from featcli.extras import import_pyarrow
 from featcli.predictor import Row
 from featcli.tasks import Task
-from featcli.text import printable
+from featcli.text import csv_text, printable
 
 Write = Callable[[bytes], object]
 
@@ -45,20 +44,14 @@ class _Csv(RowWriter):
         self._write = write
         self._cells = ("path", *task.fields, "error")
         self._outputs = task.names if probs else ()
-        write(self._text([[*self._cells, *(f"p:{name}" for name in self._outputs)]]))
+        write(csv_text([[*self._cells, *(f"p:{name}" for name in self._outputs)]]).encode("utf-8", "surrogateescape"))
 
     def write(self, rows: Sequence[Row]) -> None:
         table = []
         for row in rows:
             probs = row.get("probs") or {}
             table.append([*map(row.get, self._cells), *map(probs.get, self._outputs)])
-        self._write(self._text(table))
-
-    @staticmethod
-    def _text(table: Sequence[Sequence[Any]]) -> bytes:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(table)
-        return text.getvalue().encode("utf-8", "surrogateescape")
+        self._write(csv_text(table).encode("utf-8", "surrogateescape"))
 
 
 class _Table(RowWriter):

@@ -48,7 +48,7 @@ def test_models_shows_the_stages_of_one(trained: Lab) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("resnet81", "error: unknown backbone 'resnet81'; did you mean 'resnet18' or 'resnet152' or 'resnet101'?\n"),
+        ("resnet81", "error: unknown backbone 'resnet81'; did you mean 'resnet18', 'resnet152' or 'resnet101'?\n"),
         (
             "fasterrcnn_resnet50_fpn",
             "error: 'fasterrcnn_resnet50_fpn' detects objects; a backbone classifies images\n"

@@ -11,7 +11,8 @@ from pathlib import Path
 from featcli.data.naming.listing import SPLIT_NAMES, Entry, Keep, Listing
 from featcli.data.naming.sources import DataOptionError
 from featcli.data.pixels.decoding import EXTENSIONS
-from featcli.errors import DatasetError, did_you_mean
+from featcli.errors import DatasetError
+from featcli.text import did_you_mean
 
 
 @dataclass(slots=True)

@@ -17,9 +17,10 @@ from featcli.data.naming.listing import SPLIT_NAMES, Entry, Keep, Listing
 from featcli.data.naming.sources import DataOptionError, shown_path
 from featcli.data.readers.files import read_file
 from featcli.data.readers.reader import UnreadableImage
-from featcli.errors import ConfigError, did_you_mean
+from featcli.errors import ConfigError
 from featcli.events import Emit, Note
 from featcli.extras import import_pyarrow
+from featcli.text import did_you_mean
 
 NEEDED = ("path", "label")
 COLUMNS = (*NEEDED, "split", "group")

@@ -87,7 +87,7 @@ def test_vectors_are_what_they_are() -> None:
             ("layer5",),
             "auto",
             "layer",
-            "resnet18 has no stage 'layer5'; did you mean 'layer4' or 'layer3' or 'layer2'?",
+            "resnet18 has no stage 'layer5'; did you mean 'layer4', 'layer3' or 'layer2'?",
         ),
         (("layer1",), "cls", "pooling", "pooling cls needs a class token, as vision transformers have"),
     ],

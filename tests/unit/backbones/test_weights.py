@@ -237,6 +237,17 @@ def test_a_whole_pickled_model_is_refused(tmp_path: Path) -> None:
     assert caught.value.hint == "Save a state dict instead: torch.save(model.state_dict(), 'weights.pth')."
 
 
+@pytest.mark.parametrize("name", ["W.PTH", "w.SafeTensors", "w.Pt"])
+def test_a_files_ending_counts_in_any_case(state: dict[str, Tensor], tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name.lower().endswith(".safetensors"):
+        safetensors.torch.save_file(state, path)
+    else:
+        saved(path, state)
+    expected = load_backbone("resnet18", saved(tmp_path / "w.pth", state), emit=ignore)
+    assert load_backbone("resnet18", str(path), emit=ignore).weights_sha256 == expected.weights_sha256
+
+
 def test_a_pickle_named_safetensors_is_not_unpickled(tmp_path: Path) -> None:
     write_bomb(tmp_path / "w.safetensors", tmp_path / "made", "bare")
     with pytest.raises(WeightsError, match="cannot be read as weights"):

@@ -5,7 +5,8 @@ from pydantic import BaseModel, Field
 
 from featcli.config import Config, Data, Head
 from featcli.config.check import is_section, options
-from featcli.config.words import Words, expected, listing
+from featcli.config.words import Words, expected
+from featcli.text import listing
 
 OPTIONS = {f"{section}.{name}".removeprefix("."): option for section, name, option in options(Config)}
 
