@@ -4,11 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test lint fmt type docs check bench clean
+.PHONY: help demo test test-gpu lint fmt type docs check bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
 
 $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "featcli needs Python 3.11 or newer; name one with PYTHON=..." >&2; exit 4; }
@@ -21,6 +21,9 @@ demo: $(INSTALLED)  ## install, then the whole path on real digits with real wei
 
 test: $(INSTALLED)  ## every test
 	$(BIN)/python -m pytest -n 2
+
+test-gpu: $(INSTALLED)  ## the tests that need a CUDA device
+	$(BIN)/python -m pytest tests/gpu
 
 lint: $(INSTALLED)  ## ruff: rules and format
 	$(BIN)/ruff check .

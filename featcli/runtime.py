@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -49,8 +49,40 @@ class Runtime:
         dtype = _DTYPES[self.precision]
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32)
 
+    def wait(self) -> None:
+        """Waits until the device has done all that it was given: for whoever takes the time."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
     def __str__(self) -> str:
         return f"{self.device} {self.precision}, {self.threads} threads, {self.workers} decoding"
+
+
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of the CPU on a device, without waiting for what a GPU was given before: copied from pinned memory.
+
+    Pinned memory comes from torch's caching allocator, which waits for the copy before it reuses a block.
+    """
+    if device.type != "cuda":
+        return tensor.to(device)
+    pinned = tensor if tensor.is_pinned() else tensor.pin_memory()
+    return pinned.to(device, non_blocking=True)
+
+
+def ask_later(flag: torch.Tensor) -> Callable[[], bool]:
+    """Whether a tensor of one boolean is true, asked now: the answer waits for nothing that is queued later."""
+    if flag.device.type != "cuda":
+        return lambda: bool(flag)
+    answer = torch.empty((), dtype=torch.bool, pin_memory=True)
+    answer.copy_(flag, non_blocking=True)
+    copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    copied.record()
+
+    def wait() -> bool:
+        copied.synchronize()
+        return bool(answer)
+
+    return wait
 
 
 def decide_runtime(

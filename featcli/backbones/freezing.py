@@ -72,5 +72,6 @@ class FrozenWitness:
 def _same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
+    one = one.to(other.device)  # the network may have moved to its device meanwhile
     # Bytes, since NaN is unequal to itself and -0.0 equals 0.0.
     return torch.equal(one.contiguous().reshape(-1).view(torch.uint8), other.contiguous().reshape(-1).view(torch.uint8))

@@ -57,8 +57,8 @@ def train_head(call: Call) -> Answer:
     changes = describe_changes(run, images, call.emit)
     clock.lap("prepare")
 
-    witness = FrozenWitness(backbone)
     extractor = Extractor(backbone, runtime)
+    witness = FrozenWitness(backbone)
     table = features_of(data.samples, extractor, call)
     clock.lap("features")
     head, facts, log = _train(data, table, runtime, call)

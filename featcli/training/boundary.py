@@ -22,7 +22,7 @@ from featcli.events import Emit, Progress
 from featcli.features.engines.engine import run_tiled
 from featcli.features.extraction import Extractor
 from featcli.files import storage_errors
-from featcli.runtime import Runtime
+from featcli.runtime import Runtime, to_device
 from featcli.training.views import Views
 
 Rows = NDArray[np.int64]
@@ -151,16 +151,15 @@ class CachedExamples(Examples):
     def batches(self, epoch: int, batches: Sequence[Rows]) -> Iterator[Tensor]:
         """As `Examples.batches`; rows are read from the file one batch ahead."""
         count = self._views.count or 1
-        on_gpu = self._runtime.device.type == "cuda"
 
         def read(rows: Rows) -> Tensor:
             places = [int(row) * count + self._views.choose(epoch, _digest(self._refs[row])) for row in rows]
             gathered = self._kept[torch.tensor(places)]
-            return gathered.pin_memory() if on_gpu else gathered
+            return gathered.pin_memory() if self._runtime.device.type == "cuda" else gathered
 
         with contextlib.closing(ordered_batches(batches, read, workers=1, size=1)) as loader:
             for (gathered,) in loader:
-                yield self._prefix.inputs(gathered.to(self._runtime.device, non_blocking=on_gpu))
+                yield self._prefix.inputs(to_device(gathered, self._runtime.device))
 
     def _fill(self, folder: Path, count: int, emit: Emit) -> Tensor:
         wanted = [(row, view) for row in range(len(self._refs)) for view in range(count)]
@@ -203,7 +202,7 @@ class FeatureExamples:
     def batches(self, epoch: int, batches: Sequence[Rows]) -> Iterator[Tensor]:
         """The features (B, D) of each batch, on the device."""
         for rows in batches:
-            yield self._features[torch.from_numpy(rows).to(self._features.device)]
+            yield self._features[to_device(torch.from_numpy(rows), self._features.device)]
 
 
 def _digest(ref: ImageRef) -> bytes:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from featcli.errors import EnvironmentFault, UsageError
 from featcli.events import Emit, TableRow, Warn
 from featcli.events import Progress as Advance
-from featcli.runtime import Runtime
+from featcli.runtime import Runtime, ask_later, to_device
 from featcli.tasks import Task
 from featcli.training.averaging import MovingAverage
 from featcli.training.mixing import mix
@@ -155,7 +155,7 @@ def predict_examples(model: nn.Module, task: Task, source: Source, runtime: Runt
     return np.asarray(torch.cat(found)[:n].cpu().numpy())
 
 
-_Checked = tuple[Tensor, int, Sequence[Rows]]
+_Checked = tuple[Callable[[], bool], int, Sequence[Rows]]  # is it finite; which step; of which examples
 
 
 class _Loop:
@@ -241,7 +241,8 @@ class _Loop:
                 self._gradient(rows, inputs)
                 break
             except torch.OutOfMemoryError as error:
-                self._divide(max(map(len, rows)), error)
+                lack = error.with_traceback(None)  # whose frames hold what the failed pass had allocated
+            self._divide(max(map(len, rows)), lack)
         progress, recipe = self.progress, self.recipe
         self.scaler.unscale_(self.optimizer)
         clip = recipe.clip_norm if recipe.clip_norm is not None else float("inf")
@@ -264,7 +265,7 @@ class _Loop:
         draws = np.random.default_rng([recipe.seed, progress.epoch, progress.step])
         torch.manual_seed(int(draws.integers(2**63)))  # dropout and stochastic depth
         for batch, rows_of_batch in zip(inputs, rows, strict=True):
-            labels = self.labels[torch.from_numpy(rows_of_batch).to(self.labels.device)]
+            labels = self.labels[to_device(torch.from_numpy(rows_of_batch), self.labels.device)]
             mixed = mix(batch, mixup=recipe.mixup, cutmix=recipe.cutmix, rng=draws)
             share = 1.0 if mixed is None else mixed.share
             others = labels if mixed is None else labels[mixed.partners]
@@ -292,7 +293,7 @@ class _Loop:
             finite = finite & torch.isfinite(norm)
             if self.late:
                 vars(self.optimizer)["found_inf"] = (~finite).float()  # fused optimizers then leave all as it is
-        earlier, self.unchecked = self.unchecked, (finite, self.progress.step, rows)
+        earlier, self.unchecked = self.unchecked, (ask_later(finite), self.progress.step, rows)
         if not self.late:
             self._check()
         elif earlier is not None:
@@ -302,7 +303,7 @@ class _Loop:
         """Raises Diverged if a step was not finite: the one given, else the latest, if nobody asked yet."""
         if step is None:
             step, self.unchecked = self.unchecked, None
-        if step is None or bool(step[0]):
+        if step is None or step[0]():
             return
         _, number, rows = step
         raise self._diverged(

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from featcli.runtime import to_device
+
 
 @dataclass(frozen=True, slots=True)
 class Mixed:
@@ -41,7 +43,7 @@ def mix(inputs: Tensor, *, mixup: float, cutmix: float, rng: np.random.Generator
     boxes = bool(cutmix) and (not mixup or rng.random() < 0.5)
     alpha = cutmix if boxes else mixup
     share = float(rng.beta(alpha, alpha))
-    partners = torch.from_numpy(rng.permutation(len(inputs))).to(inputs.device)
+    partners = to_device(torch.from_numpy(rng.permutation(len(inputs))), inputs.device)
     if not boxes:
         return Mixed(torch.lerp(inputs[partners], inputs, share), partners, share)
     rows, columns = inputs.shape[2:]

@@ -40,7 +40,12 @@ def parameter_groups(stages: Sequence[Sequence[nn.Parameter]], head: nn.Module, 
 def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
     """AdamW, or SGD with Nesterov momentum, in their fused form."""
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=MOMENTUM, nesterov=True, fused=True)
+        sgd = torch.optim.SGD(groups, momentum=MOMENTUM, nesterov=True, fused=True)
+        # Left to the first step, momentum is whatever lies in memory where loss scaling skips that step (torch 2.14).
+        for group in sgd.param_groups:
+            for parameter in group["params"]:
+                sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return sgd
     return torch.optim.AdamW(groups, fused=True)
 
 

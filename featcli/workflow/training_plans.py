@@ -95,13 +95,16 @@ def _seconds_per_image(boundary: Boundary, model: Trainee, extractor: Extractor)
     pixels = [np.zeros((side, side, 3), dtype=np.uint8)] * size
     before = step = 0.0
     for _ in range(2):
+        extractor.runtime.wait()
         start = time.perf_counter()
         inputs = boundary.prefix.inputs(boundary.prefix.encode(pixels))
+        extractor.runtime.wait()
         between = time.perf_counter()
         model.train()
         with extractor.runtime.autocast():
             loss = model(inputs).float().logsumexp(1).sum()
         torch.autograd.backward(loss)
+        extractor.runtime.wait()
         model.zero_grad(set_to_none=True)
         before, step = between - start, time.perf_counter() - between
     model.eval()

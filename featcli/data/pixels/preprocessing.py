@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -72,9 +73,7 @@ class Preprocessing:
             (B, 3, crop, crop) float32 in channels_last; the same bits as torchvision's preset.
         """
         images = pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255)  # (B, 3, H, W), channels_last by its strides
-        mean = torch.tensor(self.mean, dtype=torch.float32, device=images.device).view(1, 3, 1, 1)
-        std = torch.tensor(self.std, dtype=torch.float32, device=images.device).view(1, 3, 1, 1)
-        return images.sub_(mean).div_(std)
+        return images.sub_(_channels(self.mean, images.device)).div_(_channels(self.std, images.device))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as a checkpoint keeps them."""
@@ -106,3 +105,10 @@ class Preprocessing:
     def __str__(self) -> str:
         mean, std = (", ".join(f"{channel:g}" for channel in values) for values in (self.mean, self.std))
         return f"resize {self.resize} {self.interpolation}, crop {self.crop}, mean ({mean}), std ({std})"
+
+
+@functools.lru_cache(maxsize=64)
+def _channels(values: tuple[float, float, float], device: torch.device) -> Tensor:
+    """Three numbers as (1, 3, 1, 1) on a device; kept, since every copy to a GPU waits for all that was given to it."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=torch.float32, device=device).view(1, 3, 1, 1)

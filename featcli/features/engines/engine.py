@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from featcli.runtime import to_device
+
 
 class Engine(Protocol):
     """Runs one backbone, whole or up to a stage.
@@ -71,9 +73,8 @@ def padded_tile(pixels: Sequence[NDArray[np.uint8]], size: int, device: torch.de
         (size, H, W, 3) uint8.
     """
     on_gpu = device.type == "cuda"
-    # Pinned memory comes from torch's caching allocator, which waits for the copy before it reuses a block.
     tile = torch.zeros((size, *pixels[0].shape), dtype=torch.uint8, pin_memory=on_gpu)
     array = tile.numpy()
     for index, image in enumerate(pixels):
         array[index] = image
-    return tile.to(device, non_blocking=on_gpu)
+    return to_device(tile, device)
