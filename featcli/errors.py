@@ -3,6 +3,7 @@
     FeatcliError
     ├── ConditionFailed         1   done, but a condition that was asked for does not hold
     ├── UsageError              2   arguments, or an output folder that holds something else
+    │   ├── Diverged            2   a training whose loss is not finite (featcli.training.problem)
     │   ├── ConfigError         2   every problem of a config, each with its place
     │   ├── BackboneOptionError 2   a backbone, weights, preprocessing or stage that does not exist
     │   └── DatasetError        2   the layout of the data: no such folder, fewer than two classes, ...
@@ -14,7 +15,7 @@
         ├── StorageError        4   a file or folder that cannot be written
         └── FrozenDriftError    4   a frozen tensor moved: the run must not be trusted
 
-Each class carries its exit code; `featcli.__main__` is the one place that turns an error into text.
+Each class carries its exit code; `featcli.cli.errors` is the one place that turns an error into text.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The structure of the package, as a test: what may import what."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,25 @@ def test_every_file_of_commands_is_a_command() -> None:
 
 def test_every_module_has_a_layer() -> None:
     assert {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES} - {"__init__"} == set(RANK)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_is_read_at_one_sitting_and_a_function_in_one_breath(path: Path) -> None:
+    """At most 400 lines, and six parameters; a command's flags are the user's."""
+    text = path.read_text()
+    assert len(text.splitlines()) <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and "cli" not in path.parts:
+            names = [item.arg for item in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+            assert len([name for name in names if name not in ("self", "cls")]) <= 6, node.name
+
+
+def test_what_is_learned_is_known_in_one_place() -> None:
+    """Outside tasks/, only the solvers of heads know what outputs mean."""
+    words = re.compile(r"softmax|argmax|cross.?entropy", re.IGNORECASE)
+    found = {str(path.relative_to(PACKAGE)) for path in MODULES if words.search(path.read_text())}
+    solvers = {f"heads/{name}.py" for name in ("lbfgs", "logistic", "logistic_path")}
+    assert {name for name in found - solvers if not name.startswith("tasks/")} == set()
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train-head", "--help"], ["predict", "--help"], ["--version"]])

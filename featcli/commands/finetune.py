@@ -12,7 +12,7 @@ from featcli.features.extraction import Extractor
 from featcli.runs.folder import Run, check_output, claim_run
 from featcli.runs.images import describe_changes, list_images
 from featcli.runs.resuming import Identity, check_resumable, start_anew
-from featcli.training.loop import Diverged
+from featcli.training.problem import Diverged
 from featcli.workflow.answer import Answer
 from featcli.workflow.features import features_of
 from featcli.workflow.finetuning import FineTuning

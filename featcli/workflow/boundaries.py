@@ -14,7 +14,7 @@ from featcli.data.readers.reader import ImageRef
 from featcli.features.extraction import Extractor, FeatureTable
 from featcli.runtime import Runtime
 from featcli.training.boundary import CachedExamples, Examples, Prefix
-from featcli.training.loop import Labelled, Source
+from featcli.training.problem import Labelled, Source
 from featcli.training.views import Views
 from featcli.units import bytes_of, size_text
 from featcli.workflow.learning import feature_examples, validation_examples, validation_rows

@@ -19,8 +19,9 @@ from featcli.predictor import Predictor
 from featcli.runs.folder import Run
 from featcli.tasks import task_of
 from featcli.training.convolutions import speed_up
-from featcli.training.loop import Hooks, Problem, fit
+from featcli.training.loop import fit
 from featcli.training.optimizers import make_optimizer, parameter_groups
+from featcli.training.problem import Hooks, Problem
 from featcli.training.state import Progress, Snapshot, read_snapshot, write_snapshot
 from featcli.training.trainee import Trainee, batch_norm_mode, export_head
 from featcli.workflow.answer import Unreadable

@@ -18,8 +18,9 @@ from featcli.heads.linear import LinearHead
 from featcli.runtime import Runtime
 from featcli.tasks import Task, task_of
 from featcli.training.boundary import FeatureExamples
-from featcli.training.loop import Hooks, Labelled, Problem, Score, fit
+from featcli.training.loop import fit
 from featcli.training.optimizers import make_optimizer, parameter_groups
+from featcli.training.problem import Hooks, Labelled, Problem, Score
 from featcli.training.recipe import Recipe
 from featcli.training.state import Progress, Snapshot
 from featcli.training.trainee import HeadTrainee, NewHead, export_head, make_head

@@ -31,8 +31,9 @@ from featcli.features.engines.engine import padded_tile
 from featcli.features.extraction import Extractor
 from featcli.runtime import Runtime, decide_runtime
 from featcli.training.boundary import CachedExamples, FeatureExamples, Prefix
-from featcli.training.loop import Labelled, Outcome, Problem, fit
+from featcli.training.loop import fit
 from featcli.training.optimizers import make_optimizer, parameter_groups
+from featcli.training.problem import Labelled, Outcome, Problem
 from featcli.training.recipe import Recipe
 from featcli.training.trainee import NewHead, Trainee, make_head
 from featcli.training.views import Views

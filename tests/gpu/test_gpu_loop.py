@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from featcli.events import Warn
-from featcli.training.loop import Diverged, epoch_batches
+from featcli.training.loop import epoch_batches
+from featcli.training.problem import Diverged
 from featcli.training.state import read_snapshot, write_snapshot
 from tests.gpu.device import DEVICE, ON_CUDA
 from tests.gpu.lab import (

@@ -29,8 +29,9 @@ from featcli.predictor import Predictor
 from featcli.runtime import Runtime
 from featcli.tasks import Multiclass
 from featcli.training.boundary import FeatureExamples, Prefix
-from featcli.training.loop import Hooks, Labelled, Problem, fit
+from featcli.training.loop import fit
 from featcli.training.optimizers import make_optimizer
+from featcli.training.problem import Hooks, Labelled, Problem
 from featcli.writers.prediction_rows import open_writer
 from tests.unit.training.lab import recipe
 

@@ -17,8 +17,9 @@ from featcli.runtime import Runtime
 from featcli.tasks import Multiclass
 from featcli.tasks.multiclass import evaluate
 from featcli.training.boundary import FeatureExamples
-from featcli.training.loop import Hooks, Labelled, Outcome, Problem, fit
+from featcli.training.loop import fit
 from featcli.training.optimizers import make_optimizer, parameter_groups
+from featcli.training.problem import Hooks, Labelled, Outcome, Problem
 from featcli.training.recipe import Recipe
 from featcli.training.state import Snapshot
 

@@ -22,7 +22,8 @@ from featcli.events import Event, Progress, ignore
 from featcli.features.extraction import Extractor
 from featcli.runtime import Runtime
 from featcli.training.boundary import CachedExamples, Examples, FeatureExamples, Prefix
-from featcli.training.loop import Labelled, epoch_batches
+from featcli.training.loop import epoch_batches
+from featcli.training.problem import Labelled
 from featcli.training.trainee import Trainee
 from featcli.training.views import Views
 from tests.unit.training.lab import CPU, Watch, recipe, same, score, train

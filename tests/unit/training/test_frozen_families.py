@@ -22,7 +22,7 @@ from featcli.events import ignore
 from featcli.features.extraction import Extractor
 from featcli.runtime import Runtime
 from featcli.training.boundary import Examples, FeatureExamples, Prefix
-from featcli.training.loop import Labelled
+from featcli.training.problem import Labelled
 from featcli.training.trainee import Trainee
 from featcli.training.views import Views
 from tests.unit.backbones.test_families import SMALLEST

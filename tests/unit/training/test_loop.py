@@ -17,7 +17,8 @@ from featcli.errors import CheckpointError, EnvironmentFault
 from featcli.events import Event, TableRow, Warn
 from featcli.training import loop
 from featcli.training.boundary import FeatureExamples
-from featcli.training.loop import Diverged, Labelled, epoch_batches, predict_examples
+from featcli.training.loop import epoch_batches, predict_examples
+from featcli.training.problem import Diverged, Labelled
 from featcli.training.state import read_snapshot, write_snapshot
 from tests.unit.training.lab import CPU, TASK, Net, Watch, images, recipe, same, score, train
 
