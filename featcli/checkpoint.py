@@ -18,17 +18,16 @@ from featcli import __version__
 from featcli.backbones.layers import Layer
 from featcli.backbones.stages import Backbone, canonical_sha256
 from featcli.backbones.weights import backbone_from_tensors
+from featcli.config.kinds import HEAD_KINDS
 from featcli.data.pixels.preprocessing import Preprocessing
 from featcli.errors import CheckpointError, UsageError, WeightsError
 from featcli.files import atomic_path, storage_errors
-from featcli.heads.head import Head, head_from_tensors
-from featcli.heads.linear import LinearHead
-from featcli.heads.mlp import MlpHead
+from featcli.heads.head import Head
+from featcli.heads.registry import head_from_tensors, kinds_of
 from featcli.metadata import KEY, CheckpointMetadata, read_metadata
 
 _BACKBONE = "backbone."
 _HEAD = "head."
-_KINDS = {"logistic": LinearHead, "linear": LinearHead, "mlp": MlpHead}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,19 +107,19 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def _head(path: Path, tensors: dict[str, Tensor], kind: str, n_classes: int, n_features: int) -> Head:
-    if kind not in _KINDS:
+    if kind not in HEAD_KINDS:
         raise CheckpointError(f"{path} has a head of unknown kind '{kind}'", "Was it made by a newer featcli?")
     # Heads are float32; what is not was damaged, and is missed by its name.
     arrays = {name: tensor.numpy() for name, tensor in tensors.items() if tensor.dtype == torch.float32}
+    alike = kinds_of(arrays)
+    if alike and kind not in alike:
+        raise CheckpointError(f"{path} is damaged: the tensors of its head are not those of kind '{kind}'")
     try:
-        head = head_from_tensors(arrays, n_classes, n_features)
+        return head_from_tensors(kind, arrays, n_classes, n_features)
     except ValueError as error:
         raise CheckpointError(
             f"{path} is damaged: its head is not of {n_classes} classes and {n_features} features"
         ) from error
-    if not isinstance(head, _KINDS[kind]):
-        raise CheckpointError(f"{path} is damaged: the tensors of its head are not those of kind '{kind}'")
-    return head
 
 
 def _head_tensors(head: Head) -> dict[str, Tensor]:

@@ -14,7 +14,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from featcli.heads.logistic import LabelledRows, fit_logistic
+from featcli.heads.kind import LabelledRows
+from featcli.heads.logistic import fit_logistic
 from featcli.heads.logistic_path import solve_path
 
 CS = [float(C) for C in np.logspace(-4, 2, 7)]

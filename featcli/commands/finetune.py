@@ -17,6 +17,7 @@ from featcli.workflow.answer import Answer
 from featcli.workflow.features import features_of
 from featcli.workflow.finetuning import FineTuning
 from featcli.workflow.images import open_data
+from featcli.workflow.learning import gradient_of
 from featcli.workflow.outcome import (
     Clock,
     brief,
@@ -50,6 +51,7 @@ def finetune(call: Call, *, resume: bool = False) -> Answer:
         check_output(config, command="finetune", overwrite=call.overwrite)
     else:
         run = claim_run(config, command="finetune", overwrite=call.overwrite)
+    gradient_of(call)  # a head that cannot be trained is told before any work
     backbone = open_backbone(call)
     extractor = Extractor(backbone, runtime)
     if call.dry_run:

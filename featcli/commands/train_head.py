@@ -9,6 +9,7 @@ from featcli.data.dataset import Dataset
 from featcli.events import Note
 from featcli.features.extraction import Extractor, FeatureTable
 from featcli.heads.head import Head
+from featcli.heads.registry import find_head
 from featcli.predictor import Predictor
 from featcli.runs.folder import check_output, claim_run
 from featcli.runs.images import describe_changes, list_images
@@ -30,7 +31,7 @@ from featcli.workflow.outcome import (
 )
 from featcli.workflow.plans import make_plan
 from featcli.workflow.session import Call, open_backbone, open_runtime
-from featcli.workflow.solving import describe_solved, solve_head, solved_facts
+from featcli.workflow.solving import solve_head, solved_facts
 
 
 def train_head(call: Call) -> Answer:
@@ -84,11 +85,7 @@ def _train(
 ) -> tuple[Head, dict[str, Any], list[dict[str, Any]]]:
     """The head, what `metrics.json` says of it, and the lines of the log."""
     config = call.loaded.config.head
-    if config.kind != "logistic":
+    if find_head(config.kind).solve is None:
         return learn_head(data, table, runtime, call)
-    fitted = solve_head(data, table, call)
-    describe_solved(fitted, call.emit)
-    facts = solved_facts(fitted, config.class_weight)
-    log = [{"event": "candidate", **candidate} for candidate in facts["candidates"]]
-    log.append({"event": "head", "C": fitted.C, "iterations": fitted.iterations, "converged": fitted.converged})
-    return fitted.head, facts, log
+    solved = solve_head(config.kind, data, table, call)
+    return solved.head, solved_facts(config.kind, solved, config.class_weight), list(solved.log)

@@ -15,7 +15,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from featcli.config.kinds import HEAD_KINDS
 from featcli.config.words import Words, quoted, shortened
+from featcli.text import listing
 from featcli.units import bytes_of, seconds_of
 
 _C_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2)
@@ -102,6 +104,17 @@ Precision: TypeAlias = Annotated[
 ]
 
 
+def _known_head(name: str) -> str:
+    if name not in HEAD_KINDS:
+        raise ValueError
+    return name
+
+
+KindOfHead: TypeAlias = Annotated[
+    str, AfterValidator(_known_head), Words(listing(list(HEAD_KINDS)), choices=tuple(HEAD_KINDS))
+]
+
+
 class Section(BaseModel):
     """What all sections share: closed, immutable, no conversions (a quoted number is not a number), no infinities."""
 
@@ -177,7 +190,7 @@ class Backbone(Section):
 class Head(Section):
     """The new classifier on top of the features."""
 
-    kind: Literal["logistic", "linear", "mlp"] = Field(
+    kind: KindOfHead = Field(
         default="logistic",
         description="The classifier: logistic is solved to its optimum in seconds, linear and mlp learn by gradient.",
     )

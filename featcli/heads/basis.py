@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from featcli.errors import DatasetError
+from featcli.heads.kind import FloatArray
 
-FloatArray: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 Rows: TypeAlias = NDArray[np.intp]
 
 BLOCK_ROWS = 8192  # rows that are in memory as float64 copies at any time

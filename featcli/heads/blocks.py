@@ -30,6 +30,7 @@ class AffineLayers(nn.Module):
     def __init__(self, layers: Sequence[Affine]) -> None:
         super().__init__()
         self.n_features = layers[0][0].shape[1]
+        self.n_outputs = len(layers[-1][1])
         for index, (weight, bias) in enumerate(layers):
             self.register_buffer(f"weight{index}", torch.tensor(weight))  # copies: torch aligns
             self.register_buffer(f"bias{index}", torch.tensor(bias)[:, None])
@@ -100,3 +101,10 @@ def apply_in_blocks(
             outputs[start : start + len(block)] = block
     assert outputs is not None, "even no rows are one block"
     return outputs
+
+
+def linear_arrays(module: nn.Module) -> list[NDArray[np.float32]]:
+    """Weight and bias of every Linear in a trained module, in order, as copies in float32."""
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
+    tensors = [tensor for layer in layers for tensor in (layer.weight, layer.bias)]
+    return [np.array(tensor.detach().cpu().numpy(), dtype=np.float32) for tensor in tensors]

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
-from featcli.heads.blocks import AffineLayers, apply_in_blocks
+from featcli.heads.blocks import AffineLayers, apply_in_blocks, linear_arrays
+from featcli.heads.head import Head
+from featcli.heads.kind import Arrays, Gradient, HeadKind, NewHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +50,23 @@ class LinearHead:
     def tensors(self) -> dict[str, NDArray[np.float32]]:
         """The two arrays by name."""
         return {"weight": self.weight, "bias": self.bias}
+
+
+def build(new: NewHead, n_features: int, n_classes: int) -> nn.Module:
+    """A Linear with dropout before it."""
+    return nn.Sequential(nn.Dropout(new.dropout), nn.Linear(n_features, n_classes))
+
+
+def start(module: nn.Module, solved: Head) -> None:
+    """Takes over the weights of a linear head."""
+    (last,) = (layer for layer in module.modules() if isinstance(layer, nn.Linear))
+    last.load_state_dict({name: torch.from_numpy(array) for name, array in solved.tensors().items()})
+
+
+def load(arrays: Arrays) -> LinearHead:
+    """A linear head from its two arrays."""
+    return LinearHead(arrays["weight"], arrays["bias"])
+
+
+GRADIENT = Gradient("linear", build, lambda module: LinearHead(*linear_arrays(module)), "logistic", start)
+KIND = HeadKind(("weight", "bias"), load, gradient=GRADIENT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from featcli.errors import DatasetError
 from featcli.events import Emit, Progress, Warn, ignore
-from featcli.heads.basis import FloatArray, Rows, blocks, eigenbasis, rotate, row_space, standardisation
+from featcli.heads import linear
+from featcli.heads.basis import Rows, blocks, eigenbasis, rotate, row_space, standardisation
+from featcli.heads.kind import Choice, ClassWeight, FloatArray, HeadKind, LabelledRows, Solved
 from featcli.heads.linear import LinearHead
 from featcli.heads.logistic_path import (
-    ClassWeight,
     Solution,
     checked_Cs,
     checked_labels,
@@ -24,23 +25,6 @@ from featcli.heads.logistic_path import (
 )
 
 SELECT_RTOL = 1e-6  # moves a held-out log loss by far less than the next C does
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledRows:
-    """What a head is fitted to.
-
-    Attributes:
-        features: (N, D) float32 or float64.
-        labels: (N,) 0 ... n_classes - 1, each at least once.
-        n_classes: K, at least 2.
-        class_weight: `balanced` weighs a sample by N / (K * its class's count).
-    """
-
-    features: FloatArray
-    labels: NDArray[np.integer]
-    n_classes: int
-    class_weight: ClassWeight = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,3 +175,20 @@ def _held_out_losses(
         start += len(block)
     losses: list[float] = (totals / len(held_out)).tolist()
     return losses
+
+
+def solve(rows: LabelledRows, choice: Choice, emit: Emit) -> Solved:
+    """Fits the head and says how; arguments and errors are those of `fit_logistic`."""
+    fitted = fit_logistic(rows, Cs=choice.Cs, folds=choice.folds, emit=emit)
+    text = f"logistic, C {fitted.C:g}"
+    if fitted.candidates:
+        losses = {candidate.C: candidate.log_loss for candidate in fitted.candidates}
+        text += f", the best of {len(losses)} by cross-validation (log loss {losses[fitted.C]:.3f})"
+    candidates = [asdict(candidate) for candidate in fitted.candidates]
+    facts = {"candidates": candidates, "iterations": fitted.iterations, "converged": fitted.converged}
+    log = [{"event": "candidate", **candidate} for candidate in candidates]
+    log.append({"event": "head", "C": fitted.C, "iterations": fitted.iterations, "converged": fitted.converged})
+    return Solved(fitted.head, fitted.C, text, facts, log)
+
+
+KIND = HeadKind(linear.KIND.tensors, linear.load, solve, linear.GRADIENT)

@@ -9,17 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from featcli.errors import DatasetError
-from featcli.heads.basis import FloatArray, RotatedFeatures, eigenbasis, rotate, row_space, standardisation
+from featcli.heads.basis import RotatedFeatures, eigenbasis, rotate, row_space, standardisation
+from featcli.heads.kind import ClassWeight, FloatArray
 from featcli.heads.lbfgs import CrossEntropy, PenalisedProblem, Point, minimise
-
-ClassWeight: TypeAlias = Literal["none", "balanced"]
 
 FIT_RTOL = 1e-7  # estimated; the true gap was at most 1e-6 of the objective wherever it was measured
 MOST_ITERATIONS = 1000

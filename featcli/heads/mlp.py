@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
-from featcli.heads.blocks import AffineLayers, apply_in_blocks
+from featcli.heads.blocks import AffineLayers, apply_in_blocks, linear_arrays
+from featcli.heads.kind import Arrays, Gradient, HeadKind, NewHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +61,21 @@ class MlpHead:
             "weight": self.weight,
             "bias": self.bias,
         }
+
+
+def build(new: NewHead, n_features: int, n_classes: int) -> nn.Module:
+    """Two Linears with a ReLU between them, and dropout before the last."""
+    hidden = nn.Linear(n_features, new.hidden)
+    return nn.Sequential(hidden, nn.ReLU(), nn.Dropout(new.dropout), nn.Linear(new.hidden, n_classes))
+
+
+def load(arrays: Arrays) -> MlpHead:
+    """An mlp from its four arrays."""
+    return MlpHead(arrays["hidden.weight"], arrays["hidden.bias"], arrays["weight"], arrays["bias"])
+
+
+KIND = HeadKind(
+    ("hidden.weight", "hidden.bias", "weight", "bias"),
+    load,
+    gradient=Gradient("mlp", build, lambda module: MlpHead(*linear_arrays(module))),
+)

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from featcli.backbones.stages import Backbone
-from featcli.heads.linear import LinearHead
-from featcli.heads.mlp import MlpHead
 
 AUTO_BATCH_NORM = 32
 
@@ -132,53 +127,3 @@ def batch_norm_mode(mode: str, batch_size: int, *, solved: bool) -> str:
     if mode != "auto":
         return mode
     return "eval" if solved or batch_size < AUTO_BATCH_NORM else "train"
-
-
-@dataclass(frozen=True, slots=True)
-class NewHead:
-    """A head that is to be trained.
-
-    Attributes:
-        kind: `linear` or `mlp`.
-        hidden: width of an mlp's hidden layer.
-        dropout: share of the last layer's inputs that is dropped in training.
-        seed: of the random numbers that it begins with.
-    """
-
-    kind: str = "linear"
-    hidden: int = 1
-    dropout: float = 0.0
-    seed: int = 0
-
-
-def make_head(new: NewHead, n_features: int, n_classes: int, *, solved: LinearHead | None = None) -> nn.Module:
-    """A head to train: `linear` from a solved one or from random numbers; `mlp` from random numbers.
-
-    torch's own generator is left as it was.
-
-    Args:
-        new: of which kind.
-        n_features: D.
-        n_classes: K.
-        solved: what a linear head starts from.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(new.seed)
-        if new.kind == "mlp":
-            hidden_layer = nn.Linear(n_features, new.hidden)
-            return nn.Sequential(hidden_layer, nn.ReLU(), nn.Dropout(new.dropout), nn.Linear(new.hidden, n_classes))
-        last = nn.Linear(n_features, n_classes)
-    if solved is not None:
-        last.load_state_dict({name: torch.from_numpy(array) for name, array in solved.tensors().items()})
-    return nn.Sequential(nn.Dropout(new.dropout), last)
-
-
-def export_head(module: nn.Module) -> LinearHead | MlpHead:
-    """What `make_head` made, after training, for prediction."""
-    layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
-    arrays = [
-        np.array(tensor.detach().cpu().numpy(), dtype=np.float32)
-        for layer in layers
-        for tensor in (layer.weight, layer.bias)
-    ]
-    return LinearHead(*arrays) if len(layers) == 1 else MlpHead(*arrays)

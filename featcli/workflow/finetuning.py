@@ -23,11 +23,11 @@ from featcli.training.loop import fit
 from featcli.training.optimizers import make_optimizer, parameter_groups
 from featcli.training.problem import Hooks, Problem
 from featcli.training.state import Progress, Snapshot, read_snapshot, write_snapshot
-from featcli.training.trainee import Trainee, batch_norm_mode, export_head
+from featcli.training.trainee import Trainee, batch_norm_mode
 from featcli.workflow.answer import Unreadable
 from featcli.workflow.boundaries import open_sources, plan_boundary
 from featcli.workflow.features import unreadable_of
-from featcli.workflow.learning import describe_best, gradient_facts, recipe_of, scorer, starting_head
+from featcli.workflow.learning import describe_best, gradient_facts, gradient_of, recipe_of, scorer, starting_head
 from featcli.workflow.outcome import Model, evaluate_splits
 from featcli.workflow.session import Call
 from featcli.workflow.solving import training_rows
@@ -44,7 +44,8 @@ class FineTuning:
         self._task = task_of(data.classes)
         self._recipe = recipe_of(call.loaded.config, labels, self._task)
         self._boundary = plan_boundary(call, extractor, frozen, train=len(self._rows), val=len(data.split("val")))
-        self._head, solved = starting_head(data, table, call, width=backbone.feature_size)
+        self._gradient = gradient_of(call)
+        self._head, solved = starting_head(self._gradient, data, table, call, width=backbone.feature_size)
         self._batch_norm = self._decide_batch_norm(solved=solved is not None)
         self._model = Trainee(backbone, frozen, self._head, batch_norm=self._batch_norm).to(runtime.device)
         if runtime.device.type == "cpu" and runtime.precision == "bf16":
@@ -102,7 +103,7 @@ class FineTuning:
         config, backbone = self._call.loaded.config, self._backbone
         self._model.eval()
         backbone.network.requires_grad_(False)
-        head = export_head(self._head)
+        head = self._gradient.export(self._head)
         sha256 = canonical_sha256(backbone.network.state_dict())
         if sha256 != backbone.weights_sha256:
             weights = f"{backbone.weights}, fine-tuned"
@@ -126,7 +127,7 @@ class FineTuning:
         metrics, predictions = evaluate_splits(samples, table, Predictor(extractor, head, self._task))
         depth = "all" if self._frozen == len(backbone.stages) else self._frozen
         return Model(
-            backbone, head, depth, gradient_facts(config, progress), self._task, metrics, predictions
+            backbone, head, depth, gradient_facts(self._gradient, config, progress), self._task, metrics, predictions
         ), unreadable
 
     def _decide_batch_norm(self, *, solved: bool) -> str:

@@ -14,7 +14,8 @@ from featcli.data.dataset import Dataset
 from featcli.events import Fact, Note
 from featcli.features.extraction import FeatureTable
 from featcli.heads.head import Head
-from featcli.heads.linear import LinearHead
+from featcli.heads.kind import Gradient, NewHead
+from featcli.heads.registry import build_head, find_head
 from featcli.runtime import Runtime
 from featcli.tasks import Task, task_of
 from featcli.training.boundary import FeatureExamples
@@ -23,10 +24,10 @@ from featcli.training.optimizers import make_optimizer, parameter_groups
 from featcli.training.problem import Hooks, Labelled, Problem, Score
 from featcli.training.recipe import Recipe
 from featcli.training.state import Progress, Snapshot
-from featcli.training.trainee import HeadTrainee, NewHead, export_head, make_head
+from featcli.training.trainee import HeadTrainee
 from featcli.units import seconds_of
 from featcli.workflow.session import Call
-from featcli.workflow.solving import describe_solved, solve_head, training_rows
+from featcli.workflow.solving import solve_head, training_rows
 
 _RECIPE_KEYS = (
     "epochs", "batch_size", "accumulate", "optimizer", "lr", "weight_decay", "layer_decay", "warmup_epochs", "schedule",
@@ -45,21 +46,31 @@ def recipe_of(config: Config, labels: NDArray[np.int64], task: Task) -> Recipe:
     )
 
 
-def starting_head(data: Dataset, table: FeatureTable, call: Call, *, width: int) -> tuple[nn.Module, LinearHead | None]:
+def gradient_of(call: Call) -> Gradient:
+    """How the config's kind of head is trained by gradient descent.
+
+    Raises:
+        ConfigError: it cannot be.
+    """
+    kind = call.loaded.config.head.kind
+    gradient = find_head(kind).gradient
+    if gradient is None:
+        raise call.loaded.error("head.kind", f"a head of kind {kind} cannot be trained by gradient descent")
+    return gradient
+
+
+def starting_head(
+    gradient: Gradient, data: Dataset, table: FeatureTable, call: Call, *, width: int
+) -> tuple[nn.Module, Head | None]:
     """The head that training starts from, as the config says; and the solved one, where it is that."""
     config = call.loaded.config
-    kind = "mlp" if config.head.kind == "mlp" else "linear"
     solved = None
-    if config.head.init == "solved":
-        if kind == "mlp":
-            call.emit(Note("an mlp starts from random numbers: head.init solved is for a linear head"))
-        else:
-            fitted = solve_head(data, table, call)
-            describe_solved(fitted, call.emit)
-            solved = fitted.head
-    new = NewHead(kind, config.head.hidden, config.head.dropout, config.seed)
-    module = make_head(new, width, len(data.classes), solved=solved)
-    return module, solved
+    if config.head.init == "solved" and gradient.starts_from is None:
+        call.emit(Note(f"an {gradient.kind} starts from random numbers: head.init solved is for a linear head"))
+    elif config.head.init == "solved":
+        solved = solve_head(str(gradient.starts_from), data, table, call).head
+    new = NewHead(config.head.hidden, config.head.dropout, config.seed)
+    return build_head(gradient, new, width, len(data.classes), solved), solved
 
 
 def validation_rows(data: Dataset, table: FeatureTable) -> tuple[list[int], NDArray[np.int64]]:
@@ -81,13 +92,13 @@ def scorer(data: Dataset, table: FeatureTable) -> Score:
     return score
 
 
-def gradient_facts(config: Config, progress: Progress) -> dict[str, Any]:
-    """What `metrics.json` says of a head that was trained by gradient."""
+def gradient_facts(gradient: Gradient, config: Config, progress: Progress) -> dict[str, Any]:
+    """What `metrics.json` says of a head that was trained by gradient descent."""
     return {
-        "kind": "mlp" if config.head.kind == "mlp" else "linear",
+        "kind": gradient.kind,
         "C": None,
         "class_weight": config.head.class_weight,
-        "init": "random" if config.head.kind == "mlp" else config.head.init,
+        "init": "random" if gradient.starts_from is None else config.head.init,
         "best_epoch": progress.best_epoch,
         "epochs": max(entry["epoch"] for entry in progress.log),
     }
@@ -113,8 +124,8 @@ def learn_head(
     Raises:
         FeatcliError: a class has no readable image, or the training diverged.
     """
-    config = call.loaded.config
-    module, _ = starting_head(data, table, call, width=table.features.shape[1])
+    config, gradient = call.loaded.config, gradient_of(call)
+    module, _ = starting_head(gradient, data, table, call, width=table.features.shape[1])
     rows, labels = training_rows(data, table)
     model, task = HeadTrainee(module).to(runtime.device), task_of(data.classes)
     recipe = recipe_of(config, labels, task)
@@ -131,7 +142,7 @@ def learn_head(
         Hooks(call.emit, _forget, _never, scorer(data, table)),
     )
     describe_best(outcome.progress, recipe.monitor, call)
-    return export_head(module), gradient_facts(config, outcome.progress), outcome.progress.log
+    return gradient.export(module), gradient_facts(gradient, config, outcome.progress), outcome.progress.log
 
 
 def feature_examples(data: Dataset, table: FeatureTable, rows: Sequence[int], runtime: Runtime) -> FeatureExamples:

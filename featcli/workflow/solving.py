@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,10 @@ from numpy.typing import NDArray
 from featcli.data.dataset import Dataset
 from featcli.data.splits import stratified_folds
 from featcli.errors import UnreadableDataError
-from featcli.events import Emit, Fact
+from featcli.events import Fact
 from featcli.features.extraction import FeatureTable
-from featcli.heads.logistic import Fitted, LabelledRows, fit_logistic
+from featcli.heads.kind import Choice, LabelledRows, Solved
+from featcli.heads.registry import find_head
 from featcli.tasks import task_of
 from featcli.workflow.features import unreadable_of
 from featcli.workflow.session import Call
@@ -37,39 +37,29 @@ def training_rows(data: Dataset, table: FeatureTable) -> tuple[list[int], NDArra
     return rows, labels
 
 
-def solve_head(data: Dataset, table: FeatureTable, call: Call) -> Fitted:
-    """Solves the logistic head on the readable images of train; C is chosen on folds of train alone.
+def solve_head(kind: str, data: Dataset, table: FeatureTable, call: Call) -> Solved:
+    """Fits a head of a kind that has a solver to the readable images of train, and says what was chosen.
+
+    Whatever is chosen is chosen on folds of train alone.
 
     Raises:
         UnreadableDataError: a class has no readable image.
     """
     config, task = call.loaded.config, task_of(data.classes)
+    solve = find_head(kind).solve
+    assert solve is not None, f"{kind} has a solver"
     rows, labels = training_rows(data, table)
     units = [data.samples[index].unit for index in rows]
-    return fit_logistic(
+    folds = stratified_folds(units, task.strata(labels).tolist(), folds=config.head.folds, seed=config.seed)
+    solved = solve(
         LabelledRows(table.features[rows], labels, len(task.names), config.head.class_weight),
-        Cs=config.head.candidates(),
-        folds=stratified_folds(units, task.strata(labels).tolist(), folds=config.head.folds, seed=config.seed),
-        emit=call.emit,
+        Choice(config.head.candidates(), folds),
+        call.emit,
     )
+    call.emit(Fact("head", solved.text))
+    return solved
 
 
-def solved_facts(fitted: Fitted, class_weight: str) -> dict[str, Any]:
+def solved_facts(kind: str, solved: Solved, class_weight: str) -> dict[str, Any]:
     """What `metrics.json` says of a solved head."""
-    return {
-        "kind": "logistic",
-        "C": fitted.C,
-        "class_weight": class_weight,
-        "candidates": [asdict(candidate) for candidate in fitted.candidates],
-        "iterations": fitted.iterations,
-        "converged": fitted.converged,
-    }
-
-
-def describe_solved(fitted: Fitted, emit: Emit) -> None:
-    """Says which C a head was solved with."""
-    chosen = f"C {fitted.C:g}"
-    if fitted.candidates:
-        losses = {candidate.C: candidate.log_loss for candidate in fitted.candidates}
-        chosen += f", the best of {len(losses)} by cross-validation (log loss {losses[fitted.C]:.3f})"
-    emit(Fact("head", f"logistic, {chosen}"))
+    return {"kind": kind, "C": solved.C, "class_weight": class_weight, **solved.facts}

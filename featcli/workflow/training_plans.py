@@ -15,8 +15,11 @@ from featcli.data.dataset import Dataset
 from featcli.errors import BackboneOptionError
 from featcli.events import Note
 from featcli.features.extraction import Extractor
-from featcli.training.trainee import NewHead, Trainee, make_head
+from featcli.heads.kind import NewHead
+from featcli.heads.registry import build_head
+from featcli.training.trainee import Trainee
 from featcli.workflow.boundaries import Boundary, plan_boundary
+from featcli.workflow.learning import gradient_of
 from featcli.workflow.session import Call, placed
 
 
@@ -63,7 +66,7 @@ def plan_training(call: Call, extractor: Extractor, data: Dataset) -> TrainingPl
     frozen = frozen_depth(backbone, call)
     n, n_val = len(data.split("train")), len(data.split("val"))
     boundary = plan_boundary(call, extractor, frozen, train=n, val=n_val)
-    head = make_head(NewHead(), backbone.feature_size, len(data.classes))
+    head = build_head(gradient_of(call), NewHead(), backbone.feature_size, len(data.classes), None)
     model = Trainee(backbone, frozen, head, batch_norm="eval").to(extractor.runtime.device)
     before, step = _seconds_per_image(boundary, model, extractor)
     backbone.network.requires_grad_(False)

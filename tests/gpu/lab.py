@@ -29,13 +29,16 @@ from featcli.data.readers.files import file_ref
 from featcli.events import ignore
 from featcli.features.engines.engine import padded_tile
 from featcli.features.extraction import Extractor
+from featcli.heads import linear
+from featcli.heads.kind import NewHead
+from featcli.heads.registry import build_head
 from featcli.runtime import Runtime, decide_runtime
 from featcli.training.boundary import CachedExamples, FeatureExamples, Prefix
 from featcli.training.loop import fit
 from featcli.training.optimizers import make_optimizer, parameter_groups
 from featcli.training.problem import Labelled, Outcome, Problem
 from featcli.training.recipe import Recipe
-from featcli.training.trainee import NewHead, Trainee, make_head
+from featcli.training.trainee import Trainee
 from featcli.training.views import Views
 from tests.cli.lab import Lab
 from tests.gpu.device import DEVICE, ON_CUDA
@@ -167,7 +170,7 @@ def trainee(name: str, start: int, side: int | None = None) -> tuple[Backbone, T
     preprocess: Any = "auto" if side is None else {"resize": side, "crop": side}
     backbone = load_backbone(name, "none", preprocess=preprocess, emit=ignore)
     backbone.network.to(DEVICE).to(memory_format=torch.channels_last)
-    head = make_head(NewHead(dropout=0.1), backbone.feature_size, 3)
+    head = build_head(linear.GRADIENT, NewHead(dropout=0.1), backbone.feature_size, 3, None)
     return backbone, Trainee(backbone, start, head, batch_norm="train").to(DEVICE)
 
 

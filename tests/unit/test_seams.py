@@ -18,12 +18,21 @@ from torch.nn import functional as F
 
 from featcli.backbones.stages import Backbone
 from featcli.backbones.weights import load_backbone
+from featcli.checkpoint import load_checkpoint
+from featcli.commands.evaluate import EvaluateOptions, evaluate
+from featcli.commands.finetune import finetune
+from featcli.commands.train_head import train_head
+from featcli.config import load_config
+from featcli.config.kinds import HEAD_KINDS
 from featcli.data.pixels.loading import load_facts, load_pixels
 from featcli.data.readers.files import file_ref
 from featcli.data.readers.reader import ImageRef, UnreadableImage
-from featcli.events import Event, TableRow, ignore
+from featcli.errors import ConfigError
+from featcli.events import Emit, Event, TableRow, ignore
 from featcli.features.extraction import Extractor, compute_table
 from featcli.features.store import FeatureStore, Space, space_folder
+from featcli.heads import linear
+from featcli.heads.kind import Choice, HeadKind, LabelledRows, Solved
 from featcli.heads.linear import LinearHead
 from featcli.predictor import Predictor
 from featcli.runtime import Runtime
@@ -32,6 +41,7 @@ from featcli.training.boundary import FeatureExamples, Prefix
 from featcli.training.loop import fit
 from featcli.training.optimizers import make_optimizer
 from featcli.training.problem import Hooks, Labelled, Problem
+from featcli.workflow.session import Call
 from featcli.writers.prediction_rows import open_writer
 from tests.unit.training.lab import recipe
 
@@ -88,6 +98,17 @@ class Regression:
 
     def cells(self, prediction: NDArray[Any] | None, top: int = 1) -> dict[str, float | None]:
         return {"value": None if prediction is None else float(prediction[0])}
+
+
+def nearest_mean(rows: LabelledRows, choice: Choice, emit: Emit) -> Solved:
+    """A closed form: the logit of a class falls with the squared distance from its mean."""
+    means = np.stack([rows.features[rows.labels == label].mean(0) for label in range(rows.n_classes)])
+    head = LinearHead((2 * means).astype(np.float32), -(means**2).sum(1).astype(np.float32))
+    return Solved(head, None, "nearest class mean", {"means": rows.n_classes})
+
+
+# A kind of head: fitted, never trained by gradient descent, stored as a linear head is.
+KIND = HeadKind(("weight", "bias"), linear.load, nearest_mean)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -182,6 +203,23 @@ def test_a_task_of_ones_own(backbone: Backbone) -> None:
     value = float(module(torch.from_numpy(features[:1])).item())
     assert rows[0]["value"] == pytest.approx(value, abs=1e-5)
     assert b"".join(written).decode() == f"path,value,error\na.jpg,{rows[0]['value']},\n"
+
+
+def test_a_head_of_ones_own(tmp_path: Path, make_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line in the table, and a config may name it; its checkpoint predicts what was validated."""
+    monkeypatch.setitem(HEAD_KINDS, "nearest", __name__)
+    make_folder(tmp_path / "photos", {"cats": 8, "dogs": 8})
+    settings = ["data.root=photos", "backbone.name=efficientnet_lite0", "backbone.weights=none", "head.kind=nearest"]
+    settings += ["backbone.preprocess={resize: 40, crop: 32}", "output=run", "device=cpu"]
+    monkeypatch.chdir(tmp_path)
+    call = Call(load_config(None, settings), tmp_path / "cache", ignore, threads=1)
+    answer = train_head(call)
+    assert answer.facts["head"] == {"kind": "nearest", "C": None}
+    checkpoint = load_checkpoint(Path(answer.text or ""))
+    assert (checkpoint.metadata.head.kind, checkpoint.metadata.validation.n) == ("nearest", 4)
+    assert evaluate(call, Path("run"), None, EvaluateOptions(parity=True)).failure is None
+    with pytest.raises(ConfigError, match="a head of kind nearest cannot be trained by gradient descent"):
+        finetune(Call(load_config(None, [*settings, "output=tuned"]), tmp_path / "cache", ignore, threads=1))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

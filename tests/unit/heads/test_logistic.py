@@ -14,7 +14,8 @@ from sklearn.preprocessing import StandardScaler
 from featcli.errors import DatasetError
 from featcli.events import Event, Progress, Warn
 from featcli.heads import logistic_path
-from featcli.heads.logistic import LabelledRows, fit_logistic
+from featcli.heads.kind import LabelledRows
+from featcli.heads.logistic import fit_logistic
 from featcli.heads.logistic_path import solve_path
 from tests.unit.heads.lab import probabilities_of
 

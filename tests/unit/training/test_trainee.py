@@ -10,17 +10,11 @@ from featcli.backbones.stages import Backbone
 from featcli.backbones.weights import load_backbone
 from featcli.events import ignore
 from featcli.features.engines.plain import in_eval_mode
+from featcli.heads.kind import Gradient, NewHead
 from featcli.heads.linear import LinearHead
 from featcli.heads.mlp import MlpHead
-from featcli.training.trainee import (
-    AUTO_BATCH_NORM,
-    HeadTrainee,
-    NewHead,
-    Trainee,
-    batch_norm_mode,
-    export_head,
-    make_head,
-)
+from featcli.heads.registry import build_head, find_head
+from featcli.training.trainee import AUTO_BATCH_NORM, HeadTrainee, Trainee, batch_norm_mode
 from tests.unit.training.lab import same
 
 MIXED = ("resnet18", "efficientnet_b0", "vit_b_32")
@@ -114,14 +108,20 @@ def rows(n: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(n, width)).astype(np.float32)
 
 
+def find_gradient(kind: str) -> Gradient:
+    found = find_head(kind).gradient
+    assert found is not None
+    return found
+
+
 def head(kind: str, *, solved: LinearHead | None = None, seed: int = 0) -> nn.Module:
-    return make_head(NewHead(kind, hidden=5, dropout=0.5, seed=seed), 6, 3, solved=solved)
+    return build_head(find_gradient(kind), NewHead(hidden=5, dropout=0.5, seed=seed), 6, 3, solved)
 
 
 @pytest.mark.parametrize(("kind", "exported"), [("linear", LinearHead), ("mlp", MlpHead)])
 def test_an_exported_head_predicts_as_the_trained_one(kind: str, exported: type) -> None:
     module = head(kind).eval()
-    found = export_head(module)
+    found = find_gradient(kind).export(module)
     assert type(found) is exported
     features = rows(7, 6)
     with torch.inference_mode():
@@ -131,14 +131,14 @@ def test_an_exported_head_predicts_as_the_trained_one(kind: str, exported: type)
 
 def test_a_solved_head_goes_through_without_a_change() -> None:
     solved = LinearHead(rows(3, 6), rows(3, 1)[:, 0])
-    found = export_head(head("linear", solved=solved))
+    found = find_gradient("linear").export(head("linear", solved=solved))
     for name, array in solved.tensors().items():
         np.testing.assert_array_equal(found.tensors()[name], array)
 
 
 def test_an_exported_head_is_a_copy() -> None:
     module = head("linear")
-    found = export_head(module)
+    found = find_gradient("linear").export(module)
     before = {name: array.copy() for name, array in found.tensors().items()}
     with torch.no_grad():
         for parameter in module.parameters():
