@@ -35,7 +35,7 @@ class Terminal:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._clock = _TaskClock()
-        self._table = ""
+        self._has_heading = False
 
     def emit(self, event: events.Event) -> None:
         """Draws one event."""
@@ -46,8 +46,8 @@ class Terminal:
             self._line("warning:", event.text, "yellow")
         elif self._quiet:
             return
-        elif isinstance(event, events.TableRow):
-            self._row(event)
+        elif isinstance(event, events.EpochEnd):
+            self._epoch(event)
         elif isinstance(event, events.Fact):
             self._line(f"{event.name:{_NAME_WIDTH}}", event.text, "bold")
         elif isinstance(event, events.Note):
@@ -92,12 +92,13 @@ class Terminal:
             line.append(label, style=style).append(" ")
         self._console.print(line.append(printable(text)))
 
-    def _row(self, event: events.TableRow) -> None:
-        """A row below the earlier ones of its table; before the first, the heading. A bar stays below the rows."""
-        if event.table != self._table:
-            self._table = event.table
-            self._console.print(Text(_aligned(event.cells), style="bold"))
-        self._console.print(Text(_aligned(event.cells.values())))
+    def _epoch(self, event: events.EpochEnd) -> None:
+        """A row below the earlier ones; before the first, the heading. A bar stays below the rows."""
+        cells = _epoch_cells(event)
+        if not self._has_heading:
+            self._has_heading = True
+            self._console.print(Text(_aligned(cells), style="bold"))
+        self._console.print(Text(_aligned(cells.values())))
 
     def _progress(self, event: events.Progress) -> None:
         self._clock.update(event)
@@ -123,6 +124,21 @@ class Terminal:
             self._bar.start()
         assert self._task is not None
         self._bar.update(self._task, completed=event.done, total=event.total, rate=self._clock.rate_text(event))
+
+
+def _epoch_cells(event: events.EpochEnd) -> dict[str, str]:
+    """By the name of their column."""
+    cells = {
+        "epoch": f"{event.epoch}/{event.epochs}",
+        "rate": "-" if event.lr is None else f"{event.lr:.1e}",
+        "loss": _number(event.loss),
+    }
+    cells |= {f"val {name.replace('_', ' ')}": _number(event.metrics[name]) for name in event.shown}
+    return cells | {"": "best so far" if event.best else ""}
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def _aligned(cells: Iterable[str]) -> str:

@@ -51,14 +51,29 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class TableRow:
-    """The next row of a table that grows while the work goes on: its cells, by the name of their column."""
+class EpochEnd:
+    """An epoch of a training by gradient descent is over; epoch 0 is the model as it came.
 
-    table: str
-    cells: Mapping[str, str]
+    Attributes:
+        epoch: counted from 1.
+        epochs: that there will be at most.
+        lr: learning rate of the head in its last step; None for epoch 0.
+        loss: mean over the training examples; None for epoch 0.
+        metrics: of the validation examples, by name; None where there are none.
+        best: whether no epoch before was better.
+        shown: the metrics that a person sees while the training goes on.
+    """
+
+    epoch: int
+    epochs: int
+    lr: float | None
+    loss: float | None
+    metrics: Mapping[str, float | None]
+    best: bool
+    shown: tuple[str, ...]
 
 
-Event: TypeAlias = Fact | Note | Warn | Detail | Progress | TableRow
+Event: TypeAlias = Fact | Note | Warn | Detail | Progress | EpochEnd
 Emit: TypeAlias = Callable[[Event], None]
 
 

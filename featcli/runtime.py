@@ -30,6 +30,8 @@ class Runtime:
         threads: of torch's operators.
         workers: threads that read and decode images.
         tile: images in one forward pass; fixed per kind of device, so that no bit depends on the batch size.
+        rank: of this process among those that work together, from 0.
+        world_size: how many these are.
     """
 
     device: torch.device
@@ -37,6 +39,18 @@ class Runtime:
     threads: int
     workers: int
     tile: int
+    rank: int = 0
+    world_size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process is the one that writes and talks."""
+        return self.rank == 0
+
+    @property
+    def is_asynchronous(self) -> bool:
+        """Whether the device works on while Python does, so that asking it for a number is waiting for it."""
+        return self.device.type != "cpu"
 
     @contextlib.contextmanager
     def inference(self) -> Iterator[None]:
@@ -48,6 +62,19 @@ class Runtime:
         """Lower precision where the config asks for it."""
         dtype = _DTYPES[self.precision]
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32)
+
+    def loss_scaler(self) -> torch.amp.GradScaler:
+        """Scales the loss where gradients in half precision would underflow; elsewhere it does nothing."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+
+    def free_memory(self) -> None:
+        """Gives back what the allocator of a GPU keeps for later."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def stage(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A tensor of the CPU, ready to be copied to the device without waiting: in pinned memory for a GPU."""
+        return tensor.pin_memory() if self.device.type == "cuda" else tensor
 
     def wait(self) -> None:
         """Waits until the device has done all that it was given: for whoever takes the time."""

@@ -79,14 +79,14 @@ def ours(photos: Path, settings: list[str]) -> dict[str, Any]:
     """`finetune`, with the time at which each epoch was reported."""
     from featcli.commands.finetune import finetune
     from featcli.config import load_config
-    from featcli.events import Event, TableRow
+    from featcli.events import EpochEnd, Event
     from featcli.workflow.session import Call
 
     start = time.perf_counter()
     reported: list[float] = []
 
     def emit(event: Event) -> None:
-        if isinstance(event, TableRow):
+        if isinstance(event, EpochEnd):
             reported.append(time.perf_counter())
 
     with tempfile.TemporaryDirectory() as work:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from featcli.backbones.freezing import FrozenWitness
 from featcli.data.dataset import SPLITS, Dataset
 from featcli.events import Fact, Note
 from featcli.features.extraction import Extractor
 from featcli.runs.folder import Run, check_output, claim_run
 from featcli.runs.images import describe_changes, list_images
 from featcli.runs.resuming import Identity, check_resumable, start_anew
+from featcli.training.freezing import FrozenCheck
 from featcli.training.problem import Diverged
 from featcli.workflow.answer import Answer
 from featcli.workflow.features import features_of
@@ -58,7 +58,7 @@ def finetune(call: Call, *, resume: bool = False) -> Answer:
         data = open_data(call, runtime)
         plan = make_plan(call, extractor, data, plan_training(call, extractor, data))
         return plan
-    frozen = frozen_depth(backbone, call)
+    n_frozen = frozen_depth(backbone, call)
     data = open_data(call, runtime)
     images = list_images(data)
     identity = Identity(config, backbone.weights_sha256, images)
@@ -69,26 +69,26 @@ def finetune(call: Call, *, resume: bool = False) -> Answer:
     changes = None if resume else describe_changes(run, images, call.emit)
     clock.lap("prepare")
 
-    witness = FrozenWitness(backbone, frozen)
+    frozen_check = FrozenCheck(backbone, n_frozen)
     seen = dataclasses.replace(data, samples=tuple(sample for sample in data.samples if sample.split != "test"))
     table = features_of(seen.samples, extractor, call)
     clock.lap("features")
-    training = FineTuning(call, extractor, frozen, seen, table)
+    training = FineTuning(call, extractor, n_frozen, seen, table)
     if not resume:
         start_anew(run, identity, call.emit)
     try:
         progress = training.run(run)
     except Diverged as error:
-        witness.verify()
+        frozen_check.verify()
         model, _ = training.measure(error.progress, data)
         write_model(run, config, make_checkpoint(model, config, runtime, data), model)
         run.write_log(error.progress.log)
         call.emit(Note(f"the weights of the best epoch before that are in {run.checkpoint}"))
         raise
     clock.lap("training")
-    compared = witness.verify()
-    if frozen:
-        call.emit(Fact("frozen", f"{compared} tensors of {frozen} stages are bit for bit what they were"))
+    compared = frozen_check.verify()
+    if n_frozen:
+        call.emit(Fact("frozen", f"{compared} tensors of {n_frozen} stages are bit for bit what they were"))
 
     model, unreadable = training.measure(progress, data)
     describe_metrics(model.metrics, model.task, call.emit)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from featcli.backbones.freezing import FrozenWitness
 from featcli.data.dataset import Dataset
 from featcli.events import Note
 from featcli.features.extraction import Extractor, FeatureTable
@@ -15,6 +14,7 @@ from featcli.runs.folder import check_output, claim_run
 from featcli.runs.images import describe_changes, list_images
 from featcli.runtime import Runtime
 from featcli.tasks import task_of
+from featcli.training.freezing import FrozenCheck
 from featcli.workflow.answer import Answer
 from featcli.workflow.features import features_of, unreadable_of
 from featcli.workflow.images import open_data
@@ -59,12 +59,12 @@ def train_head(call: Call) -> Answer:
     clock.lap("prepare")
 
     extractor = Extractor(backbone, runtime)
-    witness = FrozenWitness(backbone)
+    frozen_check = FrozenCheck(backbone)
     table = features_of(data.samples, extractor, call)
     clock.lap("features")
     head, facts, log = _train(data, table, runtime, call)
     clock.lap("head")
-    witness.verify()
+    frozen_check.verify()
 
     task = task_of(data.classes)
     metrics, predictions = evaluate_splits(data.samples, table, Predictor(extractor, head, task))

@@ -30,7 +30,7 @@ Rows = NDArray[np.int64]
 _RESTORE = "Nothing was learned from it. Restore the file, and go on with --resume."
 
 
-class Prefix:
+class FrozenPrefix:
     """The frozen stages, from decoded images to the boundary.
 
     The engine sees one padded shape, as in extraction: so a row has the same bits whatever comes with it, now or from
@@ -38,13 +38,13 @@ class Prefix:
 
     Args:
         extractor: of the backbone.
-        stop: number of frozen stages. With none the boundary is the decoded image; with all, the features.
+        n_frozen: number of frozen stages. With none the boundary is the decoded image; with all, the features.
     """
 
-    def __init__(self, extractor: Extractor, stop: int) -> None:
+    def __init__(self, extractor: Extractor, n_frozen: int) -> None:
         self._backbone = extractor.backbone
         self._engine = extractor.engine
-        self._stop = stop
+        self._n_frozen = n_frozen
 
     def encode(self, pixels: Sequence[NDArray[np.uint8]]) -> Tensor:
         """What is kept of images: (N, ...) on the device, maps with their channels last."""
@@ -52,16 +52,16 @@ class Prefix:
 
     def inputs(self, kept: Tensor) -> Tensor:
         """What the trainable part reads, from what `encode` gave."""
-        if self._stop == 0:
+        if self._n_frozen == 0:
             return self._backbone.preprocessing.normalise(kept)
         return kept.permute(0, 3, 1, 2) if self._is_map(kept) else kept
 
     def _encode_tile(self, tile: Tensor) -> Tensor:
-        if self._stop == 0:
+        if self._n_frozen == 0:
             return tile
-        if self._stop == len(self._backbone.stages):
+        if self._n_frozen == len(self._backbone.stages):
             return self._engine.features(tile)
-        boundary = self._engine.boundary(tile, self._stop)
+        boundary = self._engine.boundary(tile, self._n_frozen)
         return boundary.permute(0, 2, 3, 1).contiguous() if self._is_map(boundary) else boundary.contiguous()
 
     def _is_map(self, tensor: Tensor) -> bool:
@@ -79,7 +79,7 @@ class Examples:
         runtime: how many threads decode.
     """
 
-    def __init__(self, refs: Sequence[ImageRef], views: Views, prefix: Prefix, runtime: Runtime) -> None:
+    def __init__(self, refs: Sequence[ImageRef], views: Views, prefix: FrozenPrefix, runtime: Runtime) -> None:
         self._refs = refs
         self._views = views
         self._prefix = prefix
@@ -142,7 +142,14 @@ class CachedExamples(Examples):
     """
 
     def __init__(
-        self, refs: Sequence[ImageRef], views: Views, prefix: Prefix, runtime: Runtime, *, folder: Path, emit: Emit
+        self,
+        refs: Sequence[ImageRef],
+        views: Views,
+        prefix: FrozenPrefix,
+        runtime: Runtime,
+        *,
+        folder: Path,
+        emit: Emit,
     ) -> None:
         super().__init__(refs, views, prefix, runtime)
         assert views.count is not None, "only a finite number of views can be kept"
@@ -154,8 +161,7 @@ class CachedExamples(Examples):
 
         def read(rows: Rows) -> Tensor:
             places = [int(row) * count + self._views.choose(epoch, _digest(self._refs[row])) for row in rows]
-            gathered = self._kept[torch.tensor(places)]
-            return gathered.pin_memory() if self._runtime.device.type == "cuda" else gathered
+            return self._runtime.stage(self._kept[torch.tensor(places)])
 
         with contextlib.closing(ordered_batches(batches, read, workers=1, size=1)) as loader:
             for (gathered,) in loader:

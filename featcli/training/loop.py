@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from featcli.errors import EnvironmentFault
+from featcli.events import EpochEnd, Warn
 from featcli.events import Progress as Advance
-from featcli.events import TableRow, Warn
 from featcli.runtime import Runtime, ask_later, to_device
 from featcli.tasks import Task
 from featcli.training.averaging import MovingAverage
@@ -100,8 +100,8 @@ class _Loop:
             class_weights=None if weights is None else torch.tensor(weights, device=runtime.device),
             label_smoothing=recipe.label_smoothing,
         )
-        self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
-        self.late = _checks_late(runtime.device)
+        self.scaler = runtime.loss_scaler()
+        self.late = runtime.is_asynchronous
         self.unchecked: _Checked | None = None
         self.started = time.perf_counter()
         self.saved = self.started
@@ -251,8 +251,7 @@ class _Loop:
                 "not enough memory on the device to train on one image at a time", "Freeze more stages."
             ) from error
         self.progress.parts = parts
-        if self.runtime.device.type == "cuda":
-            torch.cuda.empty_cache()
+        self.runtime.free_memory()
         self.hooks.emit(Warn(f"not enough memory on the device: each batch goes through the network in {parts} parts"))
 
     def _validate(self, epoch: int, loss: float | None) -> None:
@@ -297,13 +296,9 @@ class _Loop:
         return max(float(group["lr"]) for group in self.optimizer.param_groups)
 
     def _report(self, entry: Mapping[str, Any]) -> None:
-        cells = {
-            "epoch": f"{entry['epoch']}/{self.recipe.epochs}",
-            "rate": "-" if entry["lr"] is None else f"{entry['lr']:.1e}",
-            "loss": _number(entry["loss"]),
-        }
-        cells |= {f"val {name.replace('_', ' ')}": _number(entry[f"val_{name}"]) for name in self.task.shown}
-        self.hooks.emit(TableRow("train", cells | {"": "best so far" if entry["best"] else ""}))
+        metrics = {name: entry[f"val_{name}"] for name in self.task.logged}
+        facts = entry["epoch"], self.recipe.epochs, entry["lr"], entry["loss"]
+        self.hooks.emit(EpochEnd(*facts, metrics, entry["best"], self.task.shown))
 
     def _out_of_patience(self) -> bool:
         patience = self.recipe.patience
@@ -346,18 +341,9 @@ class _Loop:
         self.loss.copy_(snapshot.tensors["loss"])
 
 
-def _checks_late(device: torch.device) -> bool:
-    """Whether a step is checked when the next one comes, so that the device is never waited for."""
-    return device.type != "cpu"
-
-
 def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"

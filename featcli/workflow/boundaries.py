@@ -13,7 +13,7 @@ from featcli.data.pixels.augmentation import Augmentation
 from featcli.data.readers.reader import ImageRef
 from featcli.features.extraction import Extractor, FeatureTable
 from featcli.runtime import Runtime
-from featcli.training.boundary import CachedExamples, Examples, Prefix
+from featcli.training.boundary import CachedExamples, Examples, FrozenPrefix
 from featcli.training.problem import Labelled, Source
 from featcli.training.views import Views
 from featcli.units import bytes_of, size_text
@@ -36,7 +36,7 @@ class Boundary:
         after_all: whether every stage is frozen, so that they are features.
     """
 
-    prefix: Prefix
+    prefix: FrozenPrefix
     views: Views
     shape: tuple[int, ...]
     dtype: str
@@ -84,7 +84,7 @@ class Boundary:
         }
 
 
-def plan_boundary(call: Call, extractor: Extractor, frozen: int, *, train: int, val: int) -> Boundary:
+def plan_boundary(call: Call, extractor: Extractor, n_frozen: int, *, train: int, val: int) -> Boundary:
     """Decides what is kept, from the shape of one tensor and the number of images.
 
     Raises:
@@ -92,14 +92,14 @@ def plan_boundary(call: Call, extractor: Extractor, frozen: int, *, train: int, 
     """
     config, backbone = call.loaded.config, extractor.backbone
     views = Views(Augmentation(config.train.augment, backbone.preprocessing), config.train.views, config.seed)
-    prefix = Prefix(extractor, frozen)
+    prefix = FrozenPrefix(extractor, n_frozen)
     side = backbone.preprocessing.crop
     kept = prefix.encode([np.zeros((side, side, 3), dtype=np.uint8)])[0]
-    is_map = kept.ndim == 3 and not (frozen and backbone.partition.channels_last)
+    is_map = kept.ndim == 3 and not (n_frozen and backbone.partition.channels_last)
     if config.train.cutmix and not is_map:
         raise call.loaded.error(
             "train.cutmix",
-            f"cutmix needs (B, C, H, W) maps, which {backbone.name} does not give after {frozen} frozen stages",
+            f"cutmix needs (B, C, H, W) maps, which {backbone.name} does not give after {n_frozen} frozen stages",
             "Use train.mixup, or freeze fewer stages.",
         )
     size = kept.numel() * kept.element_size()
@@ -111,7 +111,7 @@ def plan_boundary(call: Call, extractor: Extractor, frozen: int, *, train: int, 
         None if views.count is None else train * views.count * size,
         val * size,
         bytes_of(config.train.cache_limit),
-        after_all=frozen == len(backbone.stages),
+        after_all=n_frozen == len(backbone.stages),
     )
 
 

@@ -19,11 +19,12 @@ from featcli.predictor import Predictor
 from featcli.runs.folder import Run
 from featcli.tasks import task_of
 from featcli.training.convolutions import speed_up
+from featcli.training.freezing import batch_norm_mode
 from featcli.training.loop import fit
 from featcli.training.optimizers import make_optimizer, parameter_groups
 from featcli.training.problem import Hooks, Problem
 from featcli.training.state import Progress, Snapshot, read_snapshot, write_snapshot
-from featcli.training.trainee import Trainee, batch_norm_mode
+from featcli.training.trainable import TrainableModel
 from featcli.workflow.answer import Unreadable
 from featcli.workflow.boundaries import open_sources, plan_boundary
 from featcli.workflow.features import unreadable_of
@@ -36,18 +37,18 @@ from featcli.workflow.solving import training_rows
 class FineTuning:
     """One training: what it is made of, running it, and measuring what came of it."""
 
-    def __init__(self, call: Call, extractor: Extractor, frozen: int, data: Dataset, table: FeatureTable) -> None:
+    def __init__(self, call: Call, extractor: Extractor, n_frozen: int, data: Dataset, table: FeatureTable) -> None:
         runtime, backbone = extractor.runtime, extractor.backbone
-        self._call, self._runtime, self._backbone, self._frozen = call, runtime, backbone, frozen
+        self._call, self._runtime, self._backbone, self._n_frozen = call, runtime, backbone, n_frozen
         self._data, self._table = data, table
         self._rows, labels = training_rows(data, table)
         self._task = task_of(data.classes)
         self._recipe = recipe_of(call.loaded.config, labels, self._task)
-        self._boundary = plan_boundary(call, extractor, frozen, train=len(self._rows), val=len(data.split("val")))
+        self._boundary = plan_boundary(call, extractor, n_frozen, train=len(self._rows), val=len(data.split("val")))
         self._gradient = gradient_of(call)
         self._head, solved = starting_head(self._gradient, data, table, call, width=backbone.feature_size)
         self._batch_norm = self._decide_batch_norm(solved=solved is not None)
-        self._model = Trainee(backbone, frozen, self._head, batch_norm=self._batch_norm).to(runtime.device)
+        self._model = TrainableModel(backbone, n_frozen, self._head, batch_norm=self._batch_norm).to(runtime.device)
         if runtime.device.type == "cpu" and runtime.precision == "bf16":
             speed_up(self._model)
         self._describe()
@@ -125,7 +126,7 @@ class FineTuning:
             if self._data.samples[row].split == "train":
                 unreadable.add(self._data.samples[row].path, reason)
         metrics, predictions = evaluate_splits(samples, table, Predictor(extractor, head, self._task))
-        depth = "all" if self._frozen == len(backbone.stages) else self._frozen
+        depth = "all" if self._n_frozen == len(backbone.stages) else self._n_frozen
         return Model(
             backbone, head, depth, gradient_facts(self._gradient, config, progress), self._task, metrics, predictions
         ), unreadable
@@ -151,7 +152,7 @@ class FineTuning:
         n, size = len(self._rows), recipe.batch_size
         if size > n:
             emit(Note(f"train.batch_size {size} is more than the {n} training images: an epoch is one batch"))
-        names = [stage.name for stage in backbone.stages[self._frozen :]]
+        names = [stage.name for stage in backbone.stages[self._n_frozen :]]
         stages = f"{names[0]} to {names[-1]}" if len(names) > 1 else "".join(names)
         trained = sum(item.numel() for item in self._model.parameters() if item.requires_grad)
         norm = "of each batch" if self._batch_norm == "train" else "as pretrained"
@@ -162,7 +163,7 @@ class FineTuning:
                 f"{recipe.epochs} epochs of {-(-n // (size * recipe.accumulate))} steps; BatchNorm {norm}",
             )
         )
-        where = f"after {backbone.stages[self._frozen - 1].name}" if self._frozen else "the images"
+        where = f"after {backbone.stages[self._n_frozen - 1].name}" if self._n_frozen else "the images"
         emit(Fact("boundary", f"{where}, {self._boundary}"))
 
 

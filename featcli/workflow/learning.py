@@ -24,22 +24,32 @@ from featcli.training.optimizers import make_optimizer, parameter_groups
 from featcli.training.problem import Hooks, Labelled, Problem, Score
 from featcli.training.recipe import Recipe
 from featcli.training.state import Progress, Snapshot
-from featcli.training.trainee import HeadTrainee
+from featcli.training.trainable import TrainableHead
 from featcli.units import seconds_of
 from featcli.workflow.session import Call
 from featcli.workflow.solving import solve_head, training_rows
-
-_RECIPE_KEYS = (
-    "epochs", "batch_size", "accumulate", "optimizer", "lr", "weight_decay", "layer_decay", "warmup_epochs", "schedule",
-    "clip_norm", "label_smoothing", "mixup", "cutmix", "ema", "monitor", "patience",
-)  # fmt: skip
 
 
 def recipe_of(config: Config, labels: NDArray[np.int64], task: Task) -> Recipe:
     """The recipe that a config describes, for training examples with these labels."""
     train = config.train
     return Recipe(
-        **{key: getattr(train, key) for key in _RECIPE_KEYS},
+        epochs=train.epochs,
+        batch_size=train.batch_size,
+        accumulate=train.accumulate,
+        optimizer=train.optimizer,
+        lr=train.lr,
+        weight_decay=train.weight_decay,
+        layer_decay=train.layer_decay,
+        warmup_epochs=train.warmup_epochs,
+        schedule=train.schedule,
+        clip_norm=train.clip_norm,
+        label_smoothing=train.label_smoothing,
+        mixup=train.mixup,
+        cutmix=train.cutmix,
+        ema=train.ema,
+        monitor=train.monitor,
+        patience=train.patience,
         time_limit=seconds_of(train.time_limit) if train.time_limit is not None else None,
         class_weights=task.class_weights(labels) if config.head.class_weight == "balanced" else None,
         seed=config.seed,
@@ -127,7 +137,7 @@ def learn_head(
     config, gradient = call.loaded.config, gradient_of(call)
     module, _ = starting_head(gradient, data, table, call, width=table.features.shape[1])
     rows, labels = training_rows(data, table)
-    model, task = HeadTrainee(module).to(runtime.device), task_of(data.classes)
+    model, task = TrainableHead(module).to(runtime.device), task_of(data.classes)
     recipe = recipe_of(config, labels, task)
     outcome = fit(
         Problem(

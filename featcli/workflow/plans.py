@@ -48,7 +48,7 @@ def make_plan(call: Call, extractor: Extractor, data: Dataset, training: Trainin
         if row not in seen.errors and sample.digest is not None and sample.digest not in known
     ]
     stages = [stage.name for stage in backbone.stages]
-    frozen = len(stages) if training is None else training.frozen
+    n_frozen = len(stages) if training is None else training.n_frozen
     facts: dict[str, Any] = {
         "device": str(extractor.runtime),
         "backbone": {
@@ -58,7 +58,7 @@ def make_plan(call: Call, extractor: Extractor, data: Dataset, training: Trainin
             "layer": str(backbone.layer),
             "preprocessing": backbone.preprocessing.to_json(),
         },
-        "stages": {"frozen": stages[:frozen], "trained": stages[frozen:]},
+        "stages": {"frozen": stages[:n_frozen], "trained": stages[n_frozen:]},
         "features": {
             "size": backbone.feature_size,
             "stored": len(data.samples) - len(missing) - len(seen.errors),

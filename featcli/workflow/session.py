@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featcli.backbones.freezing import frozen_stages
 from featcli.backbones.layers import Layer
 from featcli.backbones.stages import Backbone
 from featcli.backbones.weights import load_backbone
@@ -19,6 +18,7 @@ from featcli.errors import BackboneOptionError, ConfigError, DatasetError, Usage
 from featcli.events import Detail, Emit, Fact
 from featcli.metadata import find_checkpoint
 from featcli.runtime import Runtime, decide_runtime
+from featcli.training.freezing import count_frozen
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def open_backbone(call: Call) -> Backbone:
             seed=call.loaded.config.seed,
             emit=call.emit,
         )
-        frozen_stages(backbone, config.freeze_depth)
+        count_frozen(backbone, config.freeze_depth)
     size = f"{backbone.n_parameters / 1e6:.1f} M parameters, {backbone.feature_size} features"
     call.emit(Fact("backbone", f"{backbone.name}, weights {backbone.weights}, {size}"))
     return backbone

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from featcli.backbones.freezing import frozen_stages
 from featcli.backbones.stages import Backbone
 from featcli.data.dataset import Dataset
 from featcli.errors import BackboneOptionError
@@ -17,7 +16,8 @@ from featcli.events import Note
 from featcli.features.extraction import Extractor
 from featcli.heads.kind import NewHead
 from featcli.heads.registry import build_head
-from featcli.training.trainee import Trainee
+from featcli.training.freezing import count_frozen
+from featcli.training.trainable import TrainableModel
 from featcli.workflow.boundaries import Boundary, plan_boundary
 from featcli.workflow.learning import gradient_of
 from featcli.workflow.session import Call, placed
@@ -27,7 +27,7 @@ from featcli.workflow.session import Call, placed
 class TrainingPlan:
     """The plan of a training: how many stages are frozen, lines for a person, and one JSON value."""
 
-    frozen: int
+    n_frozen: int
     lines: list[str]
     facts: dict[str, Any]
 
@@ -45,15 +45,15 @@ def frozen_depth(backbone: Backbone, call: Call) -> int:
                 f"finetune trains the backbone to its end, and {backbone.layer} is not its last layer",
                 "Features of earlier stages are for train-head; leave backbone.layer out.",
             )
-        frozen = frozen_stages(backbone, call.loaded.config.backbone.freeze_depth)
-    if frozen == len(backbone.stages):
+        n_frozen = count_frozen(backbone, call.loaded.config.backbone.freeze_depth)
+    if n_frozen == len(backbone.stages):
         call.emit(
             Note(
                 "every stage is frozen: only the head is trained, by gradient, and train-head solves that in seconds; "
-                f"to train more, set backbone.freeze_depth: none, 0 to {frozen - 1}, or a stage's name"
+                f"to train more, set backbone.freeze_depth: none, 0 to {n_frozen - 1}, or a stage's name"
             )
         )
-    return frozen
+    return n_frozen
 
 
 def plan_training(call: Call, extractor: Extractor, data: Dataset) -> TrainingPlan:
@@ -63,11 +63,11 @@ def plan_training(call: Call, extractor: Extractor, data: Dataset) -> TrainingPl
         ConfigError: a freeze depth or an option of `train` that cannot be.
     """
     config, backbone = call.loaded.config.train, extractor.backbone
-    frozen = frozen_depth(backbone, call)
+    n_frozen = frozen_depth(backbone, call)
     n, n_val = len(data.split("train")), len(data.split("val"))
-    boundary = plan_boundary(call, extractor, frozen, train=n, val=n_val)
+    boundary = plan_boundary(call, extractor, n_frozen, train=n, val=n_val)
     head = build_head(gradient_of(call), NewHead(), backbone.feature_size, len(data.classes), None)
-    model = Trainee(backbone, frozen, head, batch_norm="eval").to(extractor.runtime.device)
+    model = TrainableModel(backbone, n_frozen, head, batch_norm="eval").to(extractor.runtime.device)
     before, step = _seconds_per_image(boundary, model, extractor)
     backbone.network.requires_grad_(False)
     once = boundary.is_features or boundary.keeps_train
@@ -83,16 +83,16 @@ def plan_training(call: Call, extractor: Extractor, data: Dataset) -> TrainingPl
         "boundary": boundary.to_json(),
         "estimated_seconds": round(seconds, 1),
     }
-    names = [stage.name for stage in backbone.stages[frozen:]]
+    names = [stage.name for stage in backbone.stages[n_frozen:]]
     lines = [
         f"train       {', '.join(names) + ' and ' if names else ''}the head; "
         f"{config.epochs} epochs of {steps} steps, about {_duration(seconds)} here",
         f"boundary    {boundary}",
     ]
-    return TrainingPlan(frozen, lines, facts)
+    return TrainingPlan(n_frozen, lines, facts)
 
 
-def _seconds_per_image(boundary: Boundary, model: Trainee, extractor: Extractor) -> tuple[float, float]:
+def _seconds_per_image(boundary: Boundary, model: TrainableModel, extractor: Extractor) -> tuple[float, float]:
     """Of the frozen stages, and of a step of the rest, without decoding: measured on the second of two batches."""
     side, size = extractor.backbone.preprocessing.crop, extractor.runtime.tile
     pixels = [np.zeros((side, side, 3), dtype=np.uint8)] * size

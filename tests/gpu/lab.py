@@ -33,12 +33,12 @@ from featcli.heads import linear
 from featcli.heads.kind import NewHead
 from featcli.heads.registry import build_head
 from featcli.runtime import Runtime, decide_runtime
-from featcli.training.boundary import CachedExamples, FeatureExamples, Prefix
+from featcli.training.boundary import CachedExamples, FeatureExamples, FrozenPrefix
 from featcli.training.loop import fit
 from featcli.training.optimizers import make_optimizer, parameter_groups
 from featcli.training.problem import Labelled, Outcome, Problem
 from featcli.training.recipe import Recipe
-from featcli.training.trainee import Trainee
+from featcli.training.trainable import TrainableModel
 from featcli.training.views import Views
 from tests.cli.lab import Lab
 from tests.gpu.device import DEVICE, ON_CUDA
@@ -165,13 +165,13 @@ def nothing(chosen: Runtime) -> Labelled:
     return Labelled(FeatureExamples(np.zeros((0, 3, 6, 6), np.float32), [], chosen), np.zeros(0, np.int64))
 
 
-def trainee(name: str, start: int, side: int | None = None) -> tuple[Backbone, Trainee]:
+def trainee(name: str, start: int, side: int | None = None) -> tuple[Backbone, TrainableModel]:
     """A backbone with random weights on the device, and a model of three classes on top of its first stages."""
     preprocess: Any = "auto" if side is None else {"resize": side, "crop": side}
     backbone = load_backbone(name, "none", preprocess=preprocess, emit=ignore)
     backbone.network.to(DEVICE).to(memory_format=torch.channels_last)
     head = build_head(linear.GRADIENT, NewHead(dropout=0.1), backbone.feature_size, 3, None)
-    return backbone, Trainee(backbone, start, head, batch_norm="train").to(DEVICE)
+    return backbone, TrainableModel(backbone, start, head, batch_norm="train").to(DEVICE)
 
 
 def untrained(name: str) -> dict[str, Tensor]:
@@ -196,7 +196,7 @@ def kept_examples(folder: Path, backbone: Backbone, frozen: int, n: int, chosen:
         Image.fromarray(decoded).save(path)
         items.append(file_ref(str(path), hashlib.sha256(path.read_bytes()).digest()))
     views = Views(Augmentation("flip", backbone.preprocessing), None, 0)
-    prefix = Prefix(Extractor(backbone, chosen), frozen)
+    prefix = FrozenPrefix(Extractor(backbone, chosen), frozen)
     source = CachedExamples(items, views, prefix, chosen, folder=folder / "boundary", emit=ignore)
     return Labelled(source, np.arange(n, dtype=np.int64) % 3)
 

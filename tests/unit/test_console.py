@@ -4,7 +4,7 @@ import pytest
 
 from featcli.console import Terminal, printable
 from featcli.errors import ConfigError, UsageError
-from featcli.events import Detail, Event, Fact, Note, Progress, Warn
+from featcli.events import Detail, EpochEnd, Event, Fact, Note, Progress, Warn
 
 EVENTS: list[Event] = [Fact("data", "3 images"), Note("a note"), Warn("a warning"), Detail("a detail")]
 
@@ -23,6 +23,16 @@ def said(
 
 def test_each_kind_of_event(capsys: pytest.CaptureFixture[str]) -> None:
     assert said(capsys, EVENTS) == ["data      3 images", "note: a note", "warning: a warning"]
+
+
+def test_epochs_are_rows_of_a_table_under_one_heading(capsys: pytest.CaptureFixture[str]) -> None:
+    scores = {"accuracy": 0.5, "macro_f1": 0.4, "log_loss": None}
+    start = EpochEnd(0, 2, None, None, scores, True, ("accuracy", "log_loss"))
+    assert said(capsys, [start, EpochEnd(1, 2, 5e-4, 0.25, scores, False, ("accuracy",))]) == [
+        "       epoch         rate         loss val accuracy val log loss",
+        "         0/2            -            -       0.5000            -  best so far",
+        "         1/2      5.0e-04       0.2500       0.5000",
+    ]
 
 
 def test_quiet_leaves_warnings(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,7 +29,7 @@ from featcli.data.pixels.loading import load_facts, load_pixels
 from featcli.data.readers.files import file_ref
 from featcli.data.readers.reader import ImageRef, UnreadableImage
 from featcli.errors import ConfigError
-from featcli.events import Emit, Event, TableRow, ignore
+from featcli.events import Emit, EpochEnd, Event, ignore
 from featcli.features.extraction import Extractor, compute_table
 from featcli.features.store import FeatureStore, Space, space_folder
 from featcli.heads import linear
@@ -37,7 +38,7 @@ from featcli.heads.linear import LinearHead
 from featcli.predictor import Predictor
 from featcli.runtime import Runtime
 from featcli.tasks import Multiclass
-from featcli.training.boundary import FeatureExamples, Prefix
+from featcli.training.boundary import FeatureExamples, FrozenPrefix
 from featcli.training.loop import fit
 from featcli.training.optimizers import make_optimizer
 from featcli.training.problem import Hooks, Labelled, Problem
@@ -167,7 +168,7 @@ def test_an_engine_of_ones_own(backbone: Backbone, photos: list[Path], tmp_path:
     with safetensors.safe_open(segment, framework="numpy") as file:
         assert file.metadata()["provenance"] == '{"path": "means", "versions": {"means": "1"}}'
     images = [image for image in pixels if image is not None]
-    kept = Prefix(extractors[1], 2).encode(images)
+    kept = FrozenPrefix(extractors[1], 2).encode(images)
     np.testing.assert_array_equal(kept.numpy(), np.stack(images).astype(np.float32) * 2)
 
 
@@ -192,7 +193,7 @@ def test_a_task_of_ones_own(backbone: Backbone) -> None:
     )
     errors = [entry["val_rmse"] for entry in outcome.progress.log]
     assert outcome.progress.best_value == min(errors) < 0.5 * errors[0]
-    assert all("val rmse" in event.cells for event in events if isinstance(event, TableRow))
+    assert [event.metrics["rmse"] for event in events if isinstance(event, EpochEnd)] == errors
     last = module[0]
     head = LinearHead(last.weight.detach().numpy().copy(), last.bias.detach().numpy().copy())
     predictor = Predictor(Extractor(backbone, CPU), head, task)
@@ -220,6 +221,33 @@ def test_a_head_of_ones_own(tmp_path: Path, make_folder: Callable[..., Path], mo
     assert evaluate(call, Path("run"), None, EvaluateOptions(parity=True)).failure is None
     with pytest.raises(ConfigError, match="a head of kind nearest cannot be trained by gradient descent"):
         finetune(Call(load_config(None, [*settings, "output=tuned"]), tmp_path / "cache", ignore, threads=1))
+
+
+class Tracker:
+    """A listener: keeps the numbers of every epoch."""
+
+    def __init__(self) -> None:
+        self.epochs: list[dict[str, float | None]] = []
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, EpochEnd):
+            self.epochs.append({"lr": event.lr, "loss": event.loss, **event.metrics})
+
+
+def test_a_tracker_of_ones_own(tmp_path: Path, make_folder: Callable[..., Path]) -> None:
+    """It is told numbers, not the cells of a table; those that metrics.jsonl has."""
+    make_folder(tmp_path / "photos", {"cats": 8, "dogs": 8})
+    settings = ["backbone.name=efficientnet_lite0", "backbone.weights=none", "backbone.freeze_depth=8", "device=cpu"]
+    settings += ["backbone.preprocess={resize: 40, crop: 32}", "train.epochs=2", f"data.root={tmp_path}/photos"]
+    tracker = Tracker()
+    finetune(Call(load_config(None, [*settings, f"output={tmp_path}/run"]), tmp_path / "cache", tracker, threads=1))
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    logged = [line for line in lines if line["event"] == "epoch"]
+    assert len(tracker.epochs) == 3
+    for epoch, line in zip(tracker.epochs, logged, strict=True):
+        assert epoch == {"lr": line["lr"], "loss": line["loss"]} | {
+            name: line[f"val_{name}"] for name in ("accuracy", "macro_f1", "log_loss")
+        }
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

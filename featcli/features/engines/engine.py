@@ -35,8 +35,8 @@ class Engine(Protocol):
     def features(self, tile: Tensor) -> Tensor:
         """From decoded images (tile, H, W, 3) uint8 to features (tile, D) float32."""
 
-    def boundary(self, tile: Tensor, stop: int) -> Tensor:
-        """The output (tile, ...) of the first `stop` stages, as the next stage takes it."""
+    def boundary(self, tile: Tensor, n_frozen: int) -> Tensor:
+        """The output (tile, ...) of the first `n_frozen` stages, as the next stage takes it."""
 
     def provenance(self) -> dict[str, Any]:
         """What a reader of a stored row may want to know of how it was computed: path, versions."""

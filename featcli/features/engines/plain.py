@@ -38,10 +38,10 @@ class PlainTorch:
         with self._inference():
             return self._backbone.features(self._backbone.preprocessing.normalise(tile)).float()
 
-    def boundary(self, tile: Tensor, stop: int) -> Tensor:
-        """The output (tile, ...) of the first `stop` stages, in the runtime's precision."""
+    def boundary(self, tile: Tensor, n_frozen: int) -> Tensor:
+        """The output (tile, ...) of the first `n_frozen` stages, in the runtime's precision."""
         with self._inference():
-            return self._backbone.run(self._backbone.preprocessing.normalise(tile), 0, stop)
+            return self._backbone.run(self._backbone.preprocessing.normalise(tile), 0, n_frozen)
 
     def provenance(self) -> dict[str, Any]:
         """The path, and the libraries' versions."""

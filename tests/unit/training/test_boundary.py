@@ -21,10 +21,10 @@ from featcli.errors import StorageError, UnreadableDataError
 from featcli.events import Event, Progress, ignore
 from featcli.features.extraction import Extractor
 from featcli.runtime import Runtime
-from featcli.training.boundary import CachedExamples, Examples, FeatureExamples, Prefix
+from featcli.training.boundary import CachedExamples, Examples, FeatureExamples, FrozenPrefix
 from featcli.training.loop import epoch_batches
 from featcli.training.problem import Labelled
-from featcli.training.trainee import Trainee
+from featcli.training.trainable import TrainableModel
 from featcli.training.views import Views
 from tests.unit.training.lab import CPU, Watch, recipe, same, score, train
 
@@ -75,17 +75,17 @@ def batches(examples: Examples, epoch: int) -> list[torch.Tensor]:
 def test_prefix_and_rest_give_the_features_bit_for_bit(backbone: Backbone, items: list[ImageRef], stop: int) -> None:
     assert len(backbone.stages) == 9
     pixels = [backbone.preprocessing.pixels(Image.open(item.name)) for item in items[:8]]
-    prefix = Prefix(Extractor(backbone, CPU), stop)
+    prefix = FrozenPrefix(Extractor(backbone, CPU), stop)
     inputs = prefix.inputs(prefix.encode(pixels))
     head = nn.Identity()
     with torch.inference_mode():
-        found = Trainee(backbone, stop, head, batch_norm="eval").eval()(inputs)
+        found = TrainableModel(backbone, stop, head, batch_norm="eval").eval()(inputs)
         expected = backbone.features(backbone.preprocessing.normalise(torch.from_numpy(np.stack(pixels))))
     assert torch.equal(found, expected)
 
 
 def test_a_row_has_the_same_bits_whatever_comes_with_it(backbone: Backbone, items: list[ImageRef]) -> None:
-    prefix = Prefix(Extractor(backbone, CPU), 4)
+    prefix = FrozenPrefix(Extractor(backbone, CPU), 4)
     pixels = [backbone.preprocessing.pixels(Image.open(item.name)) for item in items]
     together = prefix.encode(pixels)
     assert len(together) == N
@@ -98,7 +98,7 @@ def test_a_row_has_the_same_bits_whatever_comes_with_it(backbone: Backbone, item
 def test_what_is_kept_equals_what_is_computed_anew(
     backbone: Backbone, items: list[ImageRef], tmp_path: Path, stop: int, kind: str, k: int | None
 ) -> None:
-    prefix, chosen = Prefix(Extractor(backbone, CPU), stop), views(backbone, kind, k)
+    prefix, chosen = FrozenPrefix(Extractor(backbone, CPU), stop), views(backbone, kind, k)
     anew = Examples(items, chosen, prefix, CPU)
     kept = CachedExamples(items, chosen, prefix, CPU, folder=tmp_path / "cache", emit=ignore)
     assert len(anew) == len(kept) == N
@@ -112,7 +112,7 @@ def test_what_is_kept_equals_what_is_computed_anew(
 
 
 def test_in_half_precision_half_as_much_is_kept(backbone: Backbone, items: list[ImageRef], tmp_path: Path) -> None:
-    prefix = Prefix(Extractor(backbone, BF16), 4)
+    prefix = FrozenPrefix(Extractor(backbone, BF16), 4)
     assert prefix.encode([np.zeros((32, 32, 3), np.uint8)]).dtype == torch.bfloat16
     anew = Examples(items, views(backbone), prefix, BF16)
     kept = CachedExamples(items, views(backbone), prefix, BF16, folder=tmp_path, emit=ignore)
@@ -124,10 +124,10 @@ def test_training_on_either_ends_in_the_same_bits(items: list[ImageRef], tmp_pat
     finals = []
     for is_kept in (False, True):
         backbone = load()
-        prefix, chosen = Prefix(Extractor(backbone, CPU), stop), views(backbone, "flip")
+        prefix, chosen = FrozenPrefix(Extractor(backbone, CPU), stop), views(backbone, "flip")
         plain = views(backbone)
 
-        def source(wanted: Views, is_kept: bool = is_kept, prefix: Prefix = prefix) -> Examples:
+        def source(wanted: Views, is_kept: bool = is_kept, prefix: FrozenPrefix = prefix) -> Examples:
             if is_kept:
                 return CachedExamples(items, wanted, prefix, CPU, folder=tmp_path, emit=ignore)
             return Examples(items, wanted, prefix, CPU)
@@ -135,7 +135,7 @@ def test_training_on_either_ends_in_the_same_bits(items: list[ImageRef], tmp_pat
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             head = nn.Linear(backbone.feature_size, 2)
-        model = Trainee(backbone, stop, head, batch_norm="eval")
+        model = TrainableModel(backbone, stop, head, batch_norm="eval")
         labels, watch = np.arange(N) % 2, Watch()
         train(
             model,
@@ -153,7 +153,8 @@ def test_training_on_either_ends_in_the_same_bits(items: list[ImageRef], tmp_pat
 def test_the_file_has_no_name(backbone: Backbone, items: list[ImageRef], tmp_path: Path) -> None:
     """So that nothing is left, however the process ends."""
     folder = tmp_path / "cache"
-    kept = CachedExamples(items, views(backbone), Prefix(Extractor(backbone, CPU), 4), CPU, folder=folder, emit=ignore)
+    prefix = FrozenPrefix(Extractor(backbone, CPU), 4)
+    kept = CachedExamples(items, views(backbone), prefix, CPU, folder=folder, emit=ignore)
     assert os.listdir(folder) == []
     maps = Path("/proc/self/maps")
     if maps.exists():
@@ -171,7 +172,7 @@ def test_a_full_disk_is_told_before_anything_is_written(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    prefix = Prefix(Extractor(backbone, CPU), 4)
+    prefix = FrozenPrefix(Extractor(backbone, CPU), 4)
     with pytest.raises(StorageError, match=f"cannot write {tmp_path}/cache: No space left on device"):
         CachedExamples(items, views(backbone, "flip"), prefix, CPU, folder=tmp_path / "cache", emit=ignore)
     assert os.listdir(tmp_path / "cache") == []
@@ -181,16 +182,15 @@ def test_a_full_disk_is_told_before_anything_is_written(
 
 def test_the_first_pass_says_how_far_it_is(backbone: Backbone, items: list[ImageRef], tmp_path: Path) -> None:
     said: list[Event] = []
-    CachedExamples(
-        items, views(backbone, "flip"), Prefix(Extractor(backbone, CPU), 1), CPU, folder=tmp_path, emit=said.append
-    )
+    prefix = FrozenPrefix(Extractor(backbone, CPU), 1)
+    CachedExamples(items, views(backbone, "flip"), prefix, CPU, folder=tmp_path, emit=said.append)
     assert [event.done for event in said if isinstance(event, Progress)] == [0, 8, 16, 22, 22]
     assert said[-1] == Progress("boundary", 22, 22, finished=True)
 
 
 @pytest.mark.parametrize("what", ["changed", "vanished", "broken"])
 def test_an_image_that_is_not_what_it_was_ends_it(backbone: Backbone, items: list[ImageRef], what: str) -> None:
-    examples = Examples(items, views(backbone), Prefix(Extractor(backbone, CPU), 1), CPU)
+    examples = Examples(items, views(backbone), FrozenPrefix(Extractor(backbone, CPU), 1), CPU)
     path = Path(items[5].name)
     if what == "changed":
         path.write_bytes(Path(items[6].name).read_bytes())
@@ -206,10 +206,10 @@ def test_an_image_that_is_not_what_it_was_ends_it(backbone: Backbone, items: lis
 
 def test_nothing_is_learned_from_an_image_that_changed(items: list[ImageRef]) -> None:
     backbone = load()
-    examples = Examples(items, views(backbone), Prefix(Extractor(backbone, CPU), 9), CPU)
+    examples = Examples(items, views(backbone), FrozenPrefix(Extractor(backbone, CPU), 9), CPU)
     Path(items[5].name).unlink()
     watch = Watch()
-    model = Trainee(backbone, 9, nn.Linear(1280, 2), batch_norm="eval")
+    model = TrainableModel(backbone, 9, nn.Linear(1280, 2), batch_norm="eval")
     batch = next(number for number, rows in enumerate(epoch_batches(N, 1, 0, 1)) if 5 in rows)
     val = Labelled(FeatureExamples(np.zeros((0, 1280), np.float32), [], CPU), np.zeros(0, np.int64))
     with pytest.raises(UnreadableDataError):

@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 from torch import nn
 
-from featcli.backbones.freezing import FrozenWitness
 from featcli.backbones.weights import load_backbone
 from featcli.data.pixels.augmentation import Augmentation
 from featcli.data.readers.files import file_ref
@@ -21,9 +20,10 @@ from featcli.data.readers.reader import ImageRef
 from featcli.events import ignore
 from featcli.features.extraction import Extractor
 from featcli.runtime import Runtime
-from featcli.training.boundary import Examples, FeatureExamples, Prefix
+from featcli.training.boundary import Examples, FeatureExamples, FrozenPrefix
+from featcli.training.freezing import FrozenCheck
 from featcli.training.problem import Labelled
-from featcli.training.trainee import Trainee
+from featcli.training.trainable import TrainableModel
 from featcli.training.views import Views
 from tests.unit.backbones.test_families import SMALLEST
 from tests.unit.training.lab import recipe, same, train
@@ -59,11 +59,11 @@ def test_half_of_the_stages_frozen(name: str, items: list[ImageRef]) -> None:
     backbone = load_backbone(name, "none", preprocess={"resize": side, "crop": side}, emit=ignore)
     network = backbone.network.to(memory_format=torch.channels_last)
     frozen = DEEPER.get(name, len(backbone.stages) // 2)
-    witness = FrozenWitness(backbone, frozen)
+    witness = FrozenCheck(backbone, frozen)
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     views = Views(Augmentation("flip", backbone.preprocessing), None, 0)
-    prefix = Prefix(Extractor(backbone, RUNTIME), frozen)
-    model = Trainee(backbone, frozen, nn.Linear(backbone.feature_size, 2), batch_norm="train")
+    prefix = FrozenPrefix(Extractor(backbone, RUNTIME), frozen)
+    model = TrainableModel(backbone, frozen, nn.Linear(backbone.feature_size, 2), batch_norm="train")
 
     def learn(items: list[ImageRef], **changes: Any) -> dict[str, torch.Tensor]:
         train(

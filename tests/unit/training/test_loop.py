@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from featcli.errors import CheckpointError, EnvironmentFault
-from featcli.events import Event, TableRow, Warn
+from featcli.events import EpochEnd, Event, Warn
+from featcli.runtime import Runtime
 from featcli.training import loop
 from featcli.training.boundary import FeatureExamples
 from featcli.training.loop import epoch_batches, predict_examples
@@ -83,8 +84,8 @@ def test_a_resumed_training_repeats_the_table() -> None:
     assert len(rows(whole.events)) == 3
 
 
-def rows(events: Sequence[Event]) -> list[dict[str, str]]:
-    return [dict(event.cells) for event in events if isinstance(event, TableRow)]
+def rows(events: Sequence[Event]) -> list[EpochEnd]:
+    return [event for event in events if isinstance(event, EpochEnd)]
 
 
 def test_a_snapshot_of_another_model_is_refused() -> None:
@@ -123,7 +124,7 @@ def test_a_loss_that_is_no_number_stops_before_the_step() -> None:
 def test_on_a_gpu_such_a_step_is_skipped_there_and_told_one_step_later(
     monkeypatch: pytest.MonkeyPatch, optimizer: str
 ) -> None:
-    monkeypatch.setattr(loop, "_checks_late", lambda device: True)
+    monkeypatch.setattr(Runtime, "is_asynchronous", True)
     chosen = recipe(batch_size=3, optimizer=optimizer)
     step = next(number for number, batch in enumerate(epoch_batches(18, 3, 0, 1)) if 7 in batch)
     model, watch, seen = Net(), Watch(), []
@@ -136,7 +137,7 @@ def test_on_a_gpu_such_a_step_is_skipped_there_and_told_one_step_later(
     undisturbed = Watch()
     told_late, at_once = Net(), Net()
     train(told_late, chosen, watch=undisturbed)
-    monkeypatch.setattr(loop, "_checks_late", lambda device: False)
+    monkeypatch.setattr(Runtime, "is_asynchronous", False)
     train(at_once, chosen)
     assert same(told_late.tensors(), at_once.tensors())
 
@@ -277,8 +278,7 @@ def test_the_monitored_metric_chooses_the_epoch(monitor: str, best: int, value: 
     train(shorter, recipe(epochs=max(best, 1), monitor=monitor), watch=stopped, scorer=values(*ROUGH))
     expected = stopped.saved[-1].part("model.") if best else Net().tensors()
     assert same(model.tensors(), expected)
-    kept = [row[""] for row in rows(watch.events)]
-    assert [bool(text) for text in kept] == [bool(entry["best"]) for entry in outcome.progress.log]
+    assert [row.best for row in rows(watch.events)] == [bool(entry["best"]) for entry in outcome.progress.log]
 
 
 def test_patience_ends_it() -> None:

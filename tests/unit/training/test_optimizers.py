@@ -10,7 +10,7 @@ from featcli.backbones.stages import Backbone
 from featcli.backbones.weights import load_backbone
 from featcli.events import ignore
 from featcli.training.optimizers import make_optimizer, parameter_groups, set_learning_rate
-from featcli.training.trainee import Trainee
+from featcli.training.trainable import TrainableModel
 from tests.unit.training.lab import recipe
 
 CHOSEN = recipe(lr=0.1, weight_decay=0.05, layer_decay=0.5)
@@ -21,8 +21,8 @@ def backbone() -> Backbone:
     return load_backbone("resnet18", "none", emit=ignore)
 
 
-def groups_of(backbone: Backbone, frozen: int) -> tuple[Trainee, list[dict[str, Any]]]:
-    trainee = Trainee(backbone, frozen, nn.Linear(512, 3), batch_norm="eval")
+def groups_of(backbone: Backbone, frozen: int) -> tuple[TrainableModel, list[dict[str, Any]]]:
+    trainee = TrainableModel(backbone, frozen, nn.Linear(512, 3), batch_norm="eval")
     return trainee, parameter_groups(trainee.stage_parameters(), trainee.head, CHOSEN)
 
 

@@ -14,7 +14,8 @@ from featcli.heads.kind import Gradient, NewHead
 from featcli.heads.linear import LinearHead
 from featcli.heads.mlp import MlpHead
 from featcli.heads.registry import build_head, find_head
-from featcli.training.trainee import AUTO_BATCH_NORM, HeadTrainee, Trainee, batch_norm_mode
+from featcli.training.freezing import AUTO_BATCH_NORM, batch_norm_mode
+from featcli.training.trainable import TrainableHead, TrainableModel
 from tests.unit.training.lab import same
 
 MIXED = ("resnet18", "efficientnet_b0", "vit_b_32")
@@ -25,8 +26,8 @@ def backbones() -> dict[str, Backbone]:
     return {name: load_backbone(name, "none", emit=ignore) for name in MIXED}
 
 
-def trainee(backbone: Backbone, start: int, batch_norm: str = "train") -> Trainee:
-    return Trainee(backbone, start, nn.Linear(backbone.feature_size, 3), batch_norm=batch_norm)
+def trainee(backbone: Backbone, start: int, batch_norm: str = "train") -> TrainableModel:
+    return TrainableModel(backbone, start, nn.Linear(backbone.feature_size, 3), batch_norm=batch_norm)
 
 
 @pytest.mark.parametrize("start", [0, 2, "all"])
@@ -159,7 +160,7 @@ def test_random_heads_depend_on_the_seed_alone(kind: str) -> None:
 
 def test_a_head_alone() -> None:
     module = head("linear").eval()
-    model = HeadTrainee(module)
+    model = TrainableHead(module)
     features = torch.from_numpy(rows(4, 6))
     assert torch.equal(model(features), module(features))
     assert list(model.tensors()) == ["head.1.weight", "head.1.bias"]

@@ -7,11 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featcli.backbones.freezing import FrozenWitness, frozen_stages
 from featcli.backbones.stages import Backbone
 from featcli.backbones.weights import load_backbone
 from featcli.errors import BackboneOptionError, FrozenDriftError
 from featcli.events import ignore
+from featcli.training.freezing import FrozenCheck, count_frozen
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +31,13 @@ def _unchanged(resnet: Backbone) -> object:
     [("all", 5), ("none", 0), (0, 0), (1, 1), (4, 4), (5, 5), ("stem", 1), ("layer1", 2), ("layer4", 5)],
 )
 def test_every_form_of_a_freeze_depth(resnet: Backbone, depth: str | int, expected: int) -> None:
-    assert frozen_stages(resnet, depth) == expected
+    assert count_frozen(resnet, depth) == expected
 
 
 @pytest.mark.parametrize("depth", [6, -1, 10**9, "layer5", "", "2", "ALL", "fc", "stem "])
 def test_a_depth_that_does_not_exist_lists_those_that_do(resnet: Backbone, depth: str | int) -> None:
     with pytest.raises(BackboneOptionError, match=f"resnet18 has no freeze depth '{depth}'") as caught:
-        frozen_stages(resnet, depth)
+        count_frozen(resnet, depth)
     assert caught.value.option == "freeze_depth"
     assert caught.value.exit_code == 2
     hint = "Its 5 stages, input to output: stem, layer1, layer2, layer3, layer4; or all, none, 0 to 5."
@@ -46,13 +46,13 @@ def test_a_depth_that_does_not_exist_lists_those_that_do(resnet: Backbone, depth
 
 def test_the_nearest_stage_is_named(resnet: Backbone) -> None:
     with pytest.raises(BackboneOptionError, match="did you mean 'layer"):
-        frozen_stages(resnet, "layer5")
+        count_frozen(resnet, "layer5")
 
 
 def test_what_did_not_move_is_counted(resnet: Backbone) -> None:
-    assert FrozenWitness(resnet).verify() == len(resnet.network.state_dict()) == 120
-    assert FrozenWitness(resnet, 1).verify() == 6
-    assert FrozenWitness(resnet, 0).verify() == 0
+    assert FrozenCheck(resnet).verify() == len(resnet.network.state_dict()) == 120
+    assert FrozenCheck(resnet, 1).verify() == 6
+    assert FrozenCheck(resnet, 0).verify() == 0
 
 
 MOVES = {
@@ -69,20 +69,20 @@ MOVES = {
 @pytest.mark.parametrize("move", MOVES)
 def test_any_move_is_noticed_and_named(resnet: Backbone, move: str) -> None:
     name, change = MOVES[move]
-    witness = FrozenWitness(resnet)
+    witness = FrozenCheck(resnet)
     change(resnet.network.state_dict()[name])
     with pytest.raises(FrozenDriftError, match=f"1 of 120 frozen tensors changed during the run: {name}\n") as caught:
         witness.verify()
-    assert caught.value.hint == "Nothing was saved. Please report this: a frozen backbone must not move."
+    assert caught.value.hint == "The run must not be trusted. Please report this: a frozen backbone must not move."
 
 
 def test_nan_that_was_there_before_is_no_drift(resnet: Backbone) -> None:
     resnet.network.state_dict()["conv1.weight"].fill_(float("nan"))
-    assert FrozenWitness(resnet).verify() == 120
+    assert FrozenCheck(resnet).verify() == 120
 
 
 def test_a_forward_pass_in_train_mode_moves_buffers_and_is_noticed(resnet: Backbone) -> None:
-    witness = FrozenWitness(resnet)
+    witness = FrozenCheck(resnet)
     resnet.network.train()
     resnet.features(torch.randn(2, 3, 64, 64))
     resnet.network.eval()
@@ -91,7 +91,7 @@ def test_a_forward_pass_in_train_mode_moves_buffers_and_is_noticed(resnet: Backb
 
 
 def test_a_new_shape_or_type_is_drift(resnet: Backbone) -> None:
-    witness = FrozenWitness(resnet)
+    witness = FrozenCheck(resnet)
     kept = resnet.network.bn1.running_mean
     try:
         resnet.network.bn1.running_mean = kept.double()
@@ -102,7 +102,7 @@ def test_a_new_shape_or_type_is_drift(resnet: Backbone) -> None:
 
 
 def test_memory_layout_is_not_drift(resnet: Backbone) -> None:
-    witness = FrozenWitness(resnet)
+    witness = FrozenCheck(resnet)
     resnet.network.to(memory_format=torch.channels_last)
     assert witness.verify() == 120
 
@@ -113,7 +113,7 @@ def test_only_the_frozen_stages_are_watched(resnet: Backbone, depth: int, data: 
     index = data.draw(st.integers(0, 4))
     name = data.draw(st.sampled_from(resnet.stages[index].tensors))
     tensor = resnet.network.state_dict()[name]
-    witness = FrozenWitness(resnet, depth)
+    witness = FrozenCheck(resnet, depth)
     tensor.add_(1)
     if index < depth:
         with pytest.raises(FrozenDriftError, match=name):
