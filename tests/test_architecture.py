@@ -12,27 +12,16 @@ from featcli.cli import app
 
 PACKAGE = Path(__file__).resolve().parents[1] / "featcli"
 
-# From top to bottom; a module may import what stands below it, and its own layer.
-LAYERS = [
-    ("__main__",),
-    ("cli",),
-    ("console",),
-    ("commands",),
-    ("workflow",),
-    ("runs", "writers"),
-    ("predictor",),
-    ("training", "analysis"),
-    ("features",),
-    ("checkpoint",),
-    ("heads",),
-    ("tasks",),
-    ("backbones",),
-    ("data",),
-    ("evaluation", "config", "runtime", "metadata"),
-    ("files", "extras"),
-    ("events", "interrupts"),
-    ("errors", "units", "text"),
-]
+ARCHITECTURE = PACKAGE.parent / "docs" / "architecture.md"
+
+
+def floors() -> list[list[str]]:
+    """The modules on each floor, from top to bottom, as docs/architecture.md has them."""
+    table = ARCHITECTURE.read_text().split("| floor |")[1].split("\n\n")[0]
+    return [re.findall(r"`(\w+)`", line.split("|")[1]) for line in table.splitlines()[2:]]
+
+
+LAYERS = floors()
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 # What concerns the user's side of things stays out of the libraries.
 KEPT_TO = {"typer": {"cli"}, "rich": {"console.py"}, "yaml": {"config"}, "pydantic": {"config", "metadata.py"}}
@@ -83,6 +72,14 @@ def test_every_file_of_commands_is_a_command() -> None:
     }
     files = {path.stem for path in (PACKAGE / "commands").glob("*.py")} - {"__init__"}
     assert files == {str(name).replace("-", "_") for name in names}
+
+
+def test_the_description_names_only_what_exists_and_is_short() -> None:
+    text = ARCHITECTURE.read_text()
+    named = re.findall(r"`((?:featcli|tests|docs|scripts)/[\w/.]*)`", text)
+    assert len(named) > 10
+    assert [path for path in named if not (PACKAGE.parent / path).exists()] == []
+    assert len(text.splitlines()) <= 40
 
 
 def test_every_module_has_a_layer() -> None:
