@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One line of the summary of a run: `features  398 x 1280, 398 computed`."""
+    """One line of the summary of a run: `features  398 computed, 0 from the store`."""
 
     name: str
     text: str

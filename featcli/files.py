@@ -10,7 +10,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from featcli.errors import StorageError
 
@@ -77,13 +77,14 @@ def sha256_of_file(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def storage_errors(target: Path) -> Iterator[None]:
-    """Turns an `OSError` of the block into a `StorageError` that names `target` and the next step."""
+def storage_errors(target: Path, *, doing: Literal["write", "read"] = "write") -> Iterator[None]:
+    """Turns an `OSError` of the block into a `StorageError` that names `target`, with the next step if there is one."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise StorageError(f"cannot write {target}: {reason}", _next_step(error.errno)) from error
+        step = _next_step(error.errno) if doing == "write" else None
+        raise StorageError(f"cannot {doing} {target}: {reason}", step) from error
 
 
 def _next_step(number: int | None) -> str | None:

@@ -19,6 +19,14 @@ REPORT = re.search(r"```\n(data\n.*?)```", README, re.DOTALL)[1]
 COMMANDS = [line for block in BLOCKS for line in block.splitlines()]
 
 
+def test_every_promise_has_a_test_that_names_it() -> None:
+    promised = set(re.findall(r"^(\d+)\. \*\*", README.split("## Promises")[1].split("## ")[0], re.MULTILINE))
+    tests = (path.read_text() for path in (PROJECT / "tests").rglob("*.py") if "gpu" not in path.parts)
+    lists = re.findall(r"[Pp]romises? (\d+(?:(?:, | and )\d+)*)", "\n".join(tests))
+    assert promised == {str(number) for number in range(1, 11)}
+    assert promised <= {number for found in lists for number in re.findall(r"\d+", found)}
+
+
 def test_the_readme_has_commands() -> None:
     assert len(COMMANDS) >= 9
 

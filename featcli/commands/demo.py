@@ -1,4 +1,4 @@
-"""`featcli demo`: the whole path on data and weights that need no network. The one command that runs the others."""
+"""`featcli demo`: data for the whole path that need no network, and what was found on the way."""
 
 from __future__ import annotations
 

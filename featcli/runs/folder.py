@@ -108,7 +108,10 @@ class Run:
         if not path.is_file():
             return None
         try:
-            with storage_errors(path), path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            with (
+                storage_errors(path, doing="read"),
+                path.open(encoding="utf-8", errors="surrogateescape", newline="") as file,
+            ):
                 header, *rows = [tuple(row) for row in csv.reader(file)] or [()]
         except csv.Error:
             return None
@@ -154,7 +157,7 @@ def check_output(config: Config, *, command: str, overwrite: bool) -> Path:
             "Choose a folder beside the images with -o.",
         )
     if not overwrite:
-        with storage_errors(folder):
+        with storage_errors(folder, doing="read"):
             here = folder.iterdir() if os.path.lexists(folder) else ()
             present = {path.name for path in here if not path.name.startswith(".")}
         _require_ours(folder, present, config, command)

@@ -110,7 +110,7 @@ def _read(run: Run) -> dict[str, Any] | None:
     if not run.last_facts.is_file():
         return None
     try:
-        with storage_errors(run.last_facts):
+        with storage_errors(run.last_facts, doing="read"):
             found = json.loads(run.last_facts.read_bytes())
     except ValueError:
         return None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -189,14 +190,20 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 def test_no_space_left_tells_what_to_do() -> None:
-    import errno
-
     with (
         pytest.raises(StorageError, match="cannot write /x: No space left on device") as caught,
         storage_errors(Path("/x")),
     ):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert caught.value.hint == "Free some space, or choose another place with -o (results) or --cache (features)."
+
+
+def test_what_cannot_be_read_is_said_to_be_read() -> None:
+    with (
+        pytest.raises(StorageError, match=r"^cannot read /x: Permission denied$"),
+        storage_errors(Path("/x"), doing="read"),
+    ):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def test_other_errors_pass_through_storage_errors() -> None:

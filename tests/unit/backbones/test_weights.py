@@ -486,6 +486,7 @@ def test_unknown_weights_are_told_with_what_there_is() -> None:
 
 
 def test_preprocess_by_name() -> None:
+    """Promise 3: it belongs to the weights, and another is taken by name or value alone."""
     backbone = load_backbone("resnet50", "none", preprocess="IMAGENET1K_V1", emit=ignore)
     assert backbone.preprocessing == Preprocessing(256, 224, "bilinear", *IMAGENET)
 

@@ -195,6 +195,7 @@ def test_what_comes_from_the_store_is_not_computed(
 
 
 def test_forward_does_not_depend_on_how_many_come_with_it() -> None:
+    """Promise 9."""
     extractor = extractor_with()
     rng = np.random.default_rng(0)
     pixels = list(rng.integers(0, 256, (19, 32, 32, 3), dtype=np.uint8))
