@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from featcli.backbones.registry import Architecture
+from featcli.backbones.architecture import Architecture
 from featcli.backbones.stages import Built, detach_linear
 from featcli.errors import WeightsError
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
+from featcli.backbones.architecture import Architecture, PretrainedEntry
 from featcli.backbones.building import build_network
-from featcli.backbones.registry import Architecture, PretrainedEntry, find_architecture, names
+from featcli.backbones.registry import find_architecture, names
 from featcli.backbones.sources import download_path, packaged_path
 
 # Building all networks to read this takes 13 s. A backbone that is not listed is built.

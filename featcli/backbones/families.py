@@ -6,17 +6,14 @@ without tensors go with the stage before them, so that a boundary is as small as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torchvision import models
 
 from featcli.backbones.stages import Forward, Partition, Stage, chain
-
-Partitioner = Callable[[nn.Module], Partition]
 
 
 def resnet(network: nn.Module) -> Partition:
@@ -143,7 +140,7 @@ def vit(network: nn.Module) -> Partition:
     """Vision Transformer: the embedding of patches, one stage per block, the norm. The feature is the class token's."""
 
     def embed(images: Tensor) -> Tensor:
-        transformer = cast(models.VisionTransformer, network)
+        transformer = cast(Any, network)
         patches = transformer._process_input(images)  # (B, patches, D)
         return torch.cat([transformer.class_token.expand(len(images), -1, -1), patches], dim=1)
 
@@ -176,63 +173,6 @@ def maxvit(network: nn.Module) -> Partition:
     return Partition((chain(network, "stem", ["stem"]), *blocks, hidden), _unchanged, "classifier.5")
 
 
-def derive(network: nn.Module) -> Partition:
-    """A guess for a network of no known family: its children in their order, up to the last Linear.
-
-    Whether the guess is right shows when stages and network give the same bits; `registry` compares them.
-
-    Raises:
-        ValueError: there is no Linear, or nothing before it.
-    """
-    linears = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
-    if not linears:
-        raise ValueError("no Linear")
-    children = [name for name, _ in network.named_children()]
-    before = children[: children.index(linears[-1].split(".")[0])]
-    owning = [index for index, name in enumerate(before) if network.get_submodule(name).state_dict()]
-    if not owning:
-        raise ValueError("nothing before the Linear")
-    # What owns no tensors goes with the child before it; after the last that does, it is pooling.
-    starts, end = [0, *owning[1:]], owning[-1] + 1
-    stages = [
-        chain(network, before[index], before[start:stop])
-        for index, (start, stop) in zip(owning, pairwise([*starts, end]), strict=True)
-    ]
-    pooling = [network.get_submodule(name) for name in before[end:]]
-
-    def pool(maps: Tensor) -> Tensor:
-        for module in pooling:
-            maps = module(maps)
-        return torch.flatten(maps, 1)
-
-    return Partition(tuple(stages), pool, linears[-1])
-
-
-# By the module that a torchvision builder is defined in.
-TORCHVISION: Mapping[str, Partitioner] = {
-    f"torchvision.models.{module}": partitioner
-    for module, partitioner in {
-        "alexnet": alexnet,
-        "convnext": convnext,
-        "densenet": densenet,
-        "efficientnet": efficientnet,
-        "googlenet": googlenet,
-        "inception": inception,
-        "maxvit": maxvit,
-        "mnasnet": mnasnet,
-        "mobilenetv2": mobilenet_v2,
-        "mobilenetv3": mobilenet_v3,
-        "regnet": regnet,
-        "resnet": resnet,
-        "shufflenetv2": shufflenet,
-        "squeezenet": squeezenet,
-        "swin_transformer": swin,
-        "vgg": vgg,
-        "vision_transformer": vit,
-    }.items()
-}
-
-
 def _flatten(maps: Tensor) -> Tensor:
     return torch.flatten(maps, 1)
 
@@ -255,7 +195,7 @@ def _average_pool(network: nn.Module) -> Forward:
 
 def _transform_input(network: nn.Module) -> Forward:
     """Undoes ImageNet's normalisation where the weights were trained with another one; else gives its input."""
-    return cast(models.GoogLeNet, network)._transform_input  # type: ignore[no-any-return]
+    return cast(Any, network)._transform_input  # type: ignore[no-any-return]
 
 
 def _count(network: nn.Module, container: str) -> int:

@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from featcli.backbones.registry import Architecture, PretrainedEntry, State
+from featcli.backbones.architecture import Architecture, PretrainedEntry, State
 from featcli.errors import BackboneOptionError, WeightsError
 from featcli.events import Emit, Note, ignore
 from featcli.files import sha256_of_file

@@ -59,12 +59,15 @@ class Partition:
     class_token: bool = False
 
 
+Partitioner = Callable[[nn.Module], Partition]
+
+
 @dataclass(frozen=True, slots=True)
 class Backbone:
     """A network that turns normalised images into features.
 
     Attributes:
-        name: as in `torchvision.models`, or of featcli's own table.
+        name: as its provider has it: `resnet18`.
         network: the whole network; its last Linear is an Identity, so that calling it gives the features too.
         partition: how it divides.
         layer: where the features are taken.

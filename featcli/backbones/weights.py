@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,9 +11,10 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
+from featcli.backbones.architecture import Architecture, PretrainedEntry, State
 from featcli.backbones.building import build_network, fill
 from featcli.backbones.layers import Layer
-from featcli.backbones.registry import Architecture, PretrainedEntry, State, find_architecture
+from featcli.backbones.registry import find_architecture
 from featcli.backbones.sources import read_state_dict, require_downloaded, require_packaged
 from featcli.backbones.stages import Backbone, Partition, assemble
 from featcli.data.pixels.preprocessing import Preprocessing
@@ -64,7 +64,7 @@ def load_backbone(
     architecture = find_architecture(name)
     preprocessing_of = _chosen_preprocessing(architecture, preprocess)
     source = _find(architecture, weights, seed, emit)
-    entry = source.entry or _likely_entry(architecture, source.state)
+    entry = source.entry or architecture.likely_entry(source.state or {}) or architecture.default
     chosen = preprocessing_of(entry.preprocessing)
     if source.entry is None and preprocess == "auto":
         emit(Note(f"preprocessing is that of {name}'s {entry.name} weights, since '{weights}' brings none"))
@@ -106,23 +106,6 @@ def _backbone_part(state: State, partition: Partition) -> State:
     """Without the last Linear (a head of any class count is fine) and without auxiliary heads."""
     head = (f"{partition.linear}.",) if partition.linear is not None else ()
     return {name: tensor for name, tensor in state.items() if not name.startswith((*head, *partition.dropped))}
-
-
-def _likely_entry(architecture: Architecture, state: State | None) -> PretrainedEntry:
-    """The entry whose preprocessing and arguments suit weights that are not a published file: DEFAULT.
-
-    Of a Vision Transformer, the position embedding tells the size of its images.
-    """
-    positions = (state or {}).get("encoder.pos_embedding")
-    patches = (state or {}).get("conv_proj.weight")
-    if positions is None or patches is None or positions.ndim != 3 or patches.ndim != 4:
-        return architecture.default
-    side = math.isqrt(max(positions.shape[1] - 1, 0)) * patches.shape[-1]
-    suiting = [entry for entry in architecture.entries.values() if entry.arguments.get("image_size") == side]
-    if suiting:
-        return suiting[0]
-    preprocessing = replace(architecture.default.preprocessing, resize=side, crop=side)
-    return replace(architecture.default, preprocessing=preprocessing, arguments={"image_size": side})
 
 
 def _require_size(architecture: Architecture, entry: PretrainedEntry, preprocessing: Preprocessing) -> None:

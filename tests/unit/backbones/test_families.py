@@ -231,6 +231,12 @@ def test_a_model_outside_the_table_is_divided_if_that_proves_right(
     assert backbone.feature_size == 6
 
 
+def test_a_transformers_tensors_tell_nothing_of_another_family(tmp_path: Path) -> None:
+    torch.save(own_network("vit_b_32").state_dict(), tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"do not fit shufflenet_v2_x0_5; tensors: \d+ missing \(conv1"):
+        load_backbone("shufflenet_v2_x0_5", str(tmp_path / "w.pth"), emit=ignore)
+
+
 def test_a_swapped_architecture_is_told(tmp_path: Path) -> None:
     torch.save(own_network("mobilenet_v2").state_dict(), tmp_path / "w.pth")
     with pytest.raises(WeightsError, match=r"do not fit shufflenet_v2_x0_5; tensors: \d+ missing \(conv1"):

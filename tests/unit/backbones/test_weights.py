@@ -436,11 +436,11 @@ def test_an_earlier_download_is_used_as_it_is(
     entry = architecture.entries["IMAGENET1K"]
     import dataclasses
 
-    from featcli.backbones import registry
+    from featcli.backbones.providers import own
 
     remote = dataclasses.replace(entry, location="https://nowhere.invalid/lite0-57934424.pth")
     moved = dataclasses.replace(architecture, entries={"IMAGENET1K": remote})
-    monkeypatch.setitem(registry._OWN, "efficientnet_lite0", lambda: moved)
+    monkeypatch.setitem(own._OWN, "efficientnet_lite0", lambda: moved)
     path = Path(os.environ["TORCH_HOME"]) / "hub" / "checkpoints" / "lite0-57934424.pth"
     path.parent.mkdir(parents=True)
     shutil.copy(packaged_weights, path)

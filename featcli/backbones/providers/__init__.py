@@ -1,0 +1,1 @@
+"""Where backbones come from. To add a source, write a module like these and name it in `registry`."""
