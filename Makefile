@@ -36,7 +36,7 @@ fmt: $(INSTALLED)  ## rewrite to the format
 type: $(INSTALLED)  ## mypy, strict
 	$(BIN)/mypy
 
-docs: $(INSTALLED)  ## write docs/cli.md and docs/config.md from the code
+docs: $(INSTALLED)  ## write docs/cli.md, docs/config.md and the table of backbones
 	$(BIN)/python scripts/docs.py
 
 check: lint type test  ## what CI runs
