@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -14,7 +14,7 @@ from featcli.cli.errors import errors_to_text
 from featcli.cli.flags import Flags
 from featcli.cli.output import say, to_json
 from featcli.cli.root import app
-from featcli.errors import FeatcliError
+from featcli.errors import BackboneOptionError, FeatcliError
 
 if TYPE_CHECKING:
     from featcli.console import Terminal
@@ -32,7 +32,9 @@ class Invocation:
     terminal: Terminal
 
     def call(self, *, run_folder: bool = False) -> Call:
-        """The checked config and everything else that commands start with. Loads torch, once the config is sound.
+        """The checked config and everything else that commands start with.
+
+        Loads torch, once the config is sound; before that only for names that are not in the table of backbones.
 
         Args:
             run_folder: whether `-o` names the run folder, which is a key of the config.
@@ -52,6 +54,7 @@ class Invocation:
                 "--batch-size": ("loader.batch_size", flags.batch_size),
                 "--limit": ("data.limit", flags.limit),
             },
+            _wrong_names,
         )
         from featcli.workflow.session import Call
 
@@ -95,6 +98,12 @@ class Invocation:
             what = f"{unreadable.count} {'image' if unreadable.count == 1 else 'images'} could not be read"
             self.terminal.error(FeatcliError(what, "Everything else is done. --max-bad N tolerates N of them."))
             raise typer.Exit(_UNREADABLE)
+
+
+def _wrong_names(name: str, places: Sequence[str], depth: str | int) -> Iterable[BackboneOptionError]:
+    from featcli.workflow.names import wrong_names
+
+    return wrong_names(name, places, depth)
 
 
 def command(*common: str, group: typer.Typer | None = None) -> Callable[[Callable[..., None]], None]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from featcli.config.backbones import WrongNames, name_problems
 from featcli.config.check import Given, check, options
 from featcli.config.schema import Config
 from featcli.config.sources import Place, Problem, Source, from_file, from_flag, from_set
@@ -91,6 +92,7 @@ def load_config(
     path: Path | str | None,
     overrides: Sequence[str] = (),
     flags: Mapping[str, tuple[str, Any]] = MappingProxyType({}),
+    wrong_names: WrongNames | None = None,
 ) -> LoadedConfig:
     """Reads and checks a config: flags beat `--set`, `--set` beats the file, the file beats defaults.
 
@@ -101,6 +103,7 @@ def load_config(
         overrides: the arguments of `--set`: `head.C=[0.1, 1]`.
         flags: for each flag as it is spelled the key that it sets and its value; None is a flag that was not given:
             `{"--device": ("device", "cuda"), "-o": ("output", Path("runs/cats"))}`.
+        wrong_names: is asked about a backbone or stages that are not in the table of known ones; None: nobody is.
 
     Raises:
         ConfigError: the file cannot be read, or anything in any source is not valid; every problem is in it.
@@ -111,11 +114,11 @@ def load_config(
     sources += [from_set(argument, rank, cwd) for rank, argument in enumerate(overrides, 1)]
     given = [(spelling, key, value) for spelling, (key, value) in flags.items() if value is not None]
     sources += [from_flag(*flag, rank, cwd) for rank, flag in enumerate(given, len(overrides) + 1)]
-    config, places = _merged(sources)
+    config, places = _merged(sources, wrong_names)
     return LoadedConfig(config, MappingProxyType(places), name)
 
 
-def _merged(sources: Iterable[Source]) -> tuple[Config, dict[str, Place]]:
+def _merged(sources: Iterable[Source], wrong_names: WrongNames | None) -> tuple[Config, dict[str, Place]]:
     found = [item for source in sources for item in check(source)]
     problems = [item for item in found if isinstance(item, Problem)]
     values: dict[str, Given] = {}
@@ -127,9 +130,13 @@ def _merged(sources: Iterable[Source]) -> tuple[Config, dict[str, Place]]:
         config = Config.model_validate(_tree(values))
     except ValidationError as error:
         problems += _together(error, places, problems)
+    # Where the name itself has a problem, the one that is left may be what it was to replace.
+    if wrong_names is not None and not any(problem.key == "backbone.name" for problem in problems):
+        problems += name_problems(values, wrong_names)
     if problems:
         problems.sort(key=lambda problem: problem.place.order)
-        raise ConfigError(problem.text for problem in problems)
+        hints = "\n".join(problem.hint for problem in problems if problem.hint)
+        raise ConfigError((problem.text for problem in problems), hints or None)
     return config, places
 
 

@@ -41,11 +41,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One line of an error, its place, and the option whose value is wrong (none: something else is)."""
+    """One line of an error, its place, the option whose value is wrong (none: something else is), and the next step."""
 
     place: Place
     text: str
     key: str = ""
+    hint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

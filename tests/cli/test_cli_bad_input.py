@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -180,6 +182,30 @@ def test_an_unknown_backbone(lab: Lab) -> None:
         "--set backbone.weights=IMGNET1K_V1: unknown weights 'IMGNET1K_V1' for resnet18; "
         "did you mean 'IMAGENET1K_V1'?\n"
     )
+
+
+def test_an_unknown_backbone_beside_other_mistakes(lab: Lab) -> None:
+    lab.write("cats.yaml", "data: {rot: photos}\noutput: run\nbackbone:\n  name: resnet81\nseed: x\n")
+    done = lab("train-head", "-c", "cats.yaml", "--device", "gpu")
+    assert (done.code, done.stdout) == (2, b"")
+    *lines, hint = done.stderr.splitlines()
+    assert [line.split(" ")[0] for line in lines] == [
+        "cats.yaml:1:8:", "cats.yaml:4:9:", "cats.yaml:5:7:", "--device:"
+    ]  # fmt: skip
+    assert lines[1].startswith("cats.yaml:4:9: backbone.name: unknown backbone 'resnet81'; did you mean 'resnet18', ")
+    assert hint.startswith("Backbones: alexnet, ")
+
+
+def test_a_config_of_known_names_is_checked_without_torch(tmp_path: Path) -> None:
+    (tmp_path / "cats.yaml").write_text("backbone: {name: vit_b_16, layer: block7, freeze_depth: 14}\nseed: x\n")
+    ran = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "featcli", "train-head", "-c", str(tmp_path / "cats.yaml")],
+        capture_output=True,
+        text=True,
+    )
+    loaded = {line.rsplit("|", 1)[-1].strip() for line in ran.stderr.splitlines()}
+    assert (ran.returncode, "featcli.config.known_backbones" in loaded) == (2, True)
+    assert not loaded & {"torch", "torchvision", "numpy"}
 
 
 def test_weights_of_another_architecture(lab: Lab) -> None:
