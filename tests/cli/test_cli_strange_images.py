@@ -1,4 +1,4 @@
-"""Strange files give the right pixels or one error row: the corpus of `scripts/strange_images.py`."""
+"""Strange files give the right pixels or one error row: the corpus of tests/corpus/."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts.strange_images import Strange, corpus, snapshot, write_corpus, wrong_rows
 from tests.cli.lab import Lab
+from tests.corpus.case import Strange
+from tests.corpus.check import snapshot, wrong_rows
+from tests.corpus.whole import corpus, write_corpus
 
 FILES = corpus()
 
