@@ -1,10 +1,10 @@
 """How long an epoch takes, and how much memory, against the tutorial's loop: `scripts/bench_finetune.py [PHOTOS]`.
 
-PHOTOS holds train/ and val/ (ants and bees by default, beside the project). The network is resnet18 with random
-weights, frozen through layer3, at 224 pixels, in batches of 64. The peer is the loop of PyTorch's transfer-learning
-tutorial: DataLoader with one process per core, PIL, eager fp32, gradients of the frozen part off, training and
-validation in each epoch. Ours are whole commands: features, solved head, boundary tensors, epochs with validation,
-checkpoint. Each runs in a process of its own; the order is turned from round to round, and medians are shown.
+PHOTOS holds train/ and val/ (by default the ants and bees in the folder that FEATCLI_SHARED names). The network is
+resnet18 with random weights, frozen through layer3, at 224 pixels, in batches of 64. The peer is the loop of PyTorch's
+transfer-learning tutorial: DataLoader with one process per core, PIL, eager fp32, gradients of the frozen part off,
+training and validation in each epoch. Ours are whole commands: features, solved head, boundary tensors, epochs with
+validation, checkpoint. Each runs in a process of its own; the order turns from round to round; medians are shown.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-PROJECT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tests.photographs import PHOTOGRAPHS, require_photographs
+
 BATCH = 64
 EPOCHS = 10
 OURS = {
@@ -113,13 +116,14 @@ def measure(name: str, photos: Path) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("photos", nargs="?", type=Path, default=PROJECT.parent / "shared" / "data" / "hymenoptera")
+    parser.add_argument("photos", nargs="?", type=Path, default=PHOTOGRAPHS)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    photos = require_photographs(arguments.photos)
     if arguments.worker:
         name = arguments.worker
-        found = ours(arguments.photos, OURS[name]) if name in OURS else tutorial(arguments.photos, 3)
+        found = ours(photos, OURS[name]) if name in OURS else tutorial(photos, 3)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps(found | {"megabytes": memory}))
         return
@@ -127,7 +131,7 @@ def main() -> None:
     rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for index in range(arguments.rounds):
         for name in names[::-1] if index % 2 else names:
-            rounds[name].append(measure(name, arguments.photos))
+            rounds[name].append(measure(name, photos))
     steady = {name: statistics.median(s for item in rounds[name] for s in item["epochs"][1:]) for name in names}
     ten = {name: statistics.median(item["ten"] or 0 for item in rounds[name]) for name in names}
     print(f"{'':24} {'epoch, s':>9} {'ratio':>6} {'10 epochs, s':>13} {'ratio':>6} {'peak MB':>8}")

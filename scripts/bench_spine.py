@@ -1,8 +1,8 @@
 """Speed and memory of whole commands, as ratios within one run: `scripts/bench_spine.py [PHOTOS] [--epochs N]`.
 
-PHOTOS holds train/ and val/ (ants and bees by default, beside the project). The peer is the recipe of PyTorch's
-transfer-learning tutorial with the same weights: DataLoader with PIL, frozen network, SGD on the last layer, 25 epochs;
-N of them are run (1 by default) and the rest is counted as equal.
+PHOTOS holds train/ and val/ (by default the ants and bees in the folder that FEATCLI_SHARED names). The peer is the
+recipe of PyTorch's transfer-learning tutorial with the same weights: DataLoader with PIL, frozen network, SGD on the
+last layer, 25 epochs; N of them are run (1 by default) and the rest is counted as equal.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tests.photographs import PHOTOGRAPHS, require_photographs
+
 TUTORIAL_EPOCHS = 25
 
 
@@ -136,14 +139,14 @@ def memory_by_number(work: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    beside = Path(os.environ.get("FEATCLI_SHARED", PROJECT.parent / "shared"), "data", "hymenoptera")
-    parser.add_argument("photos", type=Path, nargs="?", default=beside)
+    parser.add_argument("photos", type=Path, nargs="?", default=PHOTOGRAPHS)
     parser.add_argument("--epochs", type=int, default=1, help="of the tutorial's recipe; 0 leaves it out")
     options = parser.parse_args()
+    photos = require_photographs(options.photos)
     start_up()
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        folder_to_checkpoint(options.photos.resolve(), work, options.epochs)
+        folder_to_checkpoint(photos, work, options.epochs)
         memory_by_number(work)
 
 

@@ -28,12 +28,11 @@ from typing import Any
 import numpy as np
 import torch
 
-PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.process import ForkServer, Running  # noqa: E402
+from tests.photographs import PHOTOGRAPHS, SHARED, require_photographs
+from tests.process import ForkServer, Running
 
-SHARED = Path(os.environ.get("FEATCLI_SHARED", PROJECT.parent / "shared"))
 RECORD = Path(__file__).with_suffix(".json")
 BACKBONES = {
     "lite0": ("backbone.name=efficientnet_lite0", "backbone.freeze_depth=stage6"),
@@ -55,7 +54,7 @@ class Place:
 
     def __init__(self, folder: Path, server: ForkServer) -> None:
         self.folder, self._server = folder, server
-        (folder / "photos").symlink_to(SHARED / "data" / "hymenoptera")
+        (folder / "photos").symlink_to(PHOTOGRAPHS)
         (folder / "mobilenet_v2.safetensors").symlink_to(SHARED / "weights" / "mobilenet_v2.safetensors")
         (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff")
 
@@ -157,8 +156,7 @@ def main() -> None:
         "--streams", action="store_true", help="with --write: where only those of stdout and stderr differ"
     )
     options = parser.parse_args()
-    if not (SHARED / "data" / "hymenoptera").is_dir():
-        raise SystemExit(f"no photographs at {SHARED}; set FEATCLI_SHARED")
+    require_photographs()
     recorded = json.loads(RECORD.read_text()) if RECORD.is_file() else {"machine": {}, "digests": {}}
     if not options.write and recorded["machine"] != machine():
         raise SystemExit(f"recorded on {recorded['machine']}, and this is {machine()}: write your own with --write")

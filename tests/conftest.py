@@ -9,21 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.photographs import SHARED, missing
 from tests.process import Finished, ForkServer
 
 # As the command line sets it, before torch is loaded: tests share the cores too.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-PROJECT = Path(__file__).resolve().parents[1]
-
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder beside the project that holds the photographs of ants and bees."""
-    folder = Path(os.environ.get("FEATCLI_SHARED", PROJECT.parent / "shared"))
-    if not (folder / "data" / "hymenoptera").is_dir():
-        pytest.skip(f"no photographs at {folder}; set FEATCLI_SHARED")
-    return folder
+    if said := missing():
+        pytest.skip(said)
+    return SHARED
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,8 +18,8 @@ from featcli.backbones.efficientnet_lite import (
     convert_state_dict,
     efficientnet_lite0,
 )
+from tests.photographs import PHOTOGRAPHS, missing
 
-PHOTOGRAPHS = Path(os.environ.get("FEATCLI_SHARED", Path(__file__).parents[4] / "shared")) / "data/hymenoptera"
 SIZES = [224, 192, 225, 280]
 
 
@@ -65,9 +64,9 @@ def preprocess(path: Path) -> Tensor:
 
 
 def photographs(count: int) -> Tensor:
+    if said := missing():
+        pytest.skip(said)
     paths = sorted(PHOTOGRAPHS.glob("val/*/*.jpg"))
-    if not paths:
-        pytest.skip(f"no photographs in {PHOTOGRAPHS}; FEATCLI_SHARED names the folder that holds data/hymenoptera")
     return torch.stack([preprocess(path) for path in paths[:: len(paths) // count][:count]])
 
 
