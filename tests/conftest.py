@@ -45,6 +45,27 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch")))
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Tiny convolutions on busy cores spend their time waiting for the other threads: 8 s against 0.3 s, measured."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def threads_are_kept() -> Iterator[None]:
+    """For a test of what sets the number of threads."""
+    import torch
+
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def make_folder() -> Callable[..., Path]:
     """Makes `root/<class>/NN.png`: small images whose colour tells their class, each with its own noise."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -21,15 +20,9 @@ from featcli.backbones.weights import load_backbone
 from featcli.config.known_backbones import FEATURE_SIZES, STAGES
 from featcli.events import ignore
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 NUMERIC = ["resnet18", "resnext50_32x4d", "efficientnet_lite0"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("name", names())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +18,7 @@ from featcli.features.extraction import Extractor
 from featcli.runtime import decide_runtime
 from tests.unit.backbones.test_families import QUIET, SMALLEST
 
-
-@pytest.fixture(autouse=True)
-def threads_are_kept() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("threads_are_kept")
 
 
 @pytest.mark.parametrize("name", SMALLEST)

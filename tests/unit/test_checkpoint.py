@@ -4,7 +4,7 @@ import dataclasses
 import json
 import random
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +28,10 @@ from featcli.heads.mlp import MlpHead
 from featcli.metadata import BackboneFacts, CheckpointMetadata, HeadFacts, ValidationFacts, read_metadata
 from tests.unit.heads.lab import probabilities_of
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 NAME = "shufflenet_v2_x0_5"  # the smallest in the table
 CLASSES = ["ants", "bees", "wasps"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def make(classes: list[str] = CLASSES) -> Checkpoint:

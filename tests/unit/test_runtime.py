@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -9,12 +8,7 @@ import torch
 from featcli.errors import EnvironmentFault
 from featcli.runtime import CPU_TILE, decide_runtime
 
-
-@pytest.fixture(autouse=True)
-def threads_are_kept() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("threads_are_kept")
 
 
 def test_a_cpu_as_asked() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -45,6 +45,8 @@ from featcli.training.problem import Hooks, Labelled, Problem
 from featcli.workflow.session import Call
 from featcli.writers.prediction_rows import open_writer
 from tests.unit.training.lab import recipe
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 CPU = Runtime(torch.device("cpu"), "fp32", 1, 2, 8)
 
@@ -110,14 +112,6 @@ def nearest_mean(rows: LabelledRows, choice: Choice, emit: Emit) -> Solved:
 
 # A kind of head: fitted, never trained by gradient descent, stored as a linear head is.
 KIND = HeadKind(("weight", "bias"), linear.load, nearest_mean)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

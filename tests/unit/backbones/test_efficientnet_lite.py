@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,16 +19,9 @@ from featcli.backbones.efficientnet_lite import (
 )
 from tests.photographs import PHOTOGRAPHS, missing
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SIZES = [224, 192, 225, 280]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny convolutions on busy cores spend their time waiting for the other threads: 8 s against 0.3 s, measured."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ from featcli.backbones.registry import find_architecture
 from featcli.backbones.weights import load_backbone
 from featcli.errors import BackboneOptionError, WeightsError
 from featcli.events import Event, Note, ignore
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 # The smallest of each family, and the name of its last Linear.
 SMALLEST = {
@@ -42,14 +43,6 @@ SMALLEST = {
     "vit_b_32": "heads.head",
 }
 QUIET: dict[str, Any] = {"googlenet": {"init_weights": False}, "inception_v3": {"init_weights": False}}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def own_network(name: str, **arguments: Any) -> nn.Module:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import nn
@@ -15,15 +13,9 @@ from featcli.backbones.weights import load_backbone
 from featcli.errors import BackboneOptionError
 from featcli.events import ignore
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 IMAGES = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(3)) * 4 - 2
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def at(name: str, *places: str, pooling: str = "auto") -> Backbone:

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,18 +26,12 @@ from featcli.features.extraction import Extractor, FeatureRow, FeatureTable, com
 from featcli.features.store import FeatureStore
 from featcli.runtime import Runtime
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PREPROCESSING = Preprocessing(36, 32, "bilinear", (0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
 SIZE = 8
 WORKERS = [1, 2, 4]
 BATCHES = [1, 7, 32]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 class Tiny(nn.Module):

@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,16 +27,10 @@ from featcli.training.trainable import TrainableModel
 from featcli.training.views import Views
 from tests.unit.training.lab import CPU, Watch, recipe, same, score, train
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 N = 11
 BF16 = Runtime(torch.device("cpu"), "bf16", 1, 2, 8)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def load(name: str = "efficientnet_lite0") -> Backbone:

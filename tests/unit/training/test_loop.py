@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,7 @@ from featcli.training.problem import Diverged, Labelled
 from featcli.training.state import read_snapshot, write_snapshot
 from tests.unit.training.lab import CPU, TASK, Net, Watch, images, recipe, same, score, train
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 HARD: dict[str, dict[str, Any]] = {
