@@ -6,20 +6,37 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from featcli import __version__
+from featcli.cli import app
 from tests.cli.lab import Lab
 from tests.process import Finished
 
-COMMANDS = ("extract", "train-head", "predict", "evaluate", "info", "demo")
 FEATCLI = Path(sys.executable).with_name("featcli")
 
 
-@pytest.mark.parametrize("arguments", [(), *((command,) for command in COMMANDS)], ids=lambda words: " ".join(words))
+def commands_of(group: Any, *before: str) -> Iterator[tuple[str, ...]]:
+    """The words of every command, as the app has it registered."""
+    yield from ((*before, command.name) for command in group.registered_commands)
+    for inner in group.registered_groups:
+        yield from commands_of(inner.typer_instance, *before, inner.name)
+
+
+COMMANDS = sorted(commands_of(app))
+GROUPS = sorted({words[:-1] for words in COMMANDS})
+
+
+def test_a_command_is_known_by_its_words() -> None:
+    assert {("train-head",), ("cache", "clear")} <= {*COMMANDS}
+    assert GROUPS == [(), ("cache",)]
+
+
+@pytest.mark.parametrize("arguments", [*GROUPS, *COMMANDS], ids=" ".join)
 def test_help_loads_neither_torch_nor_torchvision(arguments: tuple[str, ...]) -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "featcli", *arguments, "--help"], capture_output=True, text=True
@@ -32,9 +49,9 @@ def test_help_loads_neither_torch_nor_torchvision(arguments: tuple[str, ...]) ->
     assert [line for line in done.stderr.splitlines() if not line.startswith("import time:")] == []
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_option_is_explained(featcli: Callable[..., Finished], command: str) -> None:
-    done = featcli(command, "-h", env={"COLUMNS": "200"})
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+def test_every_option_is_explained(featcli: Callable[..., Finished], arguments: tuple[str, ...]) -> None:
+    done = featcli(*arguments, "-h", env={"COLUMNS": "200"})
     assert (done.code, done.stderr) == (0, "")
     options = re.findall(r"^│ +(--[a-z-]+)(.*)│$", done.text, re.MULTILINE)
     assert len(options) >= 3
