@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test test-gpu lint fmt type docs check bench clean
+.PHONY: help demo test quick test-gpu lint fmt type docs check bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -21,6 +21,9 @@ demo: $(INSTALLED)  ## install, then the whole path on real digits with real wei
 
 test: $(INSTALLED)  ## every test
 	$(BIN)/python -m pytest -n 2
+
+quick: $(INSTALLED)  ## the tests to run after each change: all but the slow and the real ones
+	$(BIN)/python -m pytest -n 2 -m "not slow and not real"
 
 test-gpu: $(INSTALLED)  ## the tests that need a CUDA device
 	$(BIN)/python -m pytest tests/gpu

@@ -16,6 +16,13 @@ from tests.process import Finished, ForkServer
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What asks for the photographs is real."""
+    for item in items:
+        if "shared" in getattr(item, "fixturenames", ()):
+            item.add_marker("real")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder beside the project that holds the photographs of ants and bees."""

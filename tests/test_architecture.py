@@ -105,6 +105,7 @@ def test_what_is_learned_is_known_in_one_place() -> None:
     assert {name for name in found - solvers if not name.startswith("tasks/")} == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--help"], ["train-head", "--help"], ["predict", "--help"], ["--version"]])
 def test_help_loads_neither_torch_nor_torchvision(arguments: list[str]) -> None:
     ran = subprocess.run(

@@ -31,6 +31,7 @@ def test_the_readme_has_commands() -> None:
     assert len(COMMANDS) >= 9
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_readme_run(tmp_path: Path, make_folder) -> None:
     (tmp_path / "configs").symlink_to(PROJECT / "configs")
     for patient in range(4):

@@ -12,6 +12,8 @@ from torchvision import models
 
 from tests.cli.lab import SMALL, Lab, names, strict_json, tree
 
+pytestmark = pytest.mark.slow
+
 
 def test_models_lists_every_backbone(trained: Lab) -> None:
     done = trained("models")

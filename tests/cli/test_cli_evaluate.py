@@ -15,6 +15,8 @@ import safetensors.numpy
 from featcli.backbones.stages import canonical_sha256
 from tests.cli.lab import Lab, strict_json, tree
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def here(trained: Lab, lab: Lab) -> Lab:

@@ -15,6 +15,8 @@ import safetensors
 
 from tests.cli.lab import SMALL, Lab, names, read_csv, tree
 
+pytestmark = pytest.mark.slow
+
 FORMATS = ("npz", "npy", "safetensors", "csv", "parquet")
 EXTRACT = ("extract", *SMALL)
 

@@ -17,6 +17,8 @@ from featcli.events import ignore
 from tests.cli.lab import RUN_FILES, TUNED_FILES, Lab, head_of, is_complete, names, read_csv, strict_json, tree
 from tests.process import ForkServer, Running
 
+pytestmark = pytest.mark.slow
+
 # The real weights, from a random head: the last epoch is the best, so that what is kept was trained.
 LEARN = (
     *("--set", "backbone.weights=DEFAULT", "--set", "head.init=random"),

@@ -11,6 +11,8 @@ import pytest
 
 from tests.cli.lab import RUN_FILES, SMALL, Lab, is_complete, names
 
+pytestmark = pytest.mark.slow
+
 TRAIN = ("train-head", *SMALL, "--set", "data.root=photos", "-o", "run", "--cache", "cache")
 
 # Ends the process, as kill -9 does, instead of the k-th rename of a file to its place.

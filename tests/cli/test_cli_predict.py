@@ -19,6 +19,8 @@ import pytest
 from tests.cli.lab import Lab, names, read_csv, strict_json, tree
 from tests.process import Running
 
+pytestmark = pytest.mark.slow
+
 FEATCLI = Path(sys.executable).with_name("featcli")
 
 

@@ -17,6 +17,8 @@ import safetensors.numpy
 from tests.cli.lab import SMALL, Lab, head_of, tree
 from tests.process import ForkServer, Running
 
+pytestmark = pytest.mark.slow
+
 # The tests may run as root, whom no permission stops: gives up all of root's capabilities.
 UNPRIVILEGED = """
 import ctypes

@@ -13,6 +13,8 @@ import pytest
 from tests.cli.lab import RUN_FILES, SMALL, Lab, names, strict_json
 from tests.process import Running
 
+pytestmark = pytest.mark.slow
+
 SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
 
 # The second forward pass waits for ever, and a file says so.

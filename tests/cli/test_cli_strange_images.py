@@ -12,6 +12,8 @@ from tests.corpus.case import Strange
 from tests.corpus.check import snapshot, wrong_rows
 from tests.corpus.whole import corpus, write_corpus
 
+pytestmark = pytest.mark.slow
+
 FILES = corpus()
 
 

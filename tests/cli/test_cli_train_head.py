@@ -13,6 +13,8 @@ import yaml
 
 from tests.cli.lab import BACKBONE_LINE, RUN_FILES, SMALL, Lab, cut, head_of, names, read_csv, strict_json, tree
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_folder_of_classes(lab: Lab) -> None:
     done = lab.train()

@@ -20,7 +20,7 @@ from featcli.backbones.weights import load_backbone
 from featcli.config.known_backbones import FEATURE_SIZES, STAGES
 from featcli.events import ignore
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 NUMERIC = ["resnet18", "resnext50_32x4d", "efficientnet_lite0"]
 

@@ -8,7 +8,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.process import Finished, ForkServer
+
+pytestmark = pytest.mark.real
 
 # The second forward pass waits for ever, and a file says so.
 STUCK = """

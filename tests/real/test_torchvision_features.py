@@ -6,11 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 import torchvision
 from PIL import Image, ImageOps
 
 from tests.process import Finished
+
+pytestmark = pytest.mark.real
 
 
 def test_resnet18_from_a_file_equals_torchvision(

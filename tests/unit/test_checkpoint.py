@@ -238,6 +238,7 @@ def test_tensors_of_another_kind_than_is_said(path: Path, data: bytes, mlp_data:
         refused(path, changed, f"is damaged: the tensors of its head are not those of kind '{kind}'")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["hidden.weight", "hidden.bias", "weight", "bias"])
 @pytest.mark.parametrize("change", ["gone", "transposed", "longer", "half", "int32", "flipped"])
 def test_damaged_tensors_of_an_mlp(path: Path, mlp_data: bytes, name: str, change: str) -> None:
@@ -348,6 +349,7 @@ def test_unknown_keys_of_our_format_are_a_newer_writers(path: Path, data: bytes)
     assert load_checkpoint(path).metadata.classes == CLASSES
 
 
+@pytest.mark.slow
 def test_a_flipped_byte_in_any_tensor_is_noticed(path: Path, data: bytes) -> None:
     (length,) = struct.unpack("<Q", data[:8])
     rng = random.Random(0)

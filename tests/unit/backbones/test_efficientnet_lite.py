@@ -83,6 +83,7 @@ def test_logits_equal_the_reference_on_random_input(
     torch.testing.assert_close(pretrained(images), expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.real
 @torch.no_grad()
 def test_logits_equal_the_reference_on_photographs(
     pretrained: EfficientNetLite, packaged_state: dict[str, Tensor]

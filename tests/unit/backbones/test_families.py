@@ -18,7 +18,7 @@ from featcli.backbones.weights import load_backbone
 from featcli.errors import BackboneOptionError, WeightsError
 from featcli.events import Event, Note, ignore
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 # The smallest of each family, and the name of its last Linear.
 SMALLEST = {

@@ -35,6 +35,7 @@ def node(network: nn.Module, name: str) -> torch.Tensor:
     return output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["layer1", "layer3", "layer4"])
 def test_a_stage_of_resnet_is_torchvisions_node(stage: str) -> None:
     backbone = at("resnet18", stage)
@@ -44,6 +45,7 @@ def test_a_stage_of_resnet_is_torchvisions_node(stage: str) -> None:
     assert torch.equal(features(at("resnet18", stage, pooling="flatten")), maps.flatten(1))
 
 
+@pytest.mark.slow
 def test_several_places_are_concatenated_in_their_order() -> None:
     one, two = features(at("resnet18", "layer2")), features(at("resnet18", "penultimate"))
     assert torch.equal(features(at("resnet18", "layer2", "penultimate")), torch.cat([one, two], 1))
@@ -51,6 +53,7 @@ def test_several_places_are_concatenated_in_their_order() -> None:
     assert torch.equal(features(at("resnet18", "penultimate")), two)
 
 
+@pytest.mark.slow
 def test_the_class_token_of_a_transformer() -> None:
     backbone = at("vit_b_32", "block6")
     tokens = node(backbone.network, "encoder.layers.encoder_layer_5.add_1")
@@ -59,6 +62,7 @@ def test_the_class_token_of_a_transformer() -> None:
     torch.testing.assert_close(averaged, tokens[:, 1:].mean(1), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_maps_that_keep_their_channels_last_are_pooled_over_places() -> None:
     backbone = at("swin_t", "stage2")
     maps = node(backbone.network, "features.3")  # (B, H, W, C)

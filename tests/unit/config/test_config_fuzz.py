@@ -54,6 +54,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fuzz") / "cats.yaml"
 
 
+@pytest.mark.slow
 @given(text=YAML_LIKE | st.text())
 @settings(deadline=None, max_examples=400)
 def test_any_text(text: str, file: Path) -> None:
@@ -68,6 +69,7 @@ def test_any_bytes(data: bytes, file: Path) -> None:
     config_or_error(file)
 
 
+@pytest.mark.slow
 @given(key=st.sampled_from(["head.C", "data.root", "backbone.preprocess", "", "."]), value=YAML_LIKE | st.text())
 @settings(deadline=None, max_examples=200)
 def test_any_argument_of_set(key: str, value: str) -> None:
@@ -81,6 +83,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(key=st.sampled_from(["head.C", "data.root", "backbone.preprocess", "head", "seed"]), value=VALUES)
 @settings(deadline=None, max_examples=200)
 def test_any_value_of_a_flag(key: str, value: Any) -> None:

@@ -150,6 +150,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("dump")
 
 
+@pytest.mark.slow
 @given(config=configs)
 @settings(deadline=None, max_examples=150)
 def test_a_dump_loads_as_an_equal_config(config: Config, folder: Path) -> None:
@@ -160,6 +161,7 @@ def test_a_dump_loads_as_an_equal_config(config: Config, folder: Path) -> None:
     assert same_run(again, config)
 
 
+@pytest.mark.slow
 @given(text=texts)
 @settings(deadline=None)
 def test_texts_stay_texts_for_us_and_for_other_readers(text: str) -> None:

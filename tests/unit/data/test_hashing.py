@@ -198,6 +198,7 @@ def test_names_that_are_not_utf_8(tmp_path: Path, memo: Path) -> None:
 # Trust
 
 
+@pytest.mark.slow
 def test_a_hash_taken_right_after_a_change_is_not_kept(tmp_path: Path, memo: Path, real_time: None) -> None:
     (path,) = make(tmp_path, 1)
     assert hash_file(path).stamp is None
@@ -398,6 +399,7 @@ def test_its_files_are_known(tmp_path: Path, memo: Path) -> None:
     assert list(memo.parent.iterdir()) == [memo]
 
 
+@pytest.mark.slow
 def test_ten_thousand_warm_files_take_well_under_a_second(tmp_path: Path, memo: Path) -> None:
     paths = list(make(tmp_path / "photos", 10_000))
     hash_files(paths, memo=memo, workers=2, emit=ignore)

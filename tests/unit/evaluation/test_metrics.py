@@ -113,6 +113,7 @@ def brute_force_ece(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return total
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(splits())
 def test_agrees_with_sklearn_on_any_split(split: tuple[np.ndarray, np.ndarray, list[int]]) -> None:

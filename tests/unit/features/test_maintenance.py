@@ -312,6 +312,7 @@ def test_a_listing_that_shows_what_is_gone_for_ever_ends(tmp_path: Path, monkeyp
     require_rows(tmp_path, ["a"])
 
 
+@pytest.mark.slow
 def test_readers_and_mergers_at_once_find_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(merging, "_MANY_SEGMENTS", 3)
     base = [f"base{index}" for index in range(12)]

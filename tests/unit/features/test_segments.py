@@ -208,6 +208,7 @@ def test_the_parts_that_are_written_leave_no_trace(tmp_path: Path, rows: int, pa
 # Damage
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writer", WRITERS)
 def test_no_flipped_byte_is_used_unseen(tmp_path: Path, writer: str) -> None:
     """Every byte of a file in its turn."""

@@ -105,6 +105,7 @@ keys = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     parts=st.lists(st.dictionaries(keys, st.integers(0, 2**31), max_size=12), max_size=5),
@@ -140,6 +141,7 @@ def test_the_same_row_twice_in_one_segment(tmp_path: Path) -> None:
     np.testing.assert_array_equal(store.find([digest("a"), digest("b")])[1], [feature("a"), feature("b")])
 
 
+@pytest.mark.slow
 def test_many_segments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("featcli.features.merging._MANY_SEGMENTS", 60)
     names = [f"image{index}" for index in range(60)]
@@ -312,6 +314,7 @@ def a_segment(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return segments(cache)[0].read_bytes()
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_damage_gives_a_wrong_feature_or_a_crash(

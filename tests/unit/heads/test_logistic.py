@@ -80,6 +80,7 @@ def assert_minimal(x: np.ndarray, y: np.ndarray, classes: int, Cs: list[float], 
         assert np.isfinite(solution.grad_norm)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("class_weight", ["none", "balanced"])
 @pytest.mark.parametrize("classes", [2, 3, 10])
 @pytest.mark.parametrize(("rows", "width"), [(200, 30), (60, 150)])
@@ -144,6 +145,7 @@ def test_the_heads_probabilities_are_scikit_learns(classes: int, class_weight: s
     np.testing.assert_allclose(probabilities_of(fitted.head, x), peer.predict_proba(x.astype(np.float64)), atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rows", "width", "classes"), [(160, 20, 3), (60, 90, 2)])
 def test_selection_is_that_of_a_plain_loop(rows: int, width: int, classes: int) -> None:
     x, y = cnn_like(rows, width, classes)

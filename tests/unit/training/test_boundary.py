@@ -112,6 +112,7 @@ def test_in_half_precision_half_as_much_is_kept(backbone: Backbone, items: list[
     assert all(torch.equal(*pair) for pair in zip(batches(anew, 1), batches(kept, 1), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [0, 5])
 def test_training_on_either_ends_in_the_same_bits(items: list[ImageRef], tmp_path: Path, stop: int) -> None:
     finals = []

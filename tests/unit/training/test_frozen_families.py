@@ -28,6 +28,8 @@ from featcli.training.views import Views
 from tests.unit.backbones.test_families import SMALLEST
 from tests.unit.training.lab import recipe, same, train
 
+pytestmark = pytest.mark.slow
+
 FAMILIES = [*SMALLEST, "squeezenet1_1", "efficientnet_lite0"]
 SIDES = {"inception_v3": 96, "maxvit_t": 224, "swin_t": 224, "swin_v2_t": 256, "vit_b_32": 224}  # others: 64
 DEEPER = {"alexnet": 6, "vgg11": 6, "vit_b_32": 10}  # others: half; their fully connected layers take long to copy

@@ -40,6 +40,7 @@ HARD: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", HARD)
 def test_resumed_after_any_step_it_ends_in_the_same_bits(kind: str, tmp_path: Path) -> None:
     """Promise 5: weights, optimizer, averages and log; with dropout, BatchNorm and convolutions in channels_last."""
