@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +19,14 @@ from featcli.data import hashing as memo_module
 from featcli.data.hashing import MEMO_NAME, hash_files
 from featcli.errors import UsageError
 from featcli.events import ignore
-from featcli.features.store import FeatureStore, Space
+from featcli.features.store import FeatureStore
 from featcli.units import size_text
 from featcli.workflow.answer import Answer
+from tests.unit.features import lab
+from tests.unit.features.lab import digest, segments
 
 WIDTH = 4
-SPACE = Space(
-    backbone="resnet18",
-    weights_sha256="0123456789abcdef" * 4,
-    arguments={},
-    preprocessing={"resize": 256, "crop": 224, "interpolation": "bilinear", "mean": [0.5] * 3, "std": [0.5] * 3},
-    layer="penultimate",
-    pixel_pipeline=1,
-    numerics="fp32",
-    device_type="cpu",
-)
+SPACE = replace(lab.SPACE, weights_sha256="0123456789abcdef" * 4)
 
 
 @pytest.fixture
@@ -42,7 +35,7 @@ def store(tmp_path: Path) -> Path:
     for names in ("a", "ab"):
         with FeatureStore(tmp_path / "cache", SPACE, WIDTH, ignore).writer({}) as writer:
             for name in names:
-                writer.add(hashlib.sha256(name.encode()).digest(), np.zeros(WIDTH, np.float32))
+                writer.add(digest(name), np.zeros(WIDTH, np.float32))
     for path in (tmp_path / "cache").rglob("*"):
         if path.is_file():
             os.utime(path, (1746100800, 1746100800))
@@ -52,10 +45,6 @@ def store(tmp_path: Path) -> Path:
 def said(answer: Answer) -> tuple[str, Any]:
     assert answer.text is not None
     return answer.text, answer.facts
-
-
-def segments(cache: Path) -> list[Path]:
-    return sorted(cache.rglob("*.safetensors"))
 
 
 def test_show_an_empty_store(tmp_path: Path) -> None:

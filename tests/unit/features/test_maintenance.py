@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import itertools
 import multiprocessing
 import os
@@ -8,7 +7,6 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -24,29 +22,10 @@ from featcli.features.maintenance import clear_store, list_spaces, prune_store, 
 from featcli.features.merging import merge_segments
 from featcli.features.segments import segment_paths
 from featcli.features.store import FeatureStore, SegmentWriter, Space, space_folder
+from tests.unit.features.lab import SPACE, WIDTH, digest, ended, feature, in_child, segments
 
-WIDTH = 5
-SPACE = Space(
-    backbone="resnet18",
-    weights_sha256="00" * 32,
-    arguments={},
-    preprocessing={"resize": 256, "crop": 224, "interpolation": "bilinear", "mean": [0.5] * 3, "std": [0.5] * 3},
-    layer="penultimate",
-    pixel_pipeline=1,
-    numerics="fp32",
-    device_type="cpu",
-)
 OTHER = replace(SPACE, backbone="resnet34")
 DAY = 24 * 3600.0
-
-
-def digest(name: str) -> bytes:
-    return hashlib.sha256(name.encode()).digest()
-
-
-def feature(name: str) -> np.ndarray:
-    seed = int.from_bytes(digest(name)[:4], "big")
-    return np.random.default_rng(seed).normal(size=WIDTH).astype(np.float32)
 
 
 def fill(cache: Path, names: list[str], space: Space = SPACE) -> Path:
@@ -57,10 +36,6 @@ def fill(cache: Path, names: list[str], space: Space = SPACE) -> Path:
             writer.add(digest(name), feature(name))
     (path,) = set(segments(cache)) - before
     return path
-
-
-def segments(cache: Path) -> list[Path]:
-    return sorted(cache.rglob("*.safetensors"))
 
 
 def require_rows(cache: Path, names: list[str], space: Space = SPACE) -> FeatureStore:
@@ -77,17 +52,6 @@ def require_rows(cache: Path, names: list[str], space: Space = SPACE) -> Feature
 def age(path: Path, seconds: float) -> None:
     then = time.time() - seconds
     os.utime(path, (then, then))
-
-
-def in_child(work: Callable[[], object]) -> BaseProcess:
-    process = multiprocessing.get_context("fork").Process(target=work)
-    process.start()
-    return process
-
-
-def ended(process: BaseProcess) -> int | None:
-    process.join(60)
-    return process.exitcode
 
 
 def damage(path: Path) -> None:

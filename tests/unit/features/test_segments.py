@@ -20,6 +20,8 @@ from featcli.features.maintenance import verify_store
 from featcli.features.merging import merge_segments
 from featcli.features.segments import Segment, write_segment
 from featcli.features.store import FeatureStore, Space, space_folder
+from tests.unit.features import lab
+from tests.unit.features.lab import digest
 
 WIDTH = 3
 BLOCK_ROWS = 2
@@ -33,13 +35,8 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segments_module, "_BLOCK_BYTES", 4 * WIDTH * BLOCK_ROWS)
 
 
-def digest(name: str) -> bytes:
-    return hashlib.sha256(name.encode()).digest()
-
-
 def feature(name: str) -> np.ndarray:
-    seed = int.from_bytes(digest(name)[:4], "big")
-    return np.random.default_rng(seed).normal(size=WIDTH).astype(np.float32)
+    return lab.feature(name, WIDTH)
 
 
 def keys_of(names: Sequence[str]) -> np.ndarray:

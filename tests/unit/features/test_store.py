@@ -9,9 +9,7 @@ import re
 import resource
 import signal
 import time
-from collections.abc import Callable
 from dataclasses import fields, replace
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -24,27 +22,7 @@ from hypothesis import strategies as st
 from featcli.errors import StorageError
 from featcli.events import Event, Warn, ignore
 from featcli.features.store import FeatureStore, Space, default_cache
-
-WIDTH = 5
-SPACE = Space(
-    backbone="resnet18",
-    weights_sha256="00" * 32,
-    arguments={},
-    preprocessing={"resize": 256, "crop": 224, "interpolation": "bilinear", "mean": [0.5] * 3, "std": [0.5] * 3},
-    layer="penultimate",
-    pixel_pipeline=1,
-    numerics="fp32",
-    device_type="cpu",
-)
-
-
-def digest(name: str) -> bytes:
-    return hashlib.sha256(name.encode()).digest()
-
-
-def feature(name: str, width: int = WIDTH) -> np.ndarray:
-    seed = int.from_bytes(digest(name)[:4], "big")
-    return np.random.default_rng(seed).normal(size=width).astype(np.float32)
+from tests.unit.features.lab import SPACE, WIDTH, digest, ended, feature, in_child, segments
 
 
 def fill(cache: Path, names: list[str], space: Space = SPACE) -> None:
@@ -57,10 +35,6 @@ def fill(cache: Path, names: list[str], space: Space = SPACE) -> None:
 def opened(cache: Path, space: Space = SPACE, **options: Any) -> tuple[FeatureStore, list[Event]]:
     events: list[Event] = []
     return FeatureStore(cache, space, options.pop("width", WIDTH), events.append, **options), events
-
-
-def segments(cache: Path) -> list[Path]:
-    return sorted(cache.rglob("*.safetensors"))
 
 
 # Round trip
@@ -419,18 +393,6 @@ def test_an_interrupted_writer_keeps_its_rows(tmp_path: Path, error: type[BaseEx
         writer.add(digest("a"), feature("a"))
         raise error
     np.testing.assert_array_equal(opened(tmp_path)[0].get(digest("a")), feature("a"))
-
-
-def in_child(work: Callable[[], object]) -> BaseProcess:
-    """Runs `work` in a process of its own; forked, which spares it the imports."""
-    process = multiprocessing.get_context("fork").Process(target=work)
-    process.start()
-    return process
-
-
-def ended(process: BaseProcess) -> int | None:
-    process.join(30)
-    return process.exitcode
 
 
 def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
