@@ -130,7 +130,7 @@ def _epoch_cells(event: events.EpochEnd) -> dict[str, str]:
     """By the name of their column."""
     cells = {
         "epoch": f"{event.epoch}/{event.epochs}",
-        "rate": "-" if event.lr is None else f"{event.lr:.1e}",
+        "lr": "-" if event.lr is None else f"{event.lr:.1e}",
         "loss": _number(event.loss),
     }
     cells |= {f"val {name.replace('_', ' ')}": _number(event.metrics[name]) for name in event.shown}

@@ -11,7 +11,7 @@
     ├── UnreadableDataError     3   images, or a checkpoint, that cannot be read
     │   └── CheckpointError     3
     └── EnvironmentFault        4   this machine: device, memory, disk, versions
-        ├── WeightsError        4   weights not to be had, or of another architecture
+        ├── WeightsError        4   weights not available, or of another architecture
         ├── StorageError        4   a file or folder that cannot be written
         └── FrozenDriftError    4   a frozen tensor moved: the run must not be trusted
 
@@ -98,7 +98,7 @@ class EnvironmentFault(FeatcliError):
 
 
 class WeightsError(EnvironmentFault):
-    """Pretrained weights are not to be had, or belong to another architecture."""
+    """Pretrained weights are not available, or belong to another architecture."""
 
 
 class StorageError(EnvironmentFault):

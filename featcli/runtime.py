@@ -140,7 +140,7 @@ def _keep_freed_memory() -> None:
     """Tells glibc to keep freed blocks of up to a gigabyte for the next layer, instead of handing them back.
 
     Activations of the same sizes come and go with every tile; returned to the kernel each time, zeroing their pages
-    anew took half of the network's processor time (docs/decisions.md). Elsewhere than on glibc nothing happens.
+    again took half of the network's processor time (docs/decisions.md). Elsewhere than on glibc nothing happens.
     """
     trim_threshold, mmap_threshold, gigabyte = -1, -3, 1 << 30  # of <malloc.h>
     with contextlib.suppress(OSError, AttributeError, TypeError):

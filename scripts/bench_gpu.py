@@ -154,7 +154,7 @@ def whole_commands(work: Path, device: str, images: int, started: float) -> None
         ("light, all, bf16", "light", "bf16", "none"),
     ):
         if time.perf_counter() - started > LIMIT:
-            print(f"{label:24} left out, for want of time")
+            print(f"{label:24} left out: no time")
             continue
         seconds = epoch_seconds(work, photos, where, augment, precision, depth)
         print(f"{label:24} {seconds:9.2f} {images / seconds:9.0f}", flush=True)

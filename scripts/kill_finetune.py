@@ -2,7 +2,7 @@
 
 The truth is a run that nothing disturbs. Another one is killed with SIGKILL at random moments and goes on with
 `--resume` after each. Whenever it comes to its end, checkpoint, log and predictions must be the truth's, byte for byte;
-then it starts anew, until there were enough kills. PHOTOS is a folder of classes; without it small images are made.
+then it starts over, until there were enough kills. PHOTOS is a folder of classes; without it small images are made.
 Takes two minutes on two cores; exits 1 on a difference.
 """
 

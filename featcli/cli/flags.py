@@ -35,7 +35,10 @@ class Flags:
         int | None, option(RUN, "--limit", min=1, metavar="N", help="Only the first N images (per class and split).")
     ] = None
     seed: Annotated[
-        int | None, option(RUN, "--seed", min=0, metavar="N", help="Seed of splits, folds and random weights.")
+        int | None,
+        option(
+            RUN, "--seed", min=0, metavar="N", help="Random seed (splits, folds, shuffling, dropout, augmentation)."
+        ),
     ] = None
     max_bad: Annotated[int, option(RUN, "--max-bad", min=0, metavar="N", help="Tolerate N unreadable images.")] = 0
     null: Annotated[bool, option(RUN, "-0", "--null", help="Paths on stdin end in NUL (find -print0).")] = False
@@ -51,9 +54,7 @@ class Flags:
     workers: Annotated[
         int | None, option(WHERE, "--workers", min=1, metavar="N", help="Threads that decode images.")
     ] = None
-    threads: Annotated[int | None, option(WHERE, "--threads", min=1, metavar="N", help="Threads of the network.")] = (
-        None
-    )
+    threads: Annotated[int | None, option(WHERE, "--threads", min=1, metavar="N", help="Threads of the model.")] = None
     batch_size: Annotated[
         int | None,
         option(

@@ -10,7 +10,7 @@ from featcli.cli.flags import RUN, option
 from featcli.cli.invocation import Invocation, command
 from featcli.cli.root import app
 
-_cache = typer.Typer(help="Look after the feature store: show, verify, prune, clear.", no_args_is_help=True)
+_cache = typer.Typer(help="Manage the feature store: show, verify, prune, clear.", no_args_is_help=True)
 app.add_typer(_cache, name="cache")
 
 
@@ -38,7 +38,7 @@ def cache_prune(
     ] = None,
     unused: Annotated[
         str | None,
-        option(RUN, "--unused", metavar="30d", help="Remove what train-head and extract have not used for so long."),
+        option(RUN, "--unused", metavar="30d", help="Remove what no command that writes has used for so long."),
     ] = None,
     max_size: Annotated[
         str | None, option(RUN, "--max-size", metavar="5GB", help="Remove the least recently used down to this size.")

@@ -27,7 +27,7 @@ def check(
 
 @command(*SOURCE, "output", "overwrite", "seed", "max_bad", "dry_run", *MACHINE, "as_json", *SPEECH)
 def train_head(run: Invocation) -> None:
-    """Compute what features are missing, solve a classifier on them, write a run folder.
+    """Compute what features are missing, fit a classifier on them, write a run folder.
 
     Prints the checkpoint's path.
     """
@@ -41,17 +41,15 @@ def train_head(run: Invocation) -> None:
 def finetune(
     run: Invocation,
     resume: Annotated[
-        bool, option(RUN, "--resume", help="Go on with the unfinished training in the output, at the exact step.")
+        bool, option(RUN, "--resume", help="Resume the unfinished training in the output, at the exact step.")
     ] = False,
 ) -> None:
-    """Train the stages past backbone.freeze_depth, and the head, starting from the solved head.
+    """Train the stages past backbone.freeze_depth, and the head, starting from the fitted head.
 
     Prints the checkpoint's path.
     """
     if resume and run.flags.overwrite:
-        raise typer.BadParameter(
-            "it goes on with what the output holds; --overwrite would remove it", param_hint="--resume"
-        )
+        raise typer.BadParameter("it resumes what the output holds; --overwrite would remove it", param_hint="--resume")
     call = run.call(run_folder=True)
     from featcli.commands.finetune import finetune
 

@@ -149,7 +149,7 @@ def _damage(cache: Path, corrupt: Sequence[dict[str, str]]) -> UnreadableDataErr
         return None
     return UnreadableDataError(
         f"{_count(len(corrupt), 'segment')} of the feature store {cache} cannot be used",
-        "The next run that needs one sets it aside and computes its features anew.",
+        "The next run that needs one sets it aside and recomputes its features.",
     )
 
 

@@ -93,7 +93,7 @@ def demo_text(data: DemoData, summary: dict[str, Any], tuned: dict[str, Any]) ->
     n = features["computed"] + features["stored"]
     lines = [
         f"features     {n} images, {features['computed']} computed now in {timings['features']:.1f} s",
-        f"head         logistic, C {summary['head']['C']:g}, solved in {timings['head']:.1f} s",
+        f"head         logistic, C {summary['head']['C']:g}, fitted in {timings['head']:.1f} s",
         f"validation   {val['n']} images: {_accuracy(val)}",
         f"fine-tuned   the stages after stage5, {tuned['epochs']} epochs in {tuned['timings']['training']:.1f} s: "
         f"{_accuracy(tuned['val'])}",

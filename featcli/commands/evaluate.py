@@ -41,7 +41,7 @@ def evaluate(call: Call, checkpoint: Path | None, data_dir: Path | None, options
     """Evaluates a checkpoint on a folder, on the config's data, or on that of the run it lies in.
 
     Raises:
-        FeatcliError: the checkpoint or the data is not to be had.
+        FeatcliError: the checkpoint or the data is not available.
     """
     runtime = open_runtime(call)
     model, path = open_model(call, checkpoint)

@@ -26,7 +26,7 @@ def extract(call: Call, arguments: Sequence[str], output: Path, format: str | No
     Memory does not grow with the number of images, but for their names.
 
     Raises:
-        FeatcliError: backbone, data or output are not to be had. Bad images are listed, not raised.
+        FeatcliError: backbone, data or output are not available. Bad images are listed, not raised.
     """
     call.loaded.require("backbone.name", *(() if arguments else ("data.root",)))
     chosen = check_format(output, format)
@@ -44,7 +44,7 @@ def extract(call: Call, arguments: Sequence[str], output: Path, format: str | No
     with open_feature_file(output, chosen, extractor, classes) as file:
         unreadable = _extract_all(call, extractor, store, images, data, file)
     if ignored.counts:
-        call.emit(Note(f"passed over in folders: {ignored}"))
+        call.emit(Note(f"skipped in folders: {ignored}"))
     return Answer(str(output), unreadable=unreadable)
 
 

@@ -10,7 +10,7 @@ from featcli.events import Fact, Note
 from featcli.features.extraction import Extractor
 from featcli.runs.folder import Run, check_output, claim_run
 from featcli.runs.images import describe_changes, list_images
-from featcli.runs.resuming import Identity, check_resumable, start_anew
+from featcli.runs.resuming import Identity, check_resumable, start_over
 from featcli.training.freezing import FrozenCheck
 from featcli.training.problem import Diverged
 from featcli.workflow.answer import Answer
@@ -75,7 +75,7 @@ def finetune(call: Call, *, resume: bool = False) -> Answer:
     clock.lap("features")
     training = FineTuning(call, extractor, n_frozen, seen, table)
     if not resume:
-        start_anew(run, identity, call.emit)
+        start_over(run, identity, call.emit)
     try:
         progress = training.run(run)
     except Diverged as error:

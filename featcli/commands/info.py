@@ -57,7 +57,7 @@ def _text(path: Path, size: int, metadata: CheckpointMetadata) -> str:
 
 
 def _chosen(C: float | None) -> str:
-    return "by gradient" if C is None else f"C {C:g}"
+    return "by gradient descent" if C is None else f"C {C:g}"
 
 
 def _numbers(values: Any) -> str:

@@ -71,7 +71,7 @@ def predict(
         write: takes the bytes of the rows, and flushes them.
 
     Raises:
-        FeatcliError: the checkpoint, the device, or an output file is not to be had. Bad images are rows.
+        FeatcliError: the checkpoint, the device, or an output file is not available. Bad images are rows.
     """
     if options.output is not None and options.output.is_dir():
         raise UsageError(f"the output {options.output} is a folder; -o names a file")
@@ -113,7 +113,7 @@ def predict(
             raise UsageError("no images: the folders named hold none, or standard input was empty")
         writer.close()
     if ignored.counts:
-        call.emit(Note(f"passed over in folders: {ignored}"))
+        call.emit(Note(f"skipped in folders: {ignored}"))
     if options.summary is not None:
         write_json(options.summary, _summary(counts, model))
     return Answer(str(options.output) if options.output is not None else None, unreadable=counts.unreadable)

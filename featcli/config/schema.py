@@ -164,10 +164,10 @@ class Preprocess(Section):
 
 
 class Backbone(Section):
-    """The pretrained network that reads the images."""
+    """The pretrained model that reads the images."""
 
     name: Annotated[Text, Words("a backbone's name")] | None = Field(
-        default=None, description="Name as in torchvision.models (the resnet family), or efficientnet_lite0."
+        default=None, description="Name as in torchvision.models, or efficientnet_lite0."
     )
     weights: Weights = Field(
         default="DEFAULT",
@@ -192,7 +192,8 @@ class Head(Section):
 
     kind: KindOfHead = Field(
         default="logistic",
-        description="The classifier: logistic is solved to its optimum in seconds, linear and mlp learn by gradient.",
+        description="The classifier: logistic is fitted to its optimum in seconds; linear and mlp are trained by "
+        "gradient descent.",
     )
     C: Literal["auto"] | Positive | Grid = Field(
         default="auto",
@@ -205,11 +206,11 @@ class Head(Section):
 
     hidden: Count = Field(default=512, description="Width of the hidden layer of an mlp.")
     dropout: Share = Field(
-        default=0.0, description="Share of a linear or mlp head's inputs that is dropped while it trains."
+        default=0.0, description="Dropout probability in front of the last layer of a linear or mlp head."
     )
     init: Literal["solved", "random"] = Field(
         default="solved",
-        description="What training by gradient starts from: the solved logistic head, or random numbers (mlp: always).",
+        description="What gradient descent starts from: the fitted logistic head, or random weights (mlp: always).",
     )
 
     def candidates(self) -> tuple[float, ...]:
@@ -220,10 +221,12 @@ class Head(Section):
 
 
 class Train(Section):
-    """How the head, and the stages past the freeze depth, are trained by gradient."""
+    """How the head, and the stages past the freeze depth, are trained by gradient descent."""
 
     epochs: Count = Field(default=10, description="Passes over the training images.")
-    batch_size: Count = Field(default=32, description="Images per gradient; the batches of an epoch are of equal size.")
+    batch_size: Count = Field(
+        default=32, description="Mini-batch size; the mini-batches of an epoch are of equal size."
+    )
     optimizer: Literal["adamw", "sgd"] = Field(
         default="adamw", description="AdamW, or SGD with Nesterov momentum of 0.9."
     )
@@ -232,15 +235,19 @@ class Train(Section):
         default=0.05, description="Decoupled decay (sgd: L2) of weights; norms and biases have none."
     )
     layer_decay: Annotated[float, Field(gt=0, le=1), Words("a number above 0 and at most 1")] = Field(
-        default=0.8, description="Each stage learns this much slower than the one after it."
+        default=0.8, description="Layer-wise learning-rate decay: factor per stage, from the head towards the input."
     )
     warmup_epochs: NotNegative = Field(default=1.0, description="Epochs in which the learning rate rises from zero.")
     schedule: Literal["cosine", "constant"] = Field(
         default="cosine", description="The learning rate after the warm-up: down to zero, or as it is."
     )
-    clip_norm: Positive | None = Field(default=1.0, description="Longest gradient, as a norm over all that trains.")
-    accumulate: Count = Field(default=1, description="Gradients that are averaged before a step.")
-    label_smoothing: Share = Field(default=0.1, description="Share of each target that is spread over all classes.")
+    clip_norm: Positive | None = Field(
+        default=1.0, description="Maximum global gradient norm (clipping); null for none."
+    )
+    accumulate: Count = Field(default=1, description="Gradient accumulation: mini-batches per optimizer step.")
+    label_smoothing: Share = Field(
+        default=0.1, description="Label smoothing: share of each target that is spread over all classes."
+    )
     mixup: NotNegative = Field(
         default=0.0,
         description="Mixes pairs of images, where the frozen stages end, by a share from Beta(mixup, mixup).",
@@ -249,13 +256,14 @@ class Train(Section):
         default=0.0, description="Pastes a box of one image into another, where the frozen stages end; as mixup."
     )
     ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        default=None, description="Decay of a moving average of the weights, which is then what is validated and kept."
+        default=None,
+        description="Decay of the exponential moving average of the weights, which is then what is validated and kept.",
     )
     augment: Literal["none", "flip", "light", "strong"] = Field(
         default="light", description="How training images vary; validation and prediction never do."
     )
     views: Count | None = Field(
-        default=None, description="So many augmented views of an image, computed once; null: a new one every epoch."
+        default=None, description="Number of augmented views per image, computed once; null: a new one every epoch."
     )
     batch_norm: Literal["auto", "train", "eval"] = Field(
         default="auto",
@@ -269,7 +277,8 @@ class Train(Section):
     time_limit: Duration | None = Field(default=None, description="Training stops after so long, and keeps the best.")
     compile: bool = Field(default=False, description="Whether what trains is compiled first; needs a C++ compiler.")
     cache_limit: Size = Field(
-        default="8GB", description="Disk for tensors where the frozen stages end; over it they are computed anew."
+        default="8GB",
+        description="Disk for tensors where the frozen stages end; beyond it they are recomputed in every epoch.",
     )
 
 
@@ -284,16 +293,21 @@ class Config(Section):
     """All options of a run."""
 
     data: Data = Field(default=Data(), description="Which images, and how they are split.")
-    backbone: Backbone = Field(default=Backbone(), description="The pretrained network that reads the images.")
+    backbone: Backbone = Field(default=Backbone(), description="The pretrained model that reads the images.")
     head: Head = Field(default=Head(), description="The new classifier on top of the features.")
     train: Train = Field(
-        default=Train(), description="How the head, and the stages past the freeze depth, are trained by gradient."
+        default=Train(),
+        description="How the head, and the stages past the freeze depth, are trained by gradient descent.",
     )
     loader: Loader = Field(default=Loader(), description="How images are read: changes the speed, never the result.")
     output: PathName | None = Field(default=None, description="Folder of the run: checkpoint, metrics, predictions.")
     device: Device = Field(default="auto", description="Where to compute; auto takes the fastest device there is.")
-    precision: Precision = Field(default="fp32", description="Numbers of the backbone; fp32 means fp32: TF32 is off.")
-    seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of whatever is drawn: splits, folds, order.")
+    precision: Precision = Field(
+        default="fp32", description="Floating-point precision of the backbone; fp32 means fp32: TF32 is off."
+    )
+    seed: int = Field(
+        default=0, ge=0, lt=2**32, description="Random seed (splits, folds, shuffling, dropout, augmentation)."
+    )
 
     @model_validator(mode="after")
     def _leaves_something_to_train_on(self) -> Config:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class Words:
 
 
 def expected(option: FieldInfo) -> str:
-    """Completes "expected ..." for an option: `auto or a whole number of at least 1`."""
+    """Completes "expected ..." for an option: `auto or an integer of at least 1`."""
     return listing(list(dict.fromkeys(_alternatives(option.annotation, option.metadata))))
 
 
@@ -106,16 +107,16 @@ def _alternatives(annotation: Any, metadata: Sequence[Any]) -> Iterator[str]:
 
 
 def _list(members: tuple[Any, ...]) -> str:
-    noun = next(_alternatives(members[0], [])).removeprefix("a ").replace("number", "numbers", 1)
+    noun = re.sub(r"^an? (number|integer|string)", r"\1s", next(_alternatives(members[0], [])))
     return f"a list of {noun}" if members[-1] is Ellipsis else f"a list of {len(members)} {noun}"
 
 
 def _simple(member: Any, beside: Sequence[Any]) -> str:
     if member is int:
-        return _number("a whole number", beside, step=1)
+        return _number("an integer", beside, step=1)
     if member is float:
         return _number("a number", beside, step=0)
-    return {bool: "true or false", str: "a text", Path: "a path", type(None): "null"}[member]
+    return {bool: "true or false", str: "a string", Path: "a path", type(None): "null"}[member]
 
 
 def _number(noun: str, beside: Sequence[Any], step: int) -> str:
@@ -124,7 +125,7 @@ def _number(noun: str, beside: Sequence[Any], step: int) -> str:
         case {"gt": low, "lt": high}:
             return f"{noun} between {low} and {high}"
         case {"ge": low, "lt": high}:
-            return f"{noun} from {low} to {high - 1}" if step else f"{noun} from {low} to below {high}"
+            return f"{noun} from {low} to {high - 1}" if step else f"{noun} in [{low}, {high})"
         case {"ge": low, "le": high}:
             return f"{noun} from {low} to {high}"
         case {"ge": low}:

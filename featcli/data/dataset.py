@@ -74,7 +74,7 @@ class Dataset:
         classes: names sorted by code point, from train.
         samples: of all splits.
         rule: how the splits came about, as a checkpoint keeps it: no paths.
-        ignored: what the walk passed over, by reason.
+        ignored: what the walk skipped, by reason.
         manifest: the table that names the images, or None where they are a folder's.
     """
 

@@ -1,7 +1,7 @@
 """Looking at the whole feature store, checking it, and making room: what no single reader or writer sees.
 
 All of it may run while others read and write. A segment that goes away meanwhile was merged into another, whose rows
-are the same; a segment that is removed under a reader stays readable to it, and is computed anew by the next one.
+are the same; a segment that is removed under a reader stays readable to it, and is recomputed by the next one.
 """
 
 from __future__ import annotations

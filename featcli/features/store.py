@@ -204,9 +204,7 @@ class FeatureStore:
 
     def _report_damage(self, path: Path, error: Exception) -> None:
         fate = "left where it is" if self._read_only else _set_aside(path)
-        self._emit(
-            Warn(f"damaged segment in the feature store ({error}): {path}; {fate}, its features are computed anew")
-        )
+        self._emit(Warn(f"damaged segment in the feature store ({error}): {path}; {fate}, its features are recomputed"))
 
 
 class SegmentWriter:

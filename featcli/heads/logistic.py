@@ -134,7 +134,7 @@ def _fold_losses(
     class_weight: ClassWeight,
     steps: _Steps,
 ) -> Iterator[list[float]]:
-    """The held-out loss of each C, fold by fold; folds that say nothing are passed over."""
+    """The held-out loss of each C, fold by fold; folds that say nothing are skipped."""
     everything = np.arange(len(features))
     # Any orthonormal basis gives the same minimum, so one of all rows can serve every fold and tells it nothing.
     shared = None

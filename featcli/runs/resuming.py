@@ -58,11 +58,11 @@ class Identity:
         return said
 
 
-def start_anew(run: Run, identity: Identity, emit: Emit) -> None:
+def start_over(run: Run, identity: Identity, emit: Emit) -> None:
     """Marks the folder as that of this training, from the beginning."""
     found = _read(run)
     if found is not None and found.get("finished") is None and run.last.is_file():
-        emit(Note(f"an unfinished training in {run.folder} is replaced; --resume would go on with it"))
+        emit(Note(f"an unfinished training in {run.folder} is replaced; --resume would have resumed it"))
     with storage_errors(run.folder):
         run.last.unlink(missing_ok=True)
         if not run.holds(identity.config):  # of another config, and --overwrite was given
@@ -84,13 +84,13 @@ def check_resumable(run: Run, identity: Identity, emit: Emit) -> str | None:
     found = _read(run)
     if found is None:
         emit(Note(f"nothing to resume in {run.folder}: training starts at the beginning"))
-        start_anew(run, identity, emit)
+        start_over(run, identity, emit)
         return None
     different = identity.differences(found, run)
     if different:
         raise UsageError(
-            f"the training in {run.folder} cannot go on: {'; '.join(different)}",
-            "Start anew without --resume, or restore what it began with.",
+            f"the training in {run.folder} cannot be resumed: {'; '.join(different)}",
+            "Start over without --resume, or restore what it began with.",
         )
     versions = library_versions()
     before = found.get("versions") or {}

@@ -89,7 +89,7 @@ class Multiclass:
         low, high = values["accuracy_ci95"]
         return (
             f"accuracy {values['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}, n = {values['n']}); "
-            f"always the largest class: {values['majority_accuracy']:.3f}"
+            f"majority-class baseline {values['majority_accuracy']:.3f}"
         )
 
 

@@ -252,7 +252,7 @@ class _Loop:
             ) from error
         self.progress.parts = parts
         self.runtime.free_memory()
-        self.hooks.emit(Warn(f"not enough memory on the device: each batch goes through the network in {parts} parts"))
+        self.hooks.emit(Warn(f"not enough memory on the device: each batch goes through the model in {parts} parts"))
 
     def _validate(self, epoch: int, loss: float | None) -> None:
         """Scores the model, or its average, logs the epoch and keeps the weights if they are the best."""
@@ -287,7 +287,7 @@ class _Loop:
         lost = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))
         if len(lost):
             raise self._diverged(
-                f"after its last step: what the model says of {len(lost)} validation images is not a finite number: "
+                f"after its last step: non-finite predictions for {len(lost)} validation images: "
                 f"{_listed(self.val.source.names(lost))}"
             )
         return self.hooks.score(probabilities)

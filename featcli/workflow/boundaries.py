@@ -66,7 +66,7 @@ class Boundary:
             return f"{tensor}: the stored features"
         if self.train_bytes is None:
             kind = self.views.augmentation.kind
-            return f"{tensor}, computed in every epoch: train.augment {kind} has no end of variants"
+            return f"{tensor}, computed in every epoch: train.augment {kind} has unlimited variants"
         kept = size_text(self.train_bytes + self.val_bytes)
         variants = f", {self.views.count} variants of an image" if self.views.count != 1 else ""
         if self.keeps_train:

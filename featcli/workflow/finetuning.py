@@ -87,7 +87,7 @@ class FineTuning:
                     if progress.step
                     else f"after epoch {progress.epoch - 1}"
                 )
-                call.emit(Note(f"saved {done}; --resume goes on"))
+                call.emit(Note(f"saved {done}; --resume continues it"))
         describe_best(outcome.progress, self._recipe.monitor, call)
         return outcome.progress
 

@@ -65,7 +65,7 @@ def _describe(data: Dataset, test_fraction: float, emit: Emit) -> None:
     among = f" in {len(groups)} groups" if groups else ""
     emit(Fact("data", f"{images}{among}; {len(data.classes)} classes: {shown}"))
     if data.ignored.counts:
-        emit(Note(f"passed over in {data.root}: {data.ignored}"))
+        emit(Note(f"skipped in {data.root}: {data.ignored}"))
     if data.rule["made_by"] == "user" and test_fraction and "test" not in counts:
         source = "folder" if data.manifest is None else "manifest"
         emit(Note(f"data.test_fraction is not used: the {source} comes with its own splits, which stay as they are"))

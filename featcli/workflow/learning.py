@@ -76,7 +76,7 @@ def starting_head(
     config = call.loaded.config
     solved = None
     if config.head.init == "solved" and gradient.starts_from is None:
-        call.emit(Note(f"an {gradient.kind} starts from random numbers: head.init solved is for a linear head"))
+        call.emit(Note(f"an {gradient.kind} starts from random weights: head.init solved is for a linear head"))
     elif config.head.init == "solved":
         solved = solve_head(str(gradient.starts_from), data, table, call).head
     new = NewHead(config.head.hidden, config.head.dropout, config.seed)
@@ -116,11 +116,11 @@ def gradient_facts(gradient: Gradient, config: Config, progress: Progress) -> di
 
 def describe_best(progress: Progress, monitor: str, call: Call) -> None:
     """Says which epoch is kept, and why."""
-    kept = f"epoch {progress.best_epoch}"
+    best = f"epoch {progress.best_epoch}"
     if progress.best_epoch == 0:
-        kept += ", the model as it started: no epoch was better"
+        best += ", the model as it started: no epoch was better"
     said = "the last" if progress.best_value is None else f"validation {monitor} {progress.best_value:.4f}"
-    call.emit(Fact("kept", f"{kept}; {said}"))
+    call.emit(Fact("best", f"{best}; {said}"))
 
 
 def learn_head(

@@ -91,7 +91,7 @@ def _differing_labels(path: Path, measured: Measured, at_least: int) -> tuple[in
         text = beside.read_bytes().decode("utf-8", "surrogateescape")
         told = {row["path"]: row["predicted"] for row in csv.DictReader(io.StringIO(text))}
     except (OSError, KeyError, csv.Error):
-        return at_least, f"at least, for want of {PREDICTIONS_NAME}"
+        return at_least, f"at least; {PREDICTIONS_NAME} is missing"
     cells = map(measured.task.cells, measured.predictions)
     now = {row: cell["label"] for row, cell in zip(measured.rows.tolist(), cells, strict=True)}
     differing = sum(told.get(sample.path, "") != now.get(row, "") for row, sample in enumerate(measured.samples))

@@ -167,9 +167,9 @@ def _data_lines(seen: Survey) -> list[str]:
     if groups:
         largest, count = next(iter(groups.items()))
         lines.append(f"groups      {len(groups)}, the largest '{printable(largest)}' of {count} images")
-    lines.append(f"balance     {seen.imbalance():.3g} images to train on of the largest class for one of the smallest")
+    lines.append(f"imbalance   {seen.imbalance():.1f} : 1 (largest : smallest training class)")
     if seen.data.ignored.counts:
-        lines.append(f"passed over {seen.data.ignored}")
+        lines.append(f"skipped     {seen.data.ignored}")
     return lines
 
 

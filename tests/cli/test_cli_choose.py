@@ -192,9 +192,9 @@ def test_check_reports_on_the_data(lab: Lab) -> None:
     twins = "cats/01.png = dogs/one [bold].png"
     assert any(line.endswith(f"under two classes, so that one label is wrong: {name}") for line in report
                for name in (twins, " = ".join(reversed(twins.split(" = ")))))  # fmt: skip
-    assert report[-1] == "  passed over 1 named *.txt"
+    assert report[-1] == "  skipped     1 named *.txt"
     facts = strict_json(lab("check", *arguments, "--json", "--max-bad", "1").text)["data"]
-    assert (facts["images"], facts["passed_over"]) == (19, {"named *.txt": 1})
+    assert (facts["images"], facts["skipped"]) == (19, {"named *.txt": 1})
     assert [item["path"] for item in facts["unreadable"]] == [str(cats / "broken.jpg")]
     assert lab("check", *arguments, "--max-bad", "1").code == 0
     assert tree(lab.folder / "photos") == before

@@ -50,7 +50,7 @@ def test_on_the_data_of_its_run(here: Lab) -> None:
     assert done.text == (
         f"4 images, the val split of {here.folder}/photos\n"
         "accuracy           1.0000  (95 % interval 0.5101 to 1.0000)\n"
-        "largest class      0.5000  (accuracy of always naming it)\n"
+        "majority class     0.5000  (baseline: the accuracy of always naming it)\n"
         "balanced accuracy  1.0000\n"
         "macro f1           1.0000\n"
         f"{_line(done.text, 'log loss')}\n"

@@ -337,4 +337,4 @@ def test_odd_folders(here: Lab, make_folder: Callable[..., Path]) -> None:
     done = here("predict", "run", "odd")
     assert [row["path"] for row in done.rows] == ["odd/Z.PNG", "odd/folder.png", "odd/a/00.png", "odd/b/00.png"]
     assert done.rows[1]["error"] == "is a folder"
-    assert "note: passed over in folders: 1 hidden, 1 links to folders seen already\n" in done.stderr
+    assert "note: skipped in folders: 1 hidden, 1 links to folders seen already\n" in done.stderr

@@ -24,7 +24,7 @@ def test_a_folder_of_classes(lab: Lab) -> None:
         BACKBONE_LINE + "data      12 train, 4 val; 2 classes: cats, dogs\n"
         "features  16 computed, 0 from the store\n"
         "head      logistic, C 1\n"
-        "val       accuracy 1.000 (95 % interval 0.510 to 1.000, n = 4); always the largest class: 0.500\n"
+        "val       accuracy 1.000 (95 % interval 0.510 to 1.000, n = 4); majority-class baseline 0.500\n"
     )
     assert names(run) == RUN_FILES
 
@@ -322,7 +322,7 @@ def test_what_is_passed_over_is_counted(lab: Lab) -> None:
     lab.write("photos/.git/config", "x")
     done = lab.train()
     assert done.code == 0
-    note = f"note: passed over in {lab.folder}/photos: 1 beside the class folders, 2 hidden, 1 named *.txt\n"
+    note = f"note: skipped in {lab.folder}/photos: 1 beside the class folders, 2 hidden, 1 named *.txt\n"
     assert note in done.stderr
 
 

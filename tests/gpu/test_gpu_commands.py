@@ -220,7 +220,7 @@ def test_a_signal_finishes_the_step_and_saves(tuned: DeviceLab) -> None:
     tuned.write("signalled", "")
     done = run.wait(60)
     assert done.code == 143, done.stderr
-    assert "note: saved in epoch 1, step 3; --resume goes on" in done.stderr
+    assert "note: saved in epoch 1, step 3; --resume continues it" in done.stderr
     ended_well(tuned.finetune(*settings, "--resume", output="stopped"))
     assert runs_that_differ(tuned.folder / "stopped", tuned.folder / "fp32") == []
 

@@ -212,7 +212,7 @@ def test_a_device_without_memory_for_a_batch_gets_it_in_parts(needs_cuda: None) 
         torch.cuda.set_per_process_memory_fraction(1.0)
         torch.cuda.empty_cache()
     said = [event.text for event in watch.events if isinstance(event, Warn)]
-    assert said == ["not enough memory on the device: each batch goes through the network in 2 parts"]
+    assert said == ["not enough memory on the device: each batch goes through the model in 2 parts"]
     assert watch.saved[-1].progress.parts == 2
     assert_near(divided, whole, 1e-4)
 

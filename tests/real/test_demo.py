@@ -47,7 +47,7 @@ def test_demo(server: ForkServer, featcli: Callable[..., Finished], tmp_path: Pa
     digits = tmp_path / "featcli-demo" / "digits"
     assert len(list(digits.rglob("*.png"))) == 1797
 
-    first = featcli("demo", cwd=tmp_path, timeout=300)
+    first = featcli("demo", cwd=tmp_path, timeout=1200)
     assert first.code == 0, first.stderr
     (accuracy,) = re.findall(r"^validation   \d+ images: accuracy (0\.\d+)", first.text, re.MULTILINE)
     assert float(accuracy) > 0.9

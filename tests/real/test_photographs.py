@@ -57,7 +57,7 @@ def test_again_computes_nothing_and_gives_the_same_bytes(trained: Trained) -> No
 
 
 def test_predict_agrees_with_predictions(trained: Trained) -> None:
-    """Promise 2, with every feature computed anew: nothing is taken from the store."""
+    """Promise 2, with every feature recomputed: nothing is taken from the store."""
     done = trained.server.run("predict", trained.run / "checkpoint.safetensors", trained.data / "val", timeout=300)
     assert (done.code, len(done.rows)) == (0, 153)
     with (trained.run / "predictions.csv").open(newline="") as file:

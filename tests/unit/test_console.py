@@ -29,7 +29,7 @@ def test_epochs_are_rows_of_a_table_under_one_heading(capsys: pytest.CaptureFixt
     scores = {"accuracy": 0.5, "macro_f1": 0.4, "log_loss": None}
     start = EpochEnd(0, 2, None, None, scores, True, ("accuracy", "log_loss"))
     assert said(capsys, [start, EpochEnd(1, 2, 5e-4, 0.25, scores, False, ("accuracy",))]) == [
-        "       epoch         rate         loss val accuracy val log loss",
+        "       epoch           lr         loss val accuracy val log loss",
         "         0/2            -            -       0.5000            -  best so far",
         "         1/2      5.0e-04       0.2500       0.5000",
     ]

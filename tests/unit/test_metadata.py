@@ -124,10 +124,10 @@ def test_describing_a_checkpoint_works_in_this_process_too(path: Path) -> None:
     ("head", "line"),
     [
         ({}, "head         logistic, C 0.1, class weight none"),
-        ({"kind": "linear", "C": None}, "head         linear, by gradient, class weight none"),
+        ({"kind": "linear", "C": None}, "head         linear, by gradient descent, class weight none"),
         (
             {"kind": "mlp", "C": None, "class_weight": "balanced"},
-            "head         mlp, by gradient, class weight balanced",
+            "head         mlp, by gradient descent, class weight balanced",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Folders of images: their layouts, and walking them in sorted order with everything that is passed over counted."""
+"""Folders of images: their layouts, and walking them in sorted order with everything that is skipped counted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from featcli.text import did_you_mean
 
 @dataclass(slots=True)
 class Ignored:
-    """What a walk passed over, by reason: hidden files and folders, other endings, links already followed."""
+    """What a walk skipped, by reason: hidden files and folders, other endings, links already followed."""
 
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -97,7 +97,7 @@ def list_folder(root: Path, ignored: Ignored, keep: Keep) -> Listing:
 
     Args:
         root: the folder.
-        ignored: counts what is passed over.
+        ignored: counts what is skipped.
         keep: leaves out what is excluded.
 
     Raises:

@@ -68,7 +68,7 @@ def test_what_a_messy_folder_holds(messy: Path) -> None:
     }
     kinds = {item["under"]: {Path(image["path"]).name for image in item["images"]} for item in facts["duplicates"]}
     assert kinds == {"classes": {"0.jpg", "mislabelled.jpg"}, "one class": {"0.png", "twin.png"}}
-    assert (facts["groups"], facts["passed_over"]) == (None, {"named *.txt": 1})
+    assert (facts["groups"], facts["skipped"]) == (None, {"named *.txt": 1})
 
 
 def test_copies_on_two_sides_of_a_split_of_the_user(tmp_path: Path) -> None:

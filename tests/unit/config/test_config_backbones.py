@@ -40,7 +40,7 @@ def test_an_unknown_backbone_is_one_of_the_files_problems() -> None:
         "cats.yaml:3:3: unknown key 'backbone.freez_depth'; did you mean 'freeze_depth'?",
         "cats.yaml:4:9: backbone.name: unknown backbone 'resnet19'; did you mean 'resnet18', 'resnet152' or 'resnet101'?",  # noqa: E501
         "cats.yaml:6:11: head.C: expected auto, a number above 0 or a list of numbers above 0, got 0",
-        "--set data.limit=0: expected a whole number of at least 1 or null, got 0",
+        "--set data.limit=0: expected an integer of at least 1 or null, got 0",
     ]
     assert len(hint) == 1
     assert hint[0].startswith("Backbones: alexnet, convnext_base, ")
@@ -53,7 +53,7 @@ def test_wrong_stages_are_among_them() -> None:
     assert lines == [
         "cats.yaml:3:17: backbone.freeze_depth: resnet18 has no freeze depth '6'",
         "cats.yaml:4:10: backbone.layer: resnet18 has no stage 'layr4'; did you mean 'layer4'?",
-        "cats.yaml:5:7: seed: expected a whole number from 0 to 4294967295, got 'x'",
+        "cats.yaml:5:7: seed: expected an integer from 0 to 4294967295, got 'x'",
         "--set head.kind=knn: expected logistic, linear or mlp, got 'knn'",
     ]
     assert hint == [

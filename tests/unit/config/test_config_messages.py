@@ -45,15 +45,13 @@ IN_FILE = {
     "data: {val_fraction: 0}": ["1:22: data.val_fraction: expected a number between 0 and 1, got 0"],
     "data: {val_fraction: 1.0}": ["1:22: data.val_fraction: expected a number between 0 and 1, got 1.0"],
     "data: {val_fraction: .nan}": ["1:22: data.val_fraction: expected a number between 0 and 1, got .nan"],
-    "data: {test_fraction: 1}": ["1:23: data.test_fraction: expected a number from 0 to below 1, got 1"],
-    "data: {test_fraction: -0.1}": ["1:23: data.test_fraction: expected a number from 0 to below 1, got -0.1"],
-    "data: {limit: 0}": ["1:15: data.limit: expected a whole number of at least 1 or null, got 0"],
-    "data: {limit: 2.5}": ["1:15: data.limit: expected a whole number of at least 1 or null, got 2.5"],
-    "data: {limit: 1e3}": ["1:15: data.limit: expected a whole number of at least 1 or null, got 1e3; write 1000"],
-    "data: {limit: 1_000}": [
-        "1:15: data.limit: expected a whole number of at least 1 or null, got '1_000'; write 1000"
-    ],
-    "data: {limit: true}": ["1:15: data.limit: expected a whole number of at least 1 or null, got true"],
+    "data: {test_fraction: 1}": ["1:23: data.test_fraction: expected a number in [0, 1), got 1"],
+    "data: {test_fraction: -0.1}": ["1:23: data.test_fraction: expected a number in [0, 1), got -0.1"],
+    "data: {limit: 0}": ["1:15: data.limit: expected an integer of at least 1 or null, got 0"],
+    "data: {limit: 2.5}": ["1:15: data.limit: expected an integer of at least 1 or null, got 2.5"],
+    "data: {limit: 1e3}": ["1:15: data.limit: expected an integer of at least 1 or null, got 1e3; write 1000"],
+    "data: {limit: 1_000}": ["1:15: data.limit: expected an integer of at least 1 or null, got '1_000'; write 1000"],
+    "data: {limit: true}": ["1:15: data.limit: expected an integer of at least 1 or null, got true"],
     "data: {root: 2024}": ["1:14: data.root: expected a path or null, got 2024; write '2024', in quotes"],
     "data: {root: ''}": ["1:14: data.root: expected a path or null, got ''"],
     'data: {root: "a\\0"}': ["1:14: data.root: expected a path or null, got 'a\\x00'"],
@@ -86,7 +84,7 @@ IN_FILE = {
     ],
     "data: {group: 'a{5}'}": [f"1:15: data.group: {ONE_GROUP}, got 'a{{5}}'"],
     "backbone: {name: ''}": ["1:18: backbone.name: expected a backbone's name or null, got ''"],
-    "head: {folds: .inf}": ["1:15: head.folds: expected a whole number of at least 2, got .inf"],
+    "head: {folds: .inf}": ["1:15: head.folds: expected an integer of at least 2, got .inf"],
     "backbone: {name: 18}": ["1:18: backbone.name: expected a backbone's name or null, got 18; write '18', in quotes"],
     "backbone: {name: true}": [
         "1:18: backbone.name: expected a backbone's name or null, got true; write 'true', in quotes"
@@ -100,7 +98,7 @@ IN_FILE = {
         " std), got [1]"
     ],
     "backbone: {preprocess: {resize: 0}}": [
-        "1:33: backbone.preprocess.resize: expected a whole number of at least 1 or null, got 0"
+        "1:33: backbone.preprocess.resize: expected an integer of at least 1 or null, got 0"
     ],
     "backbone: {preprocess: {interpolation: linear}}": [
         "1:40: backbone.preprocess.interpolation: expected nearest, bilinear, bicubic or null, got 'linear';"
@@ -113,10 +111,10 @@ IN_FILE = {
         "1:30: backbone.preprocess.std: expected a list of 3 numbers above 0 or null, got [1, 0, 1]"
     ],
     "backbone: {freeze_depth: -1}": [
-        "1:26: backbone.freeze_depth: expected all, none, a whole number of at least 0 or a stage's name, got -1"
+        "1:26: backbone.freeze_depth: expected all, none, an integer of at least 0 or a stage's name, got -1"
     ],
     "backbone: {freeze_depth: null}": [
-        "1:26: backbone.freeze_depth: expected all, none, a whole number of at least 0 or a stage's name, got null;"
+        "1:26: backbone.freeze_depth: expected all, none, an integer of at least 0 or a stage's name, got null;"
         " write none"
     ],
     "head: {kind: knn}": ["1:14: head.kind: expected logistic, linear or mlp, got 'knn'"],
@@ -128,7 +126,7 @@ IN_FILE = {
     "train: {cache_limit: 8}": ["1:22: train.cache_limit: expected a size such as 800MB or 8GB, got 8"],
     "train: {cache_limit: 8XB}": ["1:22: train.cache_limit: expected a size such as 800MB or 8GB, got '8XB'"],
     "train: {layer_decay: 0}": ["1:22: train.layer_decay: expected a number above 0 and at most 1, got 0"],
-    "train: {label_smoothing: 1}": ["1:26: train.label_smoothing: expected a number from 0 to below 1, got 1"],
+    "train: {label_smoothing: 1}": ["1:26: train.label_smoothing: expected a number in [0, 1), got 1"],
     "train: {augment: Light}": [
         "1:18: train.augment: expected none, flip, light or strong, got 'Light'; did you mean 'light'?"
     ],
@@ -138,27 +136,27 @@ IN_FILE = {
     "head: {C: {a: 1}}": ["1:11: head.C: expected auto, a number above 0 or a list of numbers above 0, got {a: 1}"],
     "head: {C: .inf}": ["1:11: head.C: expected auto, a number above 0 or a list of numbers above 0, got .inf"],
     "head: {C: 0}": ["1:11: head.C: expected auto, a number above 0 or a list of numbers above 0, got 0"],
-    "head: {folds: 1}": ["1:15: head.folds: expected a whole number of at least 2, got 1"],
-    "head: {folds: '5'}": ["1:15: head.folds: expected a whole number of at least 2, got '5'; write 5"],
-    "head: {folds: '1'}": ["1:15: head.folds: expected a whole number of at least 2, got '1'"],
-    "head: {folds: 010}": ["1:15: head.folds: expected a whole number of at least 2, got '010'; write 10"],
-    "head: {folds: 01:30}": ["1:15: head.folds: expected a whole number of at least 2, got '01:30'"],
-    "head: {folds: on}": ["1:15: head.folds: expected a whole number of at least 2, got 'on'"],
-    "head: {folds: 2024-01-01}": ["1:15: head.folds: expected a whole number of at least 2, got '2024-01-01'"],
+    "head: {folds: 1}": ["1:15: head.folds: expected an integer of at least 2, got 1"],
+    "head: {folds: '5'}": ["1:15: head.folds: expected an integer of at least 2, got '5'; write 5"],
+    "head: {folds: '1'}": ["1:15: head.folds: expected an integer of at least 2, got '1'"],
+    "head: {folds: 010}": ["1:15: head.folds: expected an integer of at least 2, got '010'; write 10"],
+    "head: {folds: 01:30}": ["1:15: head.folds: expected an integer of at least 2, got '01:30'"],
+    "head: {folds: on}": ["1:15: head.folds: expected an integer of at least 2, got 'on'"],
+    "head: {folds: 2024-01-01}": ["1:15: head.folds: expected an integer of at least 2, got '2024-01-01'"],
     "head: {class_weight: balance}": [
         "1:22: head.class_weight: expected none or balanced, got 'balance'; did you mean 'balanced'?"
     ],
     "head: {class_weight: ~}": ["1:22: head.class_weight: expected none or balanced, got ~; write none"],
-    "loader: {batch_size: 0}": ["1:22: loader.batch_size: expected a whole number of at least 1, got 0"],
-    "loader: {workers: 0}": ["1:19: loader.workers: expected auto or a whole number of at least 1, got 0"],
+    "loader: {batch_size: 0}": ["1:22: loader.batch_size: expected an integer of at least 1, got 0"],
+    "loader: {workers: 0}": ["1:19: loader.workers: expected auto or an integer of at least 1, got 0"],
     "device: gpu": ["1:9: device: expected auto, cpu, cuda, cuda:N or mps, got 'gpu'; did you mean 'cuda'?"],
     "device: CUDA": ["1:9: device: expected auto, cpu, cuda, cuda:N or mps, got 'CUDA'; did you mean 'cuda'?"],
     "device: tpu:x": ["1:9: device: expected auto, cpu, cuda, cuda:N or mps, got 'tpu:x'"],
     "precision: float16": ["1:12: precision: expected fp32, bf16 or fp16, got 'float16'; did you mean 'fp16'?"],
-    "seed: 4294967296": ["1:7: seed: expected a whole number from 0 to 4294967295, got 4294967296"],
-    "seed: " + "9" * 400: [f"1:7: seed: expected a whole number from 0 to 4294967295, got {'9' * 57}..."],
-    "seed: " + "9" * 5000: [f"1:7: seed: expected a whole number from 0 to 4294967295, got {'9' * 57}..."],
-    "seed: " + "x" * 400: [f"1:7: seed: expected a whole number from 0 to 4294967295, got '{'x' * 57}'..."],
+    "seed: 4294967296": ["1:7: seed: expected an integer from 0 to 4294967295, got 4294967296"],
+    "seed: " + "9" * 400: [f"1:7: seed: expected an integer from 0 to 4294967295, got {'9' * 57}..."],
+    "seed: " + "9" * 5000: [f"1:7: seed: expected an integer from 0 to 4294967295, got {'9' * 57}..."],
+    "seed: " + "x" * 400: [f"1:7: seed: expected an integer from 0 to 4294967295, got '{'x' * 57}'..."],
     # sections and the top
     "loader: 5": ["1:9: loader: expected a section with batch_size and workers, got 5"],
     "loader: null": ["1:9: loader: expected a section with batch_size and workers, got null"],
@@ -176,7 +174,7 @@ IN_FILE = {
     ],
     "data: {test_fraction: 0.9}\nseed: x": [
         "1:23: data.val_fraction and data.test_fraction must add up to less than 1, got 0.2 + 0.9",
-        "2:7: seed: expected a whole number from 0 to 4294967295, got 'x'",
+        "2:7: seed: expected an integer from 0 to 4294967295, got 'x'",
     ],
     "data: {test_fraction: 0.9, val_fraction: x}": [
         "1:42: data.val_fraction: expected a number between 0 and 1, got 'x'"
@@ -232,7 +230,7 @@ ON_COMMAND_LINE: list[tuple[str, str]] = [
     ("head.C", "expected key=value, as in --set head.C=0.1"),
     ("=1", "expected key=value, as in --set head.C=0.1"),
     ("head..C=1", "expected key=value, as in --set head.C=0.1"),
-    ("seed=", "expected a whole number from 0 to 4294967295, got nothing"),
+    ("seed=", "expected an integer from 0 to 4294967295, got nothing"),
     ("head={C: 1, C: 2}", "key 'head.C' is given twice, first at 1:2"),
     (
         "head.C=[0.1,",
@@ -279,7 +277,7 @@ def test_a_folder_of_the_file_and_a_manifest_of_the_command_line() -> None:
     ("spelling", "key", "value", "message"),
     [
         ("--device", "device", "gpu", "expected auto, cpu, cuda, cuda:N or mps, got 'gpu'; did you mean 'cuda'?"),
-        ("--seed", "seed", -1, "expected a whole number from 0 to 4294967295, got -1"),
+        ("--seed", "seed", -1, "expected an integer from 0 to 4294967295, got -1"),
         ("-o", "output", Path("a\0"), "expected a path or null, got 'a\\x00'"),
     ],
 )

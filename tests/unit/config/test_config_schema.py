@@ -120,9 +120,9 @@ def test_words_are_derived_from_the_annotation() -> None:
         "a number",
         "a number of at least 0",
         "a number from 0 to 1",
-        "a whole number",
-        "a text",
-        "a list of whole numbers of at least 1",
+        "an integer",
+        "a string",
+        "a list of integers of at least 1",
         "cosine, constant or null",
         "a time such as 10m or null",
     ]

@@ -68,9 +68,9 @@ def test_a_damaged_snapshot_is_told(tmp_path: Path, spoil: str) -> None:
             "keys": data.replace(b'\\"epoch\\"', b'\\"eposh\\"', 1),
         }[spoil]
     )
-    with pytest.raises(CheckpointError, match="is damaged: training cannot go on from it") as caught:
+    with pytest.raises(CheckpointError, match="is damaged: training cannot be resumed from it") as caught:
         read_snapshot(path)
-    assert caught.value.hint == "Start anew, without --resume."
+    assert caught.value.hint == "Start over, without --resume."
 
 
 def test_an_optimizer_is_restored_in_the_layout_of_its_parameters() -> None:
