@@ -7,7 +7,7 @@
     │   ├── ConfigError         2   every problem of a config, each with its place
     │   ├── BackboneOptionError 2   a backbone, weights, preprocessing or stage that does not exist
     │   └── DatasetError        2   the layout of the data: no such folder, fewer than two classes, ...
-    │       └── DataOptionError 2   a manifest, group or list of exclusions (featcli.data.naming.sources)
+    │       └── DataOptionError 2   a manifest, group or list of exclusions (featcli.data.naming.source)
     ├── UnreadableDataError     3   images, or a checkpoint, that cannot be read
     │   └── CheckpointError     3
     └── EnvironmentFault        4   this machine: device, memory, disk, versions

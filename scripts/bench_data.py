@@ -21,7 +21,7 @@ from PIL import Image
 
 from featcli.data.dataset import open_dataset
 from featcli.data.hashing import MEMO_NAME, SETTLED_NS
-from featcli.data.naming.sources import DataSource
+from featcli.data.naming.source import DataSource
 from featcli.events import ignore
 
 MODEL = ["--set", "backbone.name=mobilenet_v3_small", "--set", "backbone.weights=none"]

@@ -83,7 +83,7 @@ def ours(photos: Path, settings: list[str]) -> dict[str, Any]:
     from featcli.commands.finetune import finetune
     from featcli.config import load_config
     from featcli.events import EpochEnd, Event
-    from featcli.workflow.session import Call
+    from featcli.workflow.session import Session
 
     start = time.perf_counter()
     reported: list[float] = []
@@ -97,7 +97,7 @@ def ours(photos: Path, settings: list[str]) -> dict[str, Any]:
             f"data.root={photos}", "backbone.name=resnet18", "backbone.weights=none", "backbone.freeze_depth=layer3",
             f"train.batch_size={BATCH}", f"train.epochs={EPOCHS}", "head.C=1.0", f"output={work}/run",
         ]  # fmt: skip
-        finetune(Call(load_config(None, [*common, *settings], {}), Path(work, "cache"), emit))
+        finetune(Session(load_config(None, [*common, *settings], {}), Path(work, "cache"), emit))
     epochs = [after - before for before, after in itertools.pairwise(reported)]
     return {"epochs": epochs, "ten": time.perf_counter() - start if len(epochs) == EPOCHS else None}
 

@@ -11,7 +11,7 @@ import torch
 from featcli.backbones.architecture import Architecture, PretrainedEntry
 from featcli.backbones.building import build_network
 from featcli.backbones.registry import find_architecture, names
-from featcli.backbones.sources import download_path, packaged_path
+from featcli.backbones.weight_files import download_path, packaged_path
 from featcli.config.known_backbones import FEATURE_SIZES
 
 

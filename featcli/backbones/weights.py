@@ -15,8 +15,8 @@ from featcli.backbones.architecture import Architecture, PretrainedEntry, State
 from featcli.backbones.building import build_network, fill
 from featcli.backbones.layers import Layer
 from featcli.backbones.registry import find_architecture
-from featcli.backbones.sources import read_state_dict, require_downloaded, require_packaged
 from featcli.backbones.stages import Backbone, Partition, assemble
+from featcli.backbones.weight_files import read_state_dict, require_downloaded, require_packaged
 from featcli.data.pixels.preprocessing import Preprocessing
 from featcli.errors import BackboneOptionError, CheckpointError, WeightsError
 from featcli.events import Emit, Note

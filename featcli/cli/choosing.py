@@ -69,11 +69,11 @@ def demo(
     from featcli.commands.demo import TUNING, demo_text, prepare_demo
 
     data = prepare_demo(output, run.terminal.emit)
-    call = Invocation(replace(run.flags, config=data.config), run.terminal).call()
+    session = Invocation(replace(run.flags, config=data.config), run.terminal).session()
     from featcli.commands.finetune import finetune
     from featcli.commands.train_head import train_head
 
-    summary = train_head(call).facts
+    summary = train_head(session).facts
     flags = replace(run.flags, config=data.config, set=list(TUNING), output=data.tuned)
-    tuned = finetune(Invocation(flags, run.terminal).call(run_folder=True), resume=data.tuned.is_dir()).facts
+    tuned = finetune(Invocation(flags, run.terminal).session(run_folder=True), resume=data.tuned.is_dir()).facts
     say(demo_text(data, summary, tuned))

@@ -19,7 +19,7 @@ from featcli.errors import BackboneOptionError, FeatcliError
 if TYPE_CHECKING:
     from featcli.console import Terminal
     from featcli.workflow.answer import Answer
-    from featcli.workflow.session import Call
+    from featcli.workflow.session import Session
 
 _UNREADABLE = 3
 
@@ -31,7 +31,7 @@ class Invocation:
     flags: Flags
     terminal: Terminal
 
-    def call(self, *, run_folder: bool = False) -> Call:
+    def session(self, *, run_folder: bool = False) -> Session:
         """The checked config and everything else that commands start with.
 
         Loads torch, once the config is sound; before that only for names that are not in the table of backbones.
@@ -56,9 +56,9 @@ class Invocation:
             },
             _wrong_names,
         )
-        from featcli.workflow.session import Call
+        from featcli.workflow.session import Session
 
-        return Call(
+        return Session(
             loaded=loaded,
             cache=self.cache(),
             emit=self.terminal.emit,

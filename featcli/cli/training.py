@@ -19,10 +19,10 @@ def check(
 ) -> None:
     """Check config, weights and every image, and print the plan of a command with its time; do no work."""
     require_choice("--for", planned, ("train-head", "finetune"))
-    call = run.call()
+    session = run.session()
     from featcli.commands.check import check
 
-    run.finish(check(call, planned), listed=False)
+    run.finish(check(session, planned), listed=False)
 
 
 @command(*SOURCE, "output", "overwrite", "seed", "max_bad", "dry_run", *MACHINE, "as_json", *SPEECH)
@@ -31,10 +31,10 @@ def train_head(run: Invocation) -> None:
 
     Prints the checkpoint's path.
     """
-    call = run.call(run_folder=True)
+    session = run.session(run_folder=True)
     from featcli.commands.train_head import train_head
 
-    run.finish(train_head(call))
+    run.finish(train_head(session))
 
 
 @command(*SOURCE, "output", "overwrite", "seed", "max_bad", "dry_run", *MACHINE, "as_json", *SPEECH)
@@ -50,7 +50,7 @@ def finetune(
     """
     if resume and run.flags.overwrite:
         raise typer.BadParameter("it resumes what the output holds; --overwrite would remove it", param_hint="--resume")
-    call = run.call(run_folder=True)
+    session = run.session(run_folder=True)
     from featcli.commands.finetune import finetune
 
-    run.finish(finetune(call, resume=resume))
+    run.finish(finetune(session, resume=resume))

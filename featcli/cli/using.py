@@ -31,10 +31,10 @@ def extract(
     """
     if output is None:
         raise typer.BadParameter("name the file to write: -o features.npz", param_hint="-o")
-    call = run.call()
+    session = run.session()
     from featcli.commands.extract import extract
 
-    run.finish(extract(call, paths or (), output, format, _separator(run.flags.null)))
+    run.finish(extract(session, paths or (), output, format, _separator(run.flags.null)))
 
 
 @command(*SOURCE, "max_bad", "null", "dry_run", *MACHINE, *SPEECH)
@@ -65,13 +65,13 @@ def predict(
     if format == "parquet" and output is None:
         raise typer.BadParameter("parquet needs a file: -o rows.parquet", param_hint="--format")
     checkpoint, paths = _checkpoint_and_paths(arguments or [], run.flags.config)
-    call = run.call()
+    session = run.session()
     from featcli.commands.predict import PredictOptions, predict
 
     if output is None and sys.stdout is not None and sys.stdout.isatty():
         run.terminal.leave_room_for_rows()
     options = PredictOptions(format, top, probs, output, summary, _separator(run.flags.null))
-    run.finish(predict(call, checkpoint, paths, options, write_stdout), listed=False)
+    run.finish(predict(session, checkpoint, paths, options, write_stdout), listed=False)
 
 
 @command(*SOURCE, "max_bad", "dry_run", *MACHINE, "as_json", *SPEECH)
@@ -100,11 +100,11 @@ def evaluate(
     checkpoint, paths = _checkpoint_and_paths(arguments or [], run.flags.config)
     if len(paths) > 1:
         raise typer.BadParameter(f"one folder to evaluate on, not {len(paths)}", param_hint="DATA_DIR")
-    call = run.call()
+    session = run.session()
     from featcli.commands.evaluate import EvaluateOptions, evaluate
 
     data_dir = Path(paths[0]) if paths else None
-    run.finish(evaluate(call, checkpoint, data_dir, EvaluateOptions(min_accuracy, parity)))
+    run.finish(evaluate(session, checkpoint, data_dir, EvaluateOptions(min_accuracy, parity)))
 
 
 @command("as_json", "debug")

@@ -15,7 +15,7 @@ import torch
 from featcli import __version__
 from featcli.backbones.catalogue import local_weights
 from featcli.backbones.registry import find_architecture, names
-from featcli.data.pixels.decoding import FORMATS
+from featcli.data.pixels.decoding import IMAGE_FORMATS
 from featcli.workflow.answer import Answer
 
 _LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "safetensors", "pydantic", "typer", "rich", "PyYAML")
@@ -40,7 +40,7 @@ def doctor(cache: Path) -> Answer:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "bf16_on_cpu": "fast" if _cpu_has_bf16() else "slow: no instructions for it",
-        "image_formats": list(FORMATS),
+        "image_formats": list(IMAGE_FORMATS),
         "feature_store": _folder_facts(cache),
         "weights_cache": _folder_facts(Path(torch.hub.get_dir()) / "checkpoints"),
         "weights_here": _weights_here(),
@@ -95,7 +95,7 @@ def _missing(cache: Path) -> list[dict[str, str]]:
         for module, (purpose, fix) in _EXTRAS.items()
         if importlib.util.find_spec(module) is None
     ]
-    if "AVIF" not in FORMATS:
+    if "AVIF" not in IMAGE_FORMATS:
         missing.append({"what": "AVIF images", "fix": "pip install -U pillow"})
     facts = _folder_facts(cache)
     if not facts["writable"]:

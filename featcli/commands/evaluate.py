@@ -20,7 +20,7 @@ from featcli.workflow.answer import Answer
 from featcli.workflow.features import features_of, unreadable_of
 from featcli.workflow.images import read_dataset
 from featcli.workflow.parity import Measured, check_parity
-from featcli.workflow.session import Call, open_model, open_runtime
+from featcli.workflow.session import Session, open_model, open_runtime
 from featcli.writers.metrics_text import metrics_text
 
 
@@ -37,29 +37,29 @@ class EvaluateOptions:
     parity: bool = False
 
 
-def evaluate(call: Call, checkpoint: Path | None, data_dir: Path | None, options: EvaluateOptions) -> Answer:
+def evaluate(session: Session, checkpoint: Path | None, data_dir: Path | None, options: EvaluateOptions) -> Answer:
     """Evaluates a checkpoint on a folder, on the config's data, or on that of the run it lies in.
 
     Raises:
         FeatcliError: the checkpoint or the data is not available.
     """
-    runtime = open_runtime(call)
-    model, path = open_model(call, checkpoint)
-    samples, where = _samples(call, model, path, data_dir, runtime, options)
-    if call.dry_run:
+    runtime = open_runtime(session)
+    model, path = open_model(session, checkpoint)
+    samples, where = _samples(session, model, path, data_dir, runtime, options)
+    if session.dry_run:
         text = f"plan\n  checkpoint  {path}\n  device      {runtime}\n  images      {len(samples)}, {where}"
         facts = {"checkpoint": str(path), "device": str(runtime), "images": len(samples), "where": where}
         return Answer(text, facts)
     # predict and evaluate read the store and never write to it.
     predictor = Predictor.of(model, runtime)
-    table = features_of(samples, predictor.extractor, call, keep=False)
+    table = features_of(samples, predictor.extractor, session, keep=False)
     good = np.flatnonzero(table.readable)
     measured = Measured(predictor.task, samples, good, predictor.predictions(table.features[good]))
     lost = [samples[index].label for index in table.errors]
     metrics = predictor.task.evaluate(measured.predictions, measured.targets, lost)
     failure = None
     if options.parity:
-        failure = check_parity(path, model.metadata, measured, runtime, call.emit)
+        failure = check_parity(path, model.metadata, measured, runtime, session.emit)
     if failure is None and options.min_accuracy is not None and (metrics["accuracy"] or 0.0) < options.min_accuracy:
         failure = ConditionFailed(
             f"accuracy {metrics['accuracy']:.4f} is below --min-accuracy {options.min_accuracy:g}"
@@ -68,22 +68,22 @@ def evaluate(call: Call, checkpoint: Path | None, data_dir: Path | None, options
 
 
 def _samples(
-    call: Call, model: Checkpoint, path: Path, data_dir: Path | None, runtime: Runtime, options: EvaluateOptions
+    session: Session, model: Checkpoint, path: Path, data_dir: Path | None, runtime: Runtime, options: EvaluateOptions
 ) -> tuple[Sequence[Sample], str]:
     """The labelled images to evaluate on, and what they are in words."""
     if data_dir is not None:
-        limit = call.loaded.config.data.limit
+        limit = session.loaded.config.data.limit
         samples = open_labelled(
             data_dir,
             model.metadata.classes,
             workers=runtime.workers,
-            emit=call.emit,
+            emit=session.emit,
             limit=limit,
-            memo=call.cache / MEMO_NAME,
+            memo=session.cache / MEMO_NAME,
         )
         split = samples[0].split
         return samples, f"in {data_dir}" if split == "train" else f"the {split} split of {data_dir}"
-    data = read_dataset(call, _data_config(call, path), runtime, keep=False)
+    data = read_dataset(session, _data_config(session, path), runtime, keep=False)
     if list(data.classes) != model.metadata.classes:
         raise DatasetError(
             f"the classes of {data.origin} are not those of the checkpoint: "
@@ -95,10 +95,10 @@ def _samples(
     return data.split(split), f"the {split} split of {data.origin}"
 
 
-def _data_config(call: Call, checkpoint: Path) -> LoadedConfig:
+def _data_config(session: Session, checkpoint: Path) -> LoadedConfig:
     """The config that names the images: the one that was given, else the run's."""
-    if _names_images(call.loaded):
-        return call.loaded
+    if _names_images(session.loaded):
+        return session.loaded
     beside = checkpoint.parent / CONFIG_NAME
     if not beside.is_file():
         raise UsageError(

@@ -16,11 +16,11 @@ from featcli.workflow.answer import Answer, Unreadable
 from featcli.workflow.images import open_data
 from featcli.workflow.inputs import expand
 from featcli.workflow.plans import make_plan
-from featcli.workflow.session import Call, open_backbone, open_runtime
-from featcli.writers.feature_files import FeatureFile, Labelled, check_format, open_feature_file
+from featcli.workflow.session import Session, open_backbone, open_runtime
+from featcli.writers.feature_files import FeatureFile, LabelledRef, check_format, open_feature_file
 
 
-def extract(call: Call, arguments: Sequence[str], output: Path, format: str | None, separator: bytes) -> Answer:
+def extract(session: Session, arguments: Sequence[str], output: Path, format: str | None, separator: bytes) -> Answer:
     """Writes the features of the files and folders given, or of the config's data.
 
     Memory does not grow with the number of images, but for their names.
@@ -28,38 +28,38 @@ def extract(call: Call, arguments: Sequence[str], output: Path, format: str | No
     Raises:
         FeatcliError: backbone, data or output are not available. Bad images are listed, not raised.
     """
-    call.loaded.require("backbone.name", *(() if arguments else ("data.root",)))
+    session.loaded.require("backbone.name", *(() if arguments else ("data.root",)))
     chosen = check_format(output, format)
-    runtime = open_runtime(call)
-    extractor = Extractor(open_backbone(call), runtime)
+    runtime = open_runtime(session)
+    extractor = Extractor(open_backbone(session), runtime)
     ignored = Ignored()
-    data = None if arguments else open_data(call, runtime)
-    if call.dry_run:
+    data = None if arguments else open_data(session, runtime)
+    if session.dry_run:
         if data is None:
             return Answer(_plan(extractor, arguments, output))
-        return make_plan(call, extractor, data)
-    images = _of_data(data) if data else map(Labelled, expand(arguments, ignored, separator=separator))
-    store = FeatureStore(call.cache, extractor.space, extractor.backbone.feature_size, call.emit)
+        return make_plan(session, extractor, data)
+    images = _of_data(data) if data else map(LabelledRef, expand(arguments, ignored, separator=separator))
+    store = FeatureStore(session.cache, extractor.space, extractor.backbone.feature_size, session.emit)
     classes = data.classes if data else ()
     with open_feature_file(output, chosen, extractor, classes) as file:
-        unreadable = _extract_all(call, extractor, store, images, data, file)
+        unreadable = _extract_all(session, extractor, store, images, data, file)
     if ignored.counts:
-        call.emit(Note(f"skipped in folders: {ignored}"))
+        session.emit(Note(f"skipped in folders: {ignored}"))
     return Answer(str(output), unreadable=unreadable)
 
 
 def _extract_all(
-    call: Call,
+    session: Session,
     extractor: Extractor,
     store: FeatureStore,
-    images: Iterable[Labelled],
+    images: Iterable[LabelledRef],
     data: Dataset | None,
     file: FeatureFile,
 ) -> Unreadable:
     total = len(data.samples) if data else None
-    batch_size = call.loaded.config.loader.batch_size
+    batch_size = session.loaded.config.loader.batch_size
     unreadable = Unreadable()
-    labelled: list[Labelled] = []  # handed out, not yet come back: bounded by what is in flight
+    labelled: list[LabelledRef] = []  # handed out, not yet come back: bounded by what is in flight
 
     def refs() -> Iterable[ImageRef]:
         for image in images:
@@ -67,7 +67,7 @@ def _extract_all(
             yield image.ref
 
     done = stored = 0
-    call.emit(Progress("features", 0, total))
+    session.emit(Progress("features", 0, total))
     with store.writer(extractor.engine.provenance()) as writer:
         for batch in extractor.stream(refs(), batch_size=batch_size, store=store):
             for row, image in zip(batch, labelled[: len(batch)], strict=True):
@@ -81,19 +81,19 @@ def _extract_all(
                     writer.add(row.digest, row.feature)
             del labelled[: len(batch)]
             done += len(batch)
-            call.emit(Progress("features", done, total))
-    call.emit(Progress("features", done, total, finished=True))
+            session.emit(Progress("features", done, total))
+    session.emit(Progress("features", done, total, finished=True))
     if done == 0:
         raise UsageError("no images: the folders named hold none, or standard input was empty")
     if unreadable.count == done:
         path, reason = unreadable.first[0]
         raise UnreadableDataError(f"none of the {done} images can be read; the first: {path}: {reason}")
-    call.emit(Fact("features", f"{done - stored - unreadable.count} computed, {stored} from the store"))
+    session.emit(Fact("features", f"{done - stored - unreadable.count} computed, {stored} from the store"))
     return unreadable
 
 
-def _of_data(data: Dataset) -> Iterable[Labelled]:
-    return (Labelled(sample.ref, sample.label, sample.split) for sample in data.samples)
+def _of_data(data: Dataset) -> Iterable[LabelledRef]:
+    return (LabelledRef(sample.ref, sample.label, sample.split) for sample in data.samples)
 
 
 def _plan(extractor: Extractor, arguments: Sequence[str], output: Path) -> str:

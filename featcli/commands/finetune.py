@@ -28,54 +28,54 @@ from featcli.workflow.outcome import (
     write_model,
 )
 from featcli.workflow.plans import make_plan
-from featcli.workflow.session import Call, open_backbone, open_runtime
+from featcli.workflow.session import Session, open_backbone, open_runtime
 from featcli.workflow.training_plans import frozen_depth, plan_training
 
 
-def finetune(call: Call, *, resume: bool = False) -> Answer:
+def finetune(session: Session, *, resume: bool = False) -> Answer:
     """Trains the stages past the freeze depth, and the head, and writes a run folder.
 
     Args:
-        call: the invocation.
+        session: the invocation.
         resume: go on with the unfinished training that the output holds.
 
     Raises:
         FeatcliError: whatever is wrong with config, data, weights or the output, or the training diverged.
         Interrupted: a signal came; the training was saved first.
     """
-    config = call.loaded.config
-    call.loaded.require("data.root", "backbone.name", "output")
+    config = session.loaded.config
+    session.loaded.require("data.root", "backbone.name", "output")
     clock = Clock()
-    runtime = open_runtime(call)
-    if call.dry_run:
-        check_output(config, command="finetune", overwrite=call.overwrite)
+    runtime = open_runtime(session)
+    if session.dry_run:
+        check_output(config, command="finetune", overwrite=session.overwrite)
     else:
-        run = claim_run(config, command="finetune", overwrite=call.overwrite)
-    gradient_of(call)  # a head that cannot be trained is told before any work
-    backbone = open_backbone(call)
+        run = claim_run(config, command="finetune", overwrite=session.overwrite)
+    gradient_of(session)  # a head that cannot be trained is told before any work
+    backbone = open_backbone(session)
     extractor = Extractor(backbone, runtime)
-    if call.dry_run:
-        data = open_data(call, runtime)
-        plan = make_plan(call, extractor, data, plan_training(call, extractor, data))
+    if session.dry_run:
+        data = open_data(session, runtime)
+        plan = make_plan(session, extractor, data, plan_training(session, extractor, data))
         return plan
-    n_frozen = frozen_depth(backbone, call)
-    data = open_data(call, runtime)
+    n_frozen = frozen_depth(backbone, session)
+    data = open_data(session, runtime)
     images = list_images(data)
     identity = Identity(config, backbone.weights_sha256, images)
     if resume:
-        checkpoint = check_resumable(run, identity, call.emit)
+        checkpoint = check_resumable(run, identity, session.emit)
         if checkpoint is not None:
             return Answer(checkpoint, _finished_summary(run, data))
-    changes = None if resume else describe_changes(run, images, call.emit)
+    changes = None if resume else describe_changes(run, images, session.emit)
     clock.lap("prepare")
 
     frozen_check = FrozenCheck(backbone, n_frozen)
     seen = dataclasses.replace(data, samples=tuple(sample for sample in data.samples if sample.split != "test"))
-    table = features_of(seen.samples, extractor, call)
+    table = features_of(seen.samples, extractor, session)
     clock.lap("features")
-    training = FineTuning(call, extractor, n_frozen, seen, table)
+    training = FineTuning(session, extractor, n_frozen, seen, table)
     if not resume:
-        start_over(run, identity, call.emit)
+        start_over(run, identity, session.emit)
     try:
         progress = training.run(run)
     except Diverged as error:
@@ -83,15 +83,15 @@ def finetune(call: Call, *, resume: bool = False) -> Answer:
         model, _ = training.measure(error.progress, data)
         write_model(run, config, make_checkpoint(model, config, runtime, data), model)
         run.write_log(error.progress.log)
-        call.emit(Note(f"the weights of the best epoch before that are in {run.checkpoint}"))
+        session.emit(Note(f"the weights of the best epoch before that are in {run.checkpoint}"))
         raise
     clock.lap("training")
     compared = frozen_check.verify()
     if n_frozen:
-        call.emit(Fact("frozen", f"{compared} tensors of {n_frozen} stages are bit for bit what they were"))
+        session.emit(Fact("frozen", f"{compared} tensors of {n_frozen} stages are bit for bit what they were"))
 
     model, unreadable = training.measure(progress, data)
-    describe_metrics(model.metrics, model.task, call.emit)
+    describe_metrics(model.metrics, model.task, session.emit)
     sha256 = write_model(run, config, make_checkpoint(model, config, runtime, data), model)
     finished = finish_run(run, sha256, model, images, progress.log, clock)
     identity.write(run, finished=sha256)

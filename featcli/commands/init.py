@@ -12,7 +12,7 @@ from pathlib import Path
 from featcli.backbones.catalogue import local_weights
 from featcli.backbones.registry import find_architecture
 from featcli.data.dataset import Dataset, open_dataset
-from featcli.data.naming.sources import DataSource
+from featcli.data.naming.source import DataSource
 from featcli.data.pixels.loading import load_facts
 from featcli.errors import UsageError
 from featcli.events import Emit, Fact

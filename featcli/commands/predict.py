@@ -22,10 +22,10 @@ from featcli.predictor import Predictor
 from featcli.workflow.answer import Answer, Unreadable
 from featcli.workflow.images import open_data
 from featcli.workflow.inputs import STDIN, expand
-from featcli.workflow.session import Call, open_model, open_runtime
+from featcli.workflow.session import Session, open_model, open_runtime
 from featcli.writers.prediction_rows import Write, open_writer
 
-QUIET_SECONDS = 0.2
+IDLE_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +59,12 @@ class _Counts:
 
 
 def predict(
-    call: Call, checkpoint: Path | None, arguments: Sequence[str], options: PredictOptions, write: Write
+    session: Session, checkpoint: Path | None, arguments: Sequence[str], options: PredictOptions, write: Write
 ) -> Answer:
     """Predicts every image that the arguments mean and writes one row each.
 
     Args:
-        call: its store is read, never written to.
+        session: its store is read, never written to.
         checkpoint: a file or run folder; None for the config's output.
         arguments: files, folders, patterns, `-`; none: the config's test split, else its validation split.
         options: of the rows.
@@ -75,13 +75,13 @@ def predict(
     """
     if options.output is not None and options.output.is_dir():
         raise UsageError(f"the output {options.output} is a folder; -o names a file")
-    runtime = open_runtime(call)
-    model, path = open_model(call, checkpoint)
+    runtime = open_runtime(session)
+    model, path = open_model(session, checkpoint)
     ignored = Ignored()
     if arguments:
         refs: Iterable[ImageRef] = expand(arguments, ignored, separator=options.separator)
-    elif (call.loaded.config.data.root or call.loaded.config.data.manifest) is not None:
-        data = open_data(call, runtime, keep=False)
+    elif (session.loaded.config.data.root or session.loaded.config.data.manifest) is not None:
+        data = open_data(session, runtime, keep=False)
         samples = data.split("test") or data.split("val")
         refs = [sample.ref for sample in samples]
     else:
@@ -90,30 +90,30 @@ def predict(
         )
     predictor = Predictor.of(model, runtime)
     extractor = predictor.extractor
-    store = FeatureStore(call.cache, extractor.space, model.backbone.feature_size, call.emit, read_only=True)
-    limit = call.loaded.config.data.limit
+    store = FeatureStore(session.cache, extractor.space, model.backbone.feature_size, session.emit, read_only=True)
+    limit = session.loaded.config.data.limit
     if arguments and limit is not None:
         refs = itertools.islice(refs, limit)
-    if call.dry_run:
+    if session.dry_run:
         return Answer(_plan(path, model, extractor, arguments, refs))
 
     counts = _Counts()
     total = len(refs) if isinstance(refs, list) else None
-    batch_size = call.loaded.config.loader.batch_size
+    batch_size = session.loaded.config.loader.batch_size
     with _opened(options.output, write) as sink:
         writer = open_writer(options.format, sink, predictor.task, probs=options.probs)
-        call.emit(Progress("predict", 0, total))
-        for batch in extractor.stream(refs, batch_size=batch_size, store=store, quiet=QUIET_SECONDS):
+        session.emit(Progress("predict", 0, total))
+        for batch in extractor.stream(refs, batch_size=batch_size, store=store, idle_timeout=IDLE_SECONDS):
             rows = predictor.rows(batch, top=options.top, outputs=options.probs)
             writer.write(rows)
             _count(rows, counts)
-            call.emit(Progress("predict", counts.n, total))
-        call.emit(Progress("predict", counts.n, total, finished=True))
+            session.emit(Progress("predict", counts.n, total))
+        session.emit(Progress("predict", counts.n, total, finished=True))
         if counts.n == 0:
             raise UsageError("no images: the folders named hold none, or standard input was empty")
         writer.close()
     if ignored.counts:
-        call.emit(Note(f"skipped in folders: {ignored}"))
+        session.emit(Note(f"skipped in folders: {ignored}"))
     if options.summary is not None:
         write_json(options.summary, _summary(counts, model))
     return Answer(str(options.output) if options.output is not None else None, unreadable=counts.unreadable)

@@ -30,45 +30,47 @@ from featcli.workflow.outcome import (
     write_model,
 )
 from featcli.workflow.plans import make_plan
-from featcli.workflow.session import Call, open_backbone, open_runtime
+from featcli.workflow.session import Session, open_backbone, open_runtime
 from featcli.workflow.solving import solve_head, solved_facts
 
 
-def train_head(call: Call) -> Answer:
+def train_head(session: Session) -> Answer:
     """Trains a head on frozen features and writes a run folder.
 
     Raises:
         FeatcliError: whatever is wrong with config, data, weights, or the output; nothing is left half done.
     """
-    config = call.loaded.config
-    call.loaded.require("data.root", "backbone.name", "output")
+    config = session.loaded.config
+    session.loaded.require("data.root", "backbone.name", "output")
     clock = Clock()
-    runtime = open_runtime(call)
-    if call.dry_run:
-        check_output(config, command="train-head", overwrite=call.overwrite)
+    runtime = open_runtime(session)
+    if session.dry_run:
+        check_output(config, command="train-head", overwrite=session.overwrite)
     else:
-        run = claim_run(config, command="train-head", overwrite=call.overwrite)
-    backbone = open_backbone(call)
+        run = claim_run(config, command="train-head", overwrite=session.overwrite)
+    backbone = open_backbone(session)
     if config.backbone.freeze_depth != "all":
-        call.emit(Note(f"freeze_depth {config.backbone.freeze_depth} is for finetune; train-head freezes every stage"))
-    data = open_data(call, runtime)
-    if call.dry_run:
-        return make_plan(call, Extractor(backbone, runtime), data)
+        session.emit(
+            Note(f"freeze_depth {config.backbone.freeze_depth} is for finetune; train-head freezes every stage")
+        )
+    data = open_data(session, runtime)
+    if session.dry_run:
+        return make_plan(session, Extractor(backbone, runtime), data)
     images = list_images(data)
-    changes = describe_changes(run, images, call.emit)
+    changes = describe_changes(run, images, session.emit)
     clock.lap("prepare")
 
     extractor = Extractor(backbone, runtime)
     frozen_check = FrozenCheck(backbone)
-    table = features_of(data.samples, extractor, call)
+    table = features_of(data.samples, extractor, session)
     clock.lap("features")
-    head, facts, log = _train(data, table, runtime, call)
+    head, facts, log = _train(data, table, runtime, session)
     clock.lap("head")
     frozen_check.verify()
 
     task = task_of(data.classes)
     metrics, predictions = evaluate_splits(data.samples, table, Predictor(extractor, head, task))
-    describe_metrics(metrics, task, call.emit)
+    describe_metrics(metrics, task, session.emit)
     model = Model(backbone, head, "all", facts, task, metrics, predictions)
     sha256 = write_model(run, config, make_checkpoint(model, config, runtime, data), model)
     log.insert(0, {"event": "features", "computed": table.computed, "errors": len(table.errors)})
@@ -81,11 +83,11 @@ def train_head(call: Call) -> Answer:
 
 
 def _train(
-    data: Dataset, table: FeatureTable, runtime: Runtime, call: Call
+    data: Dataset, table: FeatureTable, runtime: Runtime, session: Session
 ) -> tuple[Head, dict[str, Any], list[dict[str, Any]]]:
     """The head, what `metrics.json` says of it, and the lines of the log."""
-    config = call.loaded.config.head
+    config = session.loaded.config.head
     if find_head(config.kind).solve is None:
-        return learn_head(data, table, runtime, call)
-    solved = solve_head(config.kind, data, table, call)
+        return learn_head(data, table, runtime, session)
+    solved = solve_head(config.kind, data, table, session)
     return solved.head, solved_facts(config.kind, solved, config.class_weight), list(solved.log)

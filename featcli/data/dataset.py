@@ -22,9 +22,9 @@ from featcli.data.naming.folders import (
     split_folders,
     subfolders,
 )
-from featcli.data.naming.listing import Entry, Listing
+from featcli.data.naming.listing import ListedImage, Listing
 from featcli.data.naming.manifest import list_manifest, read_manifest
-from featcli.data.naming.sources import DataOptionError, DataSource, relative_name, shown_path
+from featcli.data.naming.source import DataOptionError, DataSource, relative_name, shown_path
 from featcli.data.readers.files import file_ref
 from featcli.data.readers.reader import ImageRef
 from featcli.data.splits import split_by_hash
@@ -241,7 +241,7 @@ def _listed(source: DataSource, ignored: Ignored, emit: Emit) -> Listing:
     return list_manifest(manifest, source.manifest, keep)
 
 
-def _without_excluded(entries: Sequence[Entry], *, source: DataSource, emit: Emit) -> list[Entry]:
+def _without_excluded(entries: Sequence[ListedImage], *, source: DataSource, emit: Emit) -> list[ListedImage]:
     if source.exclude is None:
         return list(entries)
     exclusions = read_exclusions(source.exclude, source.base)

@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Sequence
 
-from featcli.data.naming.sources import DataOptionError
+from featcli.data.naming.source import DataOptionError
 
 _SHOWN = 5
 

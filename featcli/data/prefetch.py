@@ -20,7 +20,7 @@ class _End:
 
 
 def ordered_batches(
-    items: Iterable[T], work: Callable[[T], R], *, workers: int, size: int, quiet: float | None = None
+    items: Iterable[T], work: Callable[[T], R], *, workers: int, size: int, idle_timeout: float | None = None
 ) -> Generator[list[R]]:
     """Applies `work` to `items` in threads and yields lists of `size` results, in the order of `items`.
 
@@ -32,14 +32,14 @@ def ordered_batches(
         work: must not raise for bad input; what it raises ends the iteration.
         workers: number of threads.
         size: results per batch; the last batch is shorter.
-        quiet: where `items` gives nothing new for this many seconds, a shorter batch is yielded with what there is.
+        idle_timeout: seconds; where `items` gives nothing new for so long, a shorter batch is yielded.
     """
     feeder = _Feeder(items, work, workers, ahead=2 * size + workers)
     batch: list[R] = []
     try:
         while True:
             try:
-                future = feeder.pending.get(timeout=quiet if batch else None)
+                future = feeder.pending.get(timeout=idle_timeout if batch else None)
             except queue.Empty:
                 yield batch
                 batch = []

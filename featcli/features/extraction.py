@@ -68,7 +68,7 @@ class Extractor:
             preprocessing=backbone.preprocessing.to_json(),
             layer=str(backbone.layer),
             pixel_pipeline=PIXEL_PIPELINE,
-            numerics=runtime.precision,
+            precision=runtime.precision,
             device_type=runtime.device.type,
             engine=self.engine.name,
         )
@@ -91,7 +91,7 @@ class Extractor:
         *,
         batch_size: int,
         store: FeatureStore | None = None,
-        quiet: float | None = None,
+        idle_timeout: float | None = None,
     ) -> Iterator[list[FeatureRow]]:
         """Yields one row per image, in their order, in batches.
 
@@ -101,14 +101,14 @@ class Extractor:
             refs: read lazily; may block. Of an image whose hash is known and stored nothing is read.
             batch_size: rows per batch, rounded up to whole tiles.
             store: where a feature that is known already is taken from; never written to.
-            quiet: yield what there is when `refs` gives nothing new for so many seconds.
+            idle_timeout: yield what there is when `refs` gives nothing new for so many seconds.
         """
         size = -(-batch_size // self.engine.tile) * self.engine.tile
 
         def load(ref: ImageRef) -> _Decoded:
             return self._load(ref, store)
 
-        for batch in ordered_batches(refs, load, workers=self.runtime.workers, size=size, quiet=quiet):
+        for batch in ordered_batches(refs, load, workers=self.runtime.workers, size=size, idle_timeout=idle_timeout):
             yield self._finish(batch)
 
     def _load(self, ref: ImageRef, store: FeatureStore | None) -> _Decoded:

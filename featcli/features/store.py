@@ -50,7 +50,7 @@ class Space:
         preprocessing: as `Preprocessing.to_json` gives it.
         layer: where in the network the feature is taken.
         pixel_pipeline: version of the decoding and resizing policy.
-        numerics: `fp32`, `bf16`, `fp16`.
+        precision: `fp32`, `bf16`, `fp16`.
         device_type: `cpu`, `cuda`, `mps`.
         engine: what runs the model.
     """
@@ -61,7 +61,7 @@ class Space:
     preprocessing: dict[str, Any]
     layer: str
     pixel_pipeline: int
-    numerics: str
+    precision: str
     device_type: str
     engine: str = PLAIN_ENGINE
 
@@ -73,6 +73,7 @@ class Space:
     def to_json(self) -> dict[str, Any]:
         """All of it in plain values; without the engine where that is plain torch, as when there was no other."""
         facts = asdict(self)
+        facts["numerics"] = facts.pop("precision")  # its name in every key that was ever made
         if self.engine == PLAIN_ENGINE:
             del facts["engine"]
         return facts

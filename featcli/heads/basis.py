@@ -14,9 +14,9 @@ from torch import Tensor
 from featcli.errors import DatasetError
 from featcli.heads.kind import FloatArray
 
-Rows: TypeAlias = NDArray[np.intp]
+RowIndices: TypeAlias = NDArray[np.intp]
 
-BLOCK_ROWS = 8192  # rows that are in memory as float64 copies at any time
+DOUBLE_ROWS = 8192  # rows that are in memory as float64 copies at any time
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class RotatedFeatures:
         return standardised, weights[:, -1]
 
 
-def standardisation(features: FloatArray, rows: Rows) -> Standardisation:
+def standardisation(features: FloatArray, rows: RowIndices) -> Standardisation:
     """Of the rows named, features (N, D): two passes, so that large means cost no digits.
 
     Raises:
@@ -79,7 +79,7 @@ def standardisation(features: FloatArray, rows: Rows) -> Standardisation:
     return Standardisation(mean, torch.where(constant, 1.0, (squares / len(rows)).sqrt()))
 
 
-def eigenbasis(features: FloatArray, rows: Rows, scaling: Standardisation) -> Tensor:
+def eigenbasis(features: FloatArray, rows: RowIndices, scaling: Standardisation) -> Tensor:
     """(D, D) float64, in which the standardised rows' second moments are diagonal but for rounding in float32.
 
     In float32 it takes less than half the time. Which basis the solver works in does not move the minimum as long as
@@ -93,7 +93,7 @@ def eigenbasis(features: FloatArray, rows: Rows, scaling: Standardisation) -> Te
     return vectors.double()
 
 
-def rotate(features: FloatArray, rows: Rows, scaling: Standardisation, basis: Tensor) -> RotatedFeatures:
+def rotate(features: FloatArray, rows: RowIndices, scaling: Standardisation, basis: Tensor) -> RotatedFeatures:
     """The rows named, standardised, in the given basis."""
     values = torch.ones(len(rows), basis.shape[1] + 1, dtype=torch.float64)
     start = 0
@@ -103,7 +103,7 @@ def rotate(features: FloatArray, rows: Rows, scaling: Standardisation, basis: Te
     return RotatedFeatures(values, (basis.T,), scaling)
 
 
-def row_space(features: FloatArray, rows: Rows, scaling: Standardisation) -> RotatedFeatures:
+def row_space(features: FloatArray, rows: RowIndices, scaling: Standardisation) -> RotatedFeatures:
     """The rows named, fewer than features, standardised, in the N-dimensional space that they span.
 
     Under an L2 penalty the solution lies in that space, so nothing is lost. Directions with a variance below rounding
@@ -117,7 +117,7 @@ def row_space(features: FloatArray, rows: Rows, scaling: Standardisation) -> Rot
     return RotatedFeatures(torch.cat([left * singular, ones], 1), ((left / singular).T, values), scaling)
 
 
-def blocks(features: FloatArray, rows: Rows) -> Iterator[Tensor]:
-    """Float64 copies of the rows named, at most `BLOCK_ROWS` at a time."""
-    for start in range(0, len(rows), BLOCK_ROWS):
-        yield torch.from_numpy(features[rows[start : start + BLOCK_ROWS]].astype(np.float64, copy=False))
+def blocks(features: FloatArray, rows: RowIndices) -> Iterator[Tensor]:
+    """Float64 copies of the rows named, at most `DOUBLE_ROWS` at a time."""
+    for start in range(0, len(rows), DOUBLE_ROWS):
+        yield torch.from_numpy(features[rows[start : start + DOUBLE_ROWS]].astype(np.float64, copy=False))

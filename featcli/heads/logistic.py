@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from featcli.errors import DatasetError
 from featcli.events import Emit, Progress, Warn, ignore
 from featcli.heads import linear
-from featcli.heads.basis import Rows, blocks, eigenbasis, rotate, row_space, standardisation
+from featcli.heads.basis import RowIndices, blocks, eigenbasis, rotate, row_space, standardisation
 from featcli.heads.kind import Choice, ClassWeight, FloatArray, HeadKind, LabelledRows, Solved
 from featcli.heads.linear import LinearHead
 from featcli.heads.logistic_path import (
@@ -160,7 +160,7 @@ def _fold_losses(
 
 
 def _held_out_losses(
-    features: FloatArray, labels: NDArray[np.int64], held_out: Rows, solutions: Sequence[Solution]
+    features: FloatArray, labels: NDArray[np.int64], held_out: RowIndices, solutions: Sequence[Solution]
 ) -> list[float]:
     """Mean log loss (nats) of each solution on the rows held out."""
     weights = torch.from_numpy(np.stack([solution.weight for solution in solutions]))  # (Cs, K, D)

@@ -17,16 +17,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from featcli.errors import EnvironmentFault
-from featcli.events import EpochEnd, Warn
-from featcli.events import Progress as Advance
+from featcli.events import EpochEnd, Progress, Warn
 from featcli.runtime import Runtime, ask_later, to_device
 from featcli.tasks import Task
-from featcli.training.averaging import MovingAverage
+from featcli.training.ema import MovingAverage
 from featcli.training.mixing import mix
 from featcli.training.optimizers import set_learning_rate
-from featcli.training.problem import Diverged, Hooks, Outcome, Problem, Rows, Source
+from featcli.training.problem import Callbacks, Diverged, ExampleSource, Outcome, Problem, Rows
 from featcli.training.recipe import Recipe
-from featcli.training.state import Progress, Snapshot, copy_into, optimizer_tensors, restore_optimizer
+from featcli.training.state import Snapshot, TrainingProgress, copy_into, optimizer_tensors, restore_optimizer
 
 SAVE_SHARE = 0.05  # of the time, at most, goes into snapshots
 MID_EPOCH_SECONDS = 300.0  # snapshots inside an epoch are at least so far apart
@@ -37,7 +36,7 @@ def fit(
     optimizer: torch.optim.Optimizer,
     recipe: Recipe,
     runtime: Runtime,
-    hooks: Hooks,
+    callbacks: Callbacks,
     *,
     resume: Snapshot | None = None,
 ) -> Outcome:
@@ -48,17 +47,17 @@ def fit(
 
     Args:
         problem: the module, its task and its examples.
-        optimizer: over the model's parameters; each group's `full_lr` is its rate after the warm-up.
+        optimizer: over the model's parameters; each group's `initial_lr` is its rate after the warm-up.
         recipe: everything else.
         runtime: device and precision.
-        hooks: what happens around the loop.
+        callbacks: what happens around the loop.
         resume: a snapshot of the same training, to go on from.
 
     Raises:
         Diverged: a loss, gradient or probability is not finite; no such step is taken, the model has its best weights.
         EnvironmentFault: not enough memory on the device, even for one example at a time.
     """
-    return _Loop(problem, optimizer, recipe, runtime, hooks).run(resume)
+    return _Loop(problem, optimizer, recipe, runtime, callbacks).run(resume)
 
 
 def epoch_batches(n: int, batch_size: int, seed: int, epoch: int) -> list[Rows]:
@@ -67,7 +66,7 @@ def epoch_batches(n: int, batch_size: int, seed: int, epoch: int) -> list[Rows]:
     return list(np.array_split(order, -(-n // batch_size)))
 
 
-def predict_examples(model: nn.Module, task: Task, source: Source, runtime: Runtime) -> NDArray[np.float64]:
+def predict_examples(model: nn.Module, task: Task, source: ExampleSource, runtime: Runtime) -> NDArray[np.float64]:
     """(N, K) of all examples in their order, in eval mode; every pass has the one padded shape of extraction."""
     size, n = runtime.tile, len(source)
     rows = [np.minimum(np.arange(start, start + size), n - 1) for start in range(0, n, size)]
@@ -84,15 +83,15 @@ class _Loop:
     """One training; its methods are the parts of `fit`."""
 
     def __init__(
-        self, problem: Problem, optimizer: torch.optim.Optimizer, recipe: Recipe, runtime: Runtime, hooks: Hooks
+        self, problem: Problem, optimizer: torch.optim.Optimizer, recipe: Recipe, runtime: Runtime, callbacks: Callbacks
     ) -> None:
         self.model, self.task, self.train, self.val = problem.model, problem.task, problem.train, problem.val
-        self.optimizer, self.recipe, self.runtime, self.hooks = optimizer, recipe, runtime, hooks
+        self.optimizer, self.recipe, self.runtime, self.callbacks = optimizer, recipe, runtime, callbacks
         self.parameters = [item for group in optimizer.param_groups for item in group["params"]]
         self.live: dict[str, Tensor] = self.model.tensors()
         self.best = _copies(self.live)
         self.average = MovingAverage(self.live, recipe.ema) if recipe.ema is not None else None
-        self.progress = Progress()
+        self.progress = TrainingProgress()
         self.loss = torch.zeros((), device=runtime.device)
         self.labels = torch.from_numpy(self.train.labels).to(runtime.device)
         weights = recipe.class_weights
@@ -128,19 +127,19 @@ class _Loop:
 
     def _epoch(self) -> bool:
         """The rest of an epoch, then validation; False where it was asked to stop."""
-        progress, emit = self.progress, self.hooks.emit
+        progress, emit = self.progress, self.callbacks.emit
         n, size = len(self.train.source), self.recipe.accumulate
         batches = epoch_batches(n, self.recipe.batch_size, self.recipe.seed, progress.epoch)
         left = batches[progress.step * size :]
         inputs = self.train.source.batches(progress.epoch, left)
-        emit(Advance("train", n - sum(map(len, left)), n))
+        emit(Progress("train", n - sum(map(len, left)), n))
         self.model.train()
         while left:
             rows, left = left[:size], left[size:]
             self._step(rows, [next(inputs) for _ in rows])
             progress.step += 1
-            emit(Advance("train", n - sum(map(len, left)), n))
-            if left and self.hooks.stop():
+            emit(Progress("train", n - sum(map(len, left)), n))
+            if left and self.callbacks.stop():
                 self._check()
                 return False
             if left and self._out_of_time():
@@ -149,12 +148,12 @@ class _Loop:
                 self._check()
                 self._save()
         self._check()
-        emit(Advance("train", n, n, finished=True))
+        emit(Progress("train", n, n, finished=True))
         done = n - sum(map(len, left))
         self._validate(progress.epoch, float(self.loss) / done)
         progress.epoch, progress.step = progress.epoch + 1, 0
         self.loss.zero_()
-        return not self.hooks.stop()
+        return not self.callbacks.stop()
 
     def _step(self, rows: Sequence[Rows], inputs: Sequence[Tensor]) -> None:
         """One step of the optimizer on one or more batches, in parts where memory asks for it."""
@@ -171,7 +170,7 @@ class _Loop:
         norm = nn.utils.clip_grad_norm_(self.parameters, clip)
         self._require_finite(norm, rows)
         number = (progress.epoch - 1) * self.steps_per_epoch + progress.step
-        set_learning_rate(self.optimizer, recipe.learning_rate(number, self.steps_per_epoch))
+        set_learning_rate(self.optimizer, recipe.lr_factor(number, self.steps_per_epoch))
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.loss += self.step_loss * sum(map(len, rows))
@@ -252,7 +251,9 @@ class _Loop:
             ) from error
         self.progress.parts = parts
         self.runtime.free_memory()
-        self.hooks.emit(Warn(f"not enough memory on the device: each batch goes through the model in {parts} parts"))
+        self.callbacks.emit(
+            Warn(f"not enough memory on the device: each batch goes through the model in {parts} parts")
+        )
 
     def _validate(self, epoch: int, loss: float | None) -> None:
         """Scores the model, or its average, logs the epoch and keeps the weights if they are the best."""
@@ -290,7 +291,7 @@ class _Loop:
                 f"after its last step: non-finite predictions for {len(lost)} validation images: "
                 f"{_listed(self.val.source.names(lost))}"
             )
-        return self.hooks.score(probabilities)
+        return self.callbacks.score(probabilities)
 
     def _rate(self) -> float:
         return max(float(group["lr"]) for group in self.optimizer.param_groups)
@@ -298,7 +299,7 @@ class _Loop:
     def _report(self, entry: Mapping[str, Any]) -> None:
         metrics = {name: entry[f"val_{name}"] for name in self.task.logged}
         facts = entry["epoch"], self.recipe.epochs, entry["lr"], entry["loss"]
-        self.hooks.emit(EpochEnd(*facts, metrics, entry["best"], self.task.shown))
+        self.callbacks.emit(EpochEnd(*facts, metrics, entry["best"], self.task.shown))
 
     def _out_of_patience(self) -> bool:
         patience = self.recipe.patience
@@ -324,7 +325,7 @@ class _Loop:
             scaler = self.scaler.state_dict()
             tensors |= {f"scaler.{name}": torch.tensor(value) for name, value in scaler.items()}
         tensors["loss"] = self.loss
-        self.hooks.save(Snapshot(replace(self.progress, seconds=self._seconds()), tensors))
+        self.callbacks.save(Snapshot(replace(self.progress, seconds=self._seconds()), tensors))
         self.saved = time.perf_counter()
         self.saving_took = self.saved - start
 

@@ -33,7 +33,7 @@ def parameter_groups(stages: Sequence[Sequence[nn.Parameter]], head: nn.Module, 
         ):
             if chosen:
                 scale = recipe.lr * recipe.layer_decay**distance
-                groups.append({"params": chosen, "weight_decay": decay, "lr": scale, "full_lr": scale})
+                groups.append({"params": chosen, "weight_decay": decay, "lr": scale, "initial_lr": scale})
     return groups
 
 
@@ -52,4 +52,4 @@ def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
     """Sets every group to `factor` of its full rate."""
     for group in optimizer.param_groups:
-        group["lr"] = group["full_lr"] * factor
+        group["lr"] = group["initial_lr"] * factor

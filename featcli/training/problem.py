@@ -13,13 +13,13 @@ from torch import Tensor
 from featcli.errors import UsageError
 from featcli.events import Emit
 from featcli.tasks import Task
-from featcli.training.state import Progress, Snapshot
+from featcli.training.state import Snapshot, TrainingProgress
 
 Rows = NDArray[np.int64]
 Score = Callable[[NDArray[np.float64]], Mapping[str, Any]]
 
 
-class Source(Protocol):
+class ExampleSource(Protocol):
     """Examples in rows 0 to N - 1."""
 
     def __len__(self) -> int: ...
@@ -40,7 +40,7 @@ class Diverged(UsageError):
         progress: how far the training came; the model holds the weights of its best epoch.
     """
 
-    def __init__(self, message: str, hint: str, progress: Progress) -> None:
+    def __init__(self, message: str, hint: str, progress: TrainingProgress) -> None:
         super().__init__(message, hint)
         self.progress = progress
 
@@ -49,7 +49,7 @@ class Diverged(UsageError):
 class Labelled:
     """Examples with their classes: N labels, int64."""
 
-    source: Source
+    source: ExampleSource
     labels: NDArray[np.int64]
 
 
@@ -71,7 +71,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Hooks:
+class Callbacks:
     """What happens around the loop.
 
     Attributes:
@@ -91,5 +91,5 @@ class Hooks:
 class Outcome:
     """How a training ended: `finished`, or asked to stop; the model holds the best weights if it finished."""
 
-    progress: Progress
+    progress: TrainingProgress
     finished: bool

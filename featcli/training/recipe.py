@@ -52,7 +52,7 @@ class Recipe:
     class_weights: tuple[float, ...] | None
     seed: int
 
-    def learning_rate(self, step: int, steps_per_epoch: int) -> float:
+    def lr_factor(self, step: int, steps_per_epoch: int) -> float:
         """The factor of `lr`, from 0 to 1, in a step counted from 0 over all epochs.
 
         Cosine annealing without restarts: Loshchilov and Hutter, 2017 (arXiv 1608.03983).

@@ -20,7 +20,7 @@ _KEY = "featcli"
 
 
 @dataclass(slots=True)
-class Progress:
+class TrainingProgress:
     """How far a training is, in plain values.
 
     Attributes:
@@ -46,7 +46,7 @@ class Progress:
 class Snapshot:
     """A training at rest: plain values, and tensors by `model.`, `best.`, `average.`, `optimizer.` and `loss`."""
 
-    progress: Progress
+    progress: TrainingProgress
     tensors: dict[str, Tensor]
 
     def part(self, prefix: str) -> dict[str, Tensor]:
@@ -76,7 +76,7 @@ def read_snapshot(path: Path) -> Snapshot:
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            progress = Progress(**json.loads((file.metadata() or {})[_KEY]))
+            progress = TrainingProgress(**json.loads((file.metadata() or {})[_KEY]))
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
     except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(

@@ -14,11 +14,11 @@ from featcli.data.readers.reader import ImageRef
 from featcli.features.extraction import Extractor, FeatureTable
 from featcli.runtime import Runtime
 from featcli.training.boundary import CachedExamples, Examples, FrozenPrefix
-from featcli.training.problem import Labelled, Source
+from featcli.training.problem import ExampleSource, Labelled
 from featcli.training.views import Views
 from featcli.units import bytes_of, size_text
 from featcli.workflow.learning import feature_examples, validation_examples, validation_rows
-from featcli.workflow.session import Call
+from featcli.workflow.session import Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,20 +84,20 @@ class Boundary:
         }
 
 
-def plan_boundary(call: Call, extractor: Extractor, n_frozen: int, *, train: int, val: int) -> Boundary:
+def plan_boundary(session: Session, extractor: Extractor, n_frozen: int, *, train: int, val: int) -> Boundary:
     """Decides what is kept, from the shape of one tensor and the number of images.
 
     Raises:
         ConfigError: `train.cutmix` where the boundary is no map with its channels first.
     """
-    config, backbone = call.loaded.config, extractor.backbone
+    config, backbone = session.loaded.config, extractor.backbone
     views = Views(Augmentation(config.train.augment, backbone.preprocessing), config.train.views, config.seed)
     prefix = FrozenPrefix(extractor, n_frozen)
     side = backbone.preprocessing.crop
     kept = prefix.encode([np.zeros((side, side, 3), dtype=np.uint8)])[0]
     is_map = kept.ndim == 3 and not (n_frozen and backbone.partition.channels_last)
     if config.train.cutmix and not is_map:
-        raise call.loaded.error(
+        raise session.loaded.error(
             "train.cutmix",
             f"cutmix needs (B, C, H, W) maps, which {backbone.name} does not give after {n_frozen} frozen stages",
             "Use train.mixup, or freeze fewer stages.",
@@ -116,12 +116,12 @@ def plan_boundary(call: Call, extractor: Extractor, n_frozen: int, *, train: int
 
 
 def open_sources(
-    call: Call, runtime: Runtime, boundary: Boundary, data: Dataset, table: FeatureTable, rows: Sequence[int]
+    session: Session, runtime: Runtime, boundary: Boundary, data: Dataset, table: FeatureTable, rows: Sequence[int]
 ) -> tuple[Labelled, Labelled]:
     """The training and the validation images, as the loop reads them; what is kept is computed now.
 
     Args:
-        call: the invocation.
+        session: the invocation.
         runtime: where to compute.
         boundary: what is kept.
         data: all images.
@@ -130,22 +130,22 @@ def open_sources(
     """
     labels = np.array([data.samples[row].label for row in rows], dtype=np.int64)
     if boundary.is_features:
-        train: Source = feature_examples(data, table, rows, runtime)
+        train: ExampleSource = feature_examples(data, table, rows, runtime)
     else:
-        train = _source(call, runtime, boundary, boundary.views, _refs(data, rows), kept=boundary.keeps_train)
+        train = _source(session, runtime, boundary, boundary.views, _refs(data, rows), kept=boundary.keeps_train)
     if boundary.after_all:
         return Labelled(train, labels), validation_examples(data, table, runtime)
     val_rows, val_labels = validation_rows(data, table)
     plain = Views(Augmentation("none", boundary.views.augmentation.preprocessing), None, boundary.views.seed)
-    val = _source(call, runtime, boundary, plain, _refs(data, val_rows), kept=boundary.keeps_val)
+    val = _source(session, runtime, boundary, plain, _refs(data, val_rows), kept=boundary.keeps_val)
     return Labelled(train, labels), Labelled(val, val_labels)
 
 
 def _source(
-    call: Call, runtime: Runtime, boundary: Boundary, views: Views, refs: Sequence[ImageRef], *, kept: bool
+    session: Session, runtime: Runtime, boundary: Boundary, views: Views, refs: Sequence[ImageRef], *, kept: bool
 ) -> Examples:
     if kept and refs:
-        return CachedExamples(refs, views, boundary.prefix, runtime, folder=call.cache, emit=call.emit)
+        return CachedExamples(refs, views, boundary.prefix, runtime, folder=session.cache, emit=session.emit)
     return Examples(refs, views, boundary.prefix, runtime)
 
 

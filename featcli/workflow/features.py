@@ -10,19 +10,23 @@ from featcli.events import Fact
 from featcli.features.extraction import Extractor, FeatureTable, compute_table
 from featcli.features.store import FeatureStore
 from featcli.workflow.answer import Unreadable
-from featcli.workflow.session import Call
+from featcli.workflow.session import Session
 
 
-def features_of(samples: Sequence[Sample], extractor: Extractor, call: Call, *, keep: bool = True) -> FeatureTable:
+def features_of(
+    samples: Sequence[Sample], extractor: Extractor, session: Session, *, keep: bool = True
+) -> FeatureTable:
     """Features of labelled images: from the store where they are known, else computed and (with `keep`) stored."""
-    store = FeatureStore(call.cache, extractor.space, extractor.backbone.feature_size, call.emit, read_only=not keep)
+    store = FeatureStore(
+        session.cache, extractor.space, extractor.backbone.feature_size, session.emit, read_only=not keep
+    )
     refs = [sample.ref for sample in samples]
-    batch_size = call.loaded.config.loader.batch_size
+    batch_size = session.loaded.config.loader.batch_size
     with store.writer(extractor.engine.provenance()) if keep else contextlib.nullcontext() as writer:
-        table = compute_table(extractor, refs, store=store, writer=writer, batch_size=batch_size, emit=call.emit)
+        table = compute_table(extractor, refs, store=store, writer=writer, batch_size=batch_size, emit=session.emit)
     stored = len(samples) - table.computed - len(table.errors)
     unreadable = f", {len(table.errors)} unreadable" if table.errors else ""
-    call.emit(Fact("features", f"{table.computed} computed, {stored} from the store{unreadable}"))
+    session.emit(Fact("features", f"{table.computed} computed, {stored} from the store{unreadable}"))
     return table
 
 

@@ -22,38 +22,40 @@ from featcli.training.convolutions import speed_up
 from featcli.training.freezing import batch_norm_mode
 from featcli.training.loop import fit
 from featcli.training.optimizers import make_optimizer, parameter_groups
-from featcli.training.problem import Hooks, Problem
-from featcli.training.state import Progress, Snapshot, read_snapshot, write_snapshot
+from featcli.training.problem import Callbacks, Problem
+from featcli.training.state import Snapshot, TrainingProgress, read_snapshot, write_snapshot
 from featcli.training.trainable import TrainableModel
 from featcli.workflow.answer import Unreadable
 from featcli.workflow.boundaries import open_sources, plan_boundary
 from featcli.workflow.features import unreadable_of
 from featcli.workflow.learning import describe_best, gradient_facts, gradient_of, recipe_of, scorer, starting_head
 from featcli.workflow.outcome import Model, evaluate_splits
-from featcli.workflow.session import Call
+from featcli.workflow.session import Session
 from featcli.workflow.solving import training_rows
 
 
 class FineTuning:
     """One training: what it is made of, running it, and measuring what came of it."""
 
-    def __init__(self, call: Call, extractor: Extractor, n_frozen: int, data: Dataset, table: FeatureTable) -> None:
+    def __init__(
+        self, session: Session, extractor: Extractor, n_frozen: int, data: Dataset, table: FeatureTable
+    ) -> None:
         runtime, backbone = extractor.runtime, extractor.backbone
-        self._call, self._runtime, self._backbone, self._n_frozen = call, runtime, backbone, n_frozen
+        self._session, self._runtime, self._backbone, self._n_frozen = session, runtime, backbone, n_frozen
         self._data, self._table = data, table
         self._rows, labels = training_rows(data, table)
         self._task = task_of(data.classes)
-        self._recipe = recipe_of(call.loaded.config, labels, self._task)
-        self._boundary = plan_boundary(call, extractor, n_frozen, train=len(self._rows), val=len(data.split("val")))
-        self._gradient = gradient_of(call)
-        self._head, solved = starting_head(self._gradient, data, table, call, width=backbone.feature_size)
+        self._recipe = recipe_of(session.loaded.config, labels, self._task)
+        self._boundary = plan_boundary(session, extractor, n_frozen, train=len(self._rows), val=len(data.split("val")))
+        self._gradient = gradient_of(session)
+        self._head, solved = starting_head(self._gradient, data, table, session, width=backbone.feature_size)
         self._batch_norm = self._decide_batch_norm(solved=solved is not None)
         self._model = TrainableModel(backbone, n_frozen, self._head, batch_norm=self._batch_norm).to(runtime.device)
         if runtime.device.type == "cpu" and runtime.precision == "bf16":
             speed_up(self._model)
         self._describe()
 
-    def run(self, run: Run) -> Progress:
+    def run(self, run: Run) -> TrainingProgress:
         """Trains, from the snapshot in the run's folder if there is one; the model is left with the best weights.
 
         Raises:
@@ -61,23 +63,23 @@ class FineTuning:
             Interrupted: a signal came; a snapshot was written.
             EnvironmentFault: what trains cannot be compiled.
         """
-        call = self._call
+        session = self._session
 
         def save(snapshot: Snapshot) -> None:
             write_snapshot(run.last, snapshot)
             run.write_log(snapshot.progress.log)
 
-        train, val = open_sources(call, self._runtime, self._boundary, self._data, self._table, self._rows)
+        train, val = open_sources(session, self._runtime, self._boundary, self._data, self._table, self._rows)
         groups = parameter_groups(self._model.stage_parameters(), self._head, self._recipe)
         resume = read_snapshot(run.last) if run.last.is_file() else None
         with deferred_signals() as stop, _compile_errors():
-            model = torch.compile(self._model) if call.loaded.config.train.compile else self._model
+            model = torch.compile(self._model) if session.loaded.config.train.compile else self._model
             outcome = fit(
                 Problem(model, self._task, train, val),
                 make_optimizer(groups, self._recipe),
                 self._recipe,
                 self._runtime,
-                Hooks(call.emit, save, stop, scorer(self._data, self._table)),
+                Callbacks(session.emit, save, stop, scorer(self._data, self._table)),
                 resume=resume,
             )
             if not outcome.finished:
@@ -87,11 +89,11 @@ class FineTuning:
                     if progress.step
                     else f"after epoch {progress.epoch - 1}"
                 )
-                call.emit(Note(f"saved {done}; --resume continues it"))
-        describe_best(outcome.progress, self._recipe.monitor, call)
+                session.emit(Note(f"saved {done}; --resume continues it"))
+        describe_best(outcome.progress, self._recipe.monitor, session)
         return outcome.progress
 
-    def measure(self, progress: Progress, data: Dataset) -> tuple[Model, Unreadable]:
+    def measure(self, progress: TrainingProgress, data: Dataset) -> tuple[Model, Unreadable]:
         """The model as it predicts, measured by the way that `predict` goes; here a test split is read, once.
 
         Args:
@@ -101,7 +103,7 @@ class FineTuning:
         Returns:
             The model, and the images of all splits that cannot be read.
         """
-        config, backbone = self._call.loaded.config, self._backbone
+        config, backbone = self._session.loaded.config, self._backbone
         self._model.eval()
         backbone.network.requires_grad_(False)
         head = self._gradient.export(self._head)
@@ -115,11 +117,11 @@ class FineTuning:
             extractor,
             [sample.ref for sample in samples],
             store=FeatureStore(
-                self._call.cache, extractor.space, backbone.feature_size, self._call.emit, read_only=True
+                self._session.cache, extractor.space, backbone.feature_size, self._session.emit, read_only=True
             ),
             writer=None,
             batch_size=config.loader.batch_size,
-            emit=self._call.emit,
+            emit=self._session.emit,
         )
         unreadable = unreadable_of(samples, table)
         for row, reason in self._table.errors.items():
@@ -137,10 +139,10 @@ class FineTuning:
         Raises:
             ConfigError: `train` was asked for, and a batch has one image.
         """
-        n, mode = len(self._rows), self._call.loaded.config.train.batch_norm
+        n, mode = len(self._rows), self._session.loaded.config.train.batch_norm
         smallest = n // -(-n // self._recipe.batch_size)
         if mode == "train" and smallest < 2:
-            raise self._call.loaded.error(
+            raise self._session.loaded.error(
                 "train.batch_norm",
                 f"train needs two images a batch, and {n} in batches of {self._recipe.batch_size} leave one alone",
                 "Change train.batch_size, or use auto.",
@@ -148,7 +150,7 @@ class FineTuning:
         return batch_norm_mode(mode, smallest, solved=solved)
 
     def _describe(self) -> None:
-        emit, recipe, backbone = self._call.emit, self._recipe, self._backbone
+        emit, recipe, backbone = self._session.emit, self._recipe, self._backbone
         n, size = len(self._rows), recipe.batch_size
         if size > n:
             emit(Note(f"train.batch_size {size} is more than the {n} training images: an epoch is one batch"))

@@ -7,28 +7,28 @@ from collections.abc import Callable
 from featcli.config import LoadedConfig
 from featcli.data.dataset import Dataset, Sample, open_dataset
 from featcli.data.hashing import MEMO_NAME
-from featcli.data.naming.sources import DataSource
+from featcli.data.naming.source import DataSource
 from featcli.events import Emit, Fact, Note, Warn
 from featcli.runtime import Runtime
-from featcli.workflow.session import Call, placed
+from featcli.workflow.session import Session, placed
 
 
-def open_data(call: Call, runtime: Runtime, *, keep: bool = True) -> Dataset:
+def open_data(session: Session, runtime: Runtime, *, keep: bool = True) -> Dataset:
     """The config's data set, listed, hashed and split; what is odd about it is said.
 
     Raises:
         ConfigError: the folder or manifest is not one to learn from, with the place of the option that names it.
     """
-    data = read_dataset(call, call.loaded, runtime, keep=keep and not call.dry_run)
-    _describe(data, call.loaded.config.data.test_fraction, call.emit)
+    data = read_dataset(session, session.loaded, runtime, keep=keep and not session.dry_run)
+    _describe(data, session.loaded.config.data.test_fraction, session.emit)
     return data
 
 
-def read_dataset(call: Call, loaded: LoadedConfig, runtime: Runtime, *, keep: bool) -> Dataset:
+def read_dataset(session: Session, loaded: LoadedConfig, runtime: Runtime, *, keep: bool) -> Dataset:
     """The data set that a config names, without a word on what is odd about it.
 
     Args:
-        call: whose cache holds the memo of file hashes.
+        session: whose cache holds the memo of file hashes.
         loaded: names the images: the call's config, or that of a run.
         runtime: how many threads read.
         keep: whether new hashes are remembered.
@@ -51,8 +51,8 @@ def read_dataset(call: Call, loaded: LoadedConfig, runtime: Runtime, *, keep: bo
             source,
             seed=loaded.config.seed,
             workers=runtime.workers,
-            emit=call.emit,
-            memo=call.cache / MEMO_NAME,
+            emit=session.emit,
+            memo=session.cache / MEMO_NAME,
             keep=keep,
         )
 

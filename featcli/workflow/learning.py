@@ -21,12 +21,12 @@ from featcli.tasks import Task, task_of
 from featcli.training.boundary import FeatureExamples
 from featcli.training.loop import fit
 from featcli.training.optimizers import make_optimizer, parameter_groups
-from featcli.training.problem import Hooks, Labelled, Problem, Score
+from featcli.training.problem import Callbacks, Labelled, Problem, Score
 from featcli.training.recipe import Recipe
-from featcli.training.state import Progress, Snapshot
+from featcli.training.state import Snapshot, TrainingProgress
 from featcli.training.trainable import TrainableHead
 from featcli.units import seconds_of
-from featcli.workflow.session import Call
+from featcli.workflow.session import Session
 from featcli.workflow.solving import solve_head, training_rows
 
 
@@ -56,29 +56,29 @@ def recipe_of(config: Config, labels: NDArray[np.int64], task: Task) -> Recipe:
     )
 
 
-def gradient_of(call: Call) -> Gradient:
+def gradient_of(session: Session) -> Gradient:
     """How the config's kind of head is trained by gradient descent.
 
     Raises:
         ConfigError: it cannot be.
     """
-    kind = call.loaded.config.head.kind
+    kind = session.loaded.config.head.kind
     gradient = find_head(kind).gradient
     if gradient is None:
-        raise call.loaded.error("head.kind", f"a head of kind {kind} cannot be trained by gradient descent")
+        raise session.loaded.error("head.kind", f"a head of kind {kind} cannot be trained by gradient descent")
     return gradient
 
 
 def starting_head(
-    gradient: Gradient, data: Dataset, table: FeatureTable, call: Call, *, width: int
+    gradient: Gradient, data: Dataset, table: FeatureTable, session: Session, *, width: int
 ) -> tuple[nn.Module, Head | None]:
     """The head that training starts from, as the config says; and the solved one, where it is that."""
-    config = call.loaded.config
+    config = session.loaded.config
     solved = None
     if config.head.init == "solved" and gradient.starts_from is None:
-        call.emit(Note(f"an {gradient.kind} starts from random weights: head.init solved is for a linear head"))
+        session.emit(Note(f"an {gradient.kind} starts from random weights: head.init solved is for a linear head"))
     elif config.head.init == "solved":
-        solved = solve_head(str(gradient.starts_from), data, table, call).head
+        solved = solve_head(str(gradient.starts_from), data, table, session).head
     new = NewHead(config.head.hidden, config.head.dropout, config.seed)
     return build_head(gradient, new, width, len(data.classes), solved), solved
 
@@ -102,7 +102,7 @@ def scorer(data: Dataset, table: FeatureTable) -> Score:
     return score
 
 
-def gradient_facts(gradient: Gradient, config: Config, progress: Progress) -> dict[str, Any]:
+def gradient_facts(gradient: Gradient, config: Config, progress: TrainingProgress) -> dict[str, Any]:
     """What `metrics.json` says of a head that was trained by gradient descent."""
     return {
         "kind": gradient.kind,
@@ -114,17 +114,17 @@ def gradient_facts(gradient: Gradient, config: Config, progress: Progress) -> di
     }
 
 
-def describe_best(progress: Progress, monitor: str, call: Call) -> None:
+def describe_best(progress: TrainingProgress, monitor: str, session: Session) -> None:
     """Says which epoch is kept, and why."""
     best = f"epoch {progress.best_epoch}"
     if progress.best_epoch == 0:
         best += ", the model as it started: no epoch was better"
     said = "the last" if progress.best_value is None else f"validation {monitor} {progress.best_value:.4f}"
-    call.emit(Fact("best", f"{best}; {said}"))
+    session.emit(Fact("best", f"{best}; {said}"))
 
 
 def learn_head(
-    data: Dataset, table: FeatureTable, runtime: Runtime, call: Call
+    data: Dataset, table: FeatureTable, runtime: Runtime, session: Session
 ) -> tuple[Head, dict[str, Any], list[dict[str, Any]]]:
     """Trains a linear or mlp head by gradient on stored features.
 
@@ -134,8 +134,8 @@ def learn_head(
     Raises:
         FeatcliError: a class has no readable image, or the training diverged.
     """
-    config, gradient = call.loaded.config, gradient_of(call)
-    module, _ = starting_head(gradient, data, table, call, width=table.features.shape[1])
+    config, gradient = session.loaded.config, gradient_of(session)
+    module, _ = starting_head(gradient, data, table, session, width=table.features.shape[1])
     rows, labels = training_rows(data, table)
     model, task = TrainableHead(module).to(runtime.device), task_of(data.classes)
     recipe = recipe_of(config, labels, task)
@@ -149,9 +149,9 @@ def learn_head(
         make_optimizer(parameter_groups([], module, recipe), recipe),
         recipe,
         runtime,
-        Hooks(call.emit, _forget, _never, scorer(data, table)),
+        Callbacks(session.emit, _forget, _never, scorer(data, table)),
     )
-    describe_best(outcome.progress, recipe.monitor, call)
+    describe_best(outcome.progress, recipe.monitor, session)
     return gradient.export(module), gradient_facts(gradient, config, outcome.progress), outcome.progress.log
 
 

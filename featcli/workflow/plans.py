@@ -9,28 +9,28 @@ from typing import Any
 from featcli.analysis.survey import Survey, survey
 from featcli.config import dump_config
 from featcli.data.dataset import Dataset, Sample
-from featcli.data.naming.sources import relative_name
+from featcli.data.naming.source import relative_name
 from featcli.data.pixels.loading import load_pixels
 from featcli.features.extraction import Extractor
 from featcli.features.store import FeatureStore
 from featcli.text import printable
 from featcli.workflow.answer import Answer, Unreadable
-from featcli.workflow.session import Call
+from featcli.workflow.session import Session
 from featcli.workflow.training_plans import TrainingPlan
 
 _LISTED = 5  # paths of one kind, in the text
 
 
-def make_plan(call: Call, extractor: Extractor, data: Dataset, training: TrainingPlan | None = None) -> Answer:
+def make_plan(session: Session, extractor: Extractor, data: Dataset, training: TrainingPlan | None = None) -> Answer:
     """What the data are made of, what is stored, what is frozen, how long the rest will take, the whole config.
 
     Args:
-        call: the invocation.
+        session: the invocation.
         extractor: of the backbone.
         data: its images.
         training: what follows the features where stages are trained.
     """
-    store = FeatureStore(call.cache, extractor.space, extractor.backbone.feature_size, call.emit, read_only=True)
+    store = FeatureStore(session.cache, extractor.space, extractor.backbone.feature_size, session.emit, read_only=True)
     readable = [sample for sample in data.samples if sample.digest is not None]
     found, _ = store.find([sample.digest for sample in readable if sample.digest is not None])
     known = {sample.digest for sample, stored in zip(readable, found, strict=True) if stored and sample.digest}
@@ -40,7 +40,7 @@ def make_plan(call: Call, extractor: Extractor, data: Dataset, training: Trainin
         known=known,
         check_size=backbone.preprocessing.check_size,
         workers=extractor.runtime.workers,
-        emit=call.emit,
+        emit=session.emit,
     )
     missing = [
         sample
@@ -75,7 +75,7 @@ def make_plan(call: Call, extractor: Extractor, data: Dataset, training: Trainin
     unreadable = Unreadable()
     for row, reason in sorted(seen.errors.items()):
         unreadable.add(data.samples[row].path, reason)
-    return Answer(_plan_text(call, extractor, seen, facts, training), facts, unreadable)
+    return Answer(_plan_text(session, extractor, seen, facts, training), facts, unreadable)
 
 
 def _seconds_per_image(extractor: Extractor, samples: Sequence[Sample]) -> float:
@@ -96,7 +96,7 @@ def _seconds_per_image(extractor: Extractor, samples: Sequence[Sample]) -> float
 
 
 def _plan_text(
-    call: Call, extractor: Extractor, seen: Survey, facts: dict[str, Any], training: TrainingPlan | None
+    session: Session, extractor: Extractor, seen: Survey, facts: dict[str, Any], training: TrainingPlan | None
 ) -> str:
     data, backbone, features = seen.data, extractor.backbone, facts["features"]
     work = f"{features['stored']} stored, {features['to_compute']} to compute"
@@ -117,7 +117,7 @@ def _plan_text(
         "data",
         *(f"  {line}" for line in _data_lines(seen)),
         "config",
-        *(f"  {line}" for line in dump_config(call.loaded.config).splitlines()),
+        *(f"  {line}" for line in dump_config(session.loaded.config).splitlines()),
     ]
     return "\n".join(lines)
 

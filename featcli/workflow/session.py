@@ -13,7 +13,7 @@ from featcli.backbones.stages import Backbone
 from featcli.backbones.weights import load_backbone
 from featcli.checkpoint import Checkpoint, load_checkpoint
 from featcli.config import LoadedConfig, Preprocess
-from featcli.data.naming.sources import DataOptionError
+from featcli.data.naming.source import DataOptionError
 from featcli.errors import BackboneOptionError, ConfigError, DatasetError, UsageError
 from featcli.events import Detail, Emit, Fact
 from featcli.metadata import find_checkpoint
@@ -22,7 +22,7 @@ from featcli.training.freezing import count_frozen
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class Session:
     """One invocation: the config, and what a command line says besides it.
 
     Attributes:
@@ -42,57 +42,57 @@ class Call:
     dry_run: bool = False
 
 
-def open_runtime(call: Call) -> Runtime:
+def open_runtime(session: Session) -> Runtime:
     """The device, precision and threads that the config asks for.
 
     Raises:
         EnvironmentFault: they are not available here.
     """
-    config = call.loaded.config
+    config = session.loaded.config
     workers = None if config.loader.workers == "auto" else config.loader.workers
-    return decide_runtime(config.device, config.precision, threads=call.threads, workers=workers)
+    return decide_runtime(config.device, config.precision, threads=session.threads, workers=workers)
 
 
-def open_backbone(call: Call) -> Backbone:
+def open_backbone(session: Session) -> Backbone:
     """The config's backbone with its weights and preprocessing.
 
     Raises:
         ConfigError: a name that means nothing, with its place in the config.
         WeightsError: the weights are not available or do not fit.
     """
-    config = call.loaded.config.backbone
+    config = session.loaded.config.backbone
     assert config.name is not None, "commands require backbone.name first"
     preprocess: str | Mapping[str, Any] = (
         config.preprocess.model_dump() if isinstance(config.preprocess, Preprocess) else config.preprocess
     )
-    with placed(call.loaded):
+    with placed(session.loaded):
         backbone = load_backbone(
             config.name,
             config.weights,
             preprocess=preprocess,
             layer=Layer((config.layer,) if isinstance(config.layer, str) else config.layer, config.pooling),
-            seed=call.loaded.config.seed,
-            emit=call.emit,
+            seed=session.loaded.config.seed,
+            emit=session.emit,
         )
         count_frozen(backbone, config.freeze_depth)
     size = f"{backbone.n_parameters / 1e6:.1f} M parameters, {backbone.feature_size} features"
-    call.emit(Fact("backbone", f"{backbone.name}, weights {backbone.weights}, {size}"))
+    session.emit(Fact("backbone", f"{backbone.name}, weights {backbone.weights}, {size}"))
     return backbone
 
 
-def open_model(call: Call, checkpoint: Path | None) -> tuple[Checkpoint, Path]:
+def open_model(session: Session, checkpoint: Path | None) -> tuple[Checkpoint, Path]:
     """The checkpoint that was named, or the one in the config's output.
 
     Raises:
         UsageError: neither was given.
         CheckpointError: it cannot be read.
     """
-    named = checkpoint or call.loaded.config.output
+    named = checkpoint or session.loaded.config.output
     if named is None:
         raise UsageError("no checkpoint: name one, or give --config of the run")
     path = find_checkpoint(named)
     model = load_checkpoint(path)
-    call.emit(Detail(f"{path}: {model.metadata.backbone.name}, classes {', '.join(model.metadata.classes)}"))
+    session.emit(Detail(f"{path}: {model.metadata.backbone.name}, classes {', '.join(model.metadata.classes)}"))
     return model, path
 
 

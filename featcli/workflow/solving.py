@@ -16,7 +16,7 @@ from featcli.heads.kind import Choice, LabelledRows, Solved
 from featcli.heads.registry import find_head
 from featcli.tasks import task_of
 from featcli.workflow.features import unreadable_of
-from featcli.workflow.session import Call
+from featcli.workflow.session import Session
 
 
 def training_rows(data: Dataset, table: FeatureTable) -> tuple[list[int], NDArray[np.int64]]:
@@ -37,7 +37,7 @@ def training_rows(data: Dataset, table: FeatureTable) -> tuple[list[int], NDArra
     return rows, labels
 
 
-def solve_head(kind: str, data: Dataset, table: FeatureTable, call: Call) -> Solved:
+def solve_head(kind: str, data: Dataset, table: FeatureTable, session: Session) -> Solved:
     """Fits a head of a kind that has a solver to the readable images of train, and says what was chosen.
 
     Whatever is chosen is chosen on folds of train alone.
@@ -45,7 +45,7 @@ def solve_head(kind: str, data: Dataset, table: FeatureTable, call: Call) -> Sol
     Raises:
         UnreadableDataError: a class has no readable image.
     """
-    config, task = call.loaded.config, task_of(data.classes)
+    config, task = session.loaded.config, task_of(data.classes)
     solve = find_head(kind).solve
     assert solve is not None, f"{kind} has a solver"
     rows, labels = training_rows(data, table)
@@ -54,9 +54,9 @@ def solve_head(kind: str, data: Dataset, table: FeatureTable, call: Call) -> Sol
     solved = solve(
         LabelledRows(table.features[rows], labels, len(task.names), config.head.class_weight),
         Choice(config.head.candidates(), folds),
-        call.emit,
+        session.emit,
     )
-    call.emit(Fact("head", solved.text))
+    session.emit(Fact("head", solved.text))
     return solved
 
 

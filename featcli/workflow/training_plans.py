@@ -20,7 +20,7 @@ from featcli.training.freezing import count_frozen
 from featcli.training.trainable import TrainableModel
 from featcli.workflow.boundaries import Boundary, plan_boundary
 from featcli.workflow.learning import gradient_of
-from featcli.workflow.session import Call, placed
+from featcli.workflow.session import Session, placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,22 +32,22 @@ class TrainingPlan:
     facts: dict[str, Any]
 
 
-def frozen_depth(backbone: Backbone, call: Call) -> int:
+def frozen_depth(backbone: Backbone, session: Session) -> int:
     """How many stages `finetune` freezes; what cannot be trained, or need not be, is said.
 
     Raises:
         ConfigError: no such stage, or features of an earlier stage.
     """
-    with placed(call.loaded):
+    with placed(session.loaded):
         if str(backbone.layer) != "penultimate":
             raise BackboneOptionError(
                 "layer",
                 f"finetune trains the backbone to its end, and {backbone.layer} is not its last layer",
                 "Features of earlier stages are for train-head; leave backbone.layer out.",
             )
-        n_frozen = count_frozen(backbone, call.loaded.config.backbone.freeze_depth)
+        n_frozen = count_frozen(backbone, session.loaded.config.backbone.freeze_depth)
     if n_frozen == len(backbone.stages):
-        call.emit(
+        session.emit(
             Note(
                 "every stage is frozen: only the head is trained, by gradient descent, and train-head fits that in "
                 "seconds; "
@@ -57,17 +57,17 @@ def frozen_depth(backbone: Backbone, call: Call) -> int:
     return n_frozen
 
 
-def plan_training(call: Call, extractor: Extractor, data: Dataset) -> TrainingPlan:
+def plan_training(session: Session, extractor: Extractor, data: Dataset) -> TrainingPlan:
     """Stages, parameters, the boundary and whether it is kept, steps, and seconds as measured on one small batch.
 
     Raises:
         ConfigError: a freeze depth or an option of `train` that cannot be.
     """
-    config, backbone = call.loaded.config.train, extractor.backbone
-    n_frozen = frozen_depth(backbone, call)
+    config, backbone = session.loaded.config.train, extractor.backbone
+    n_frozen = frozen_depth(backbone, session)
     n, n_val = len(data.split("train")), len(data.split("val"))
-    boundary = plan_boundary(call, extractor, n_frozen, train=n, val=n_val)
-    head = build_head(gradient_of(call), NewHead(), backbone.feature_size, len(data.classes), None)
+    boundary = plan_boundary(session, extractor, n_frozen, train=n, val=n_val)
+    head = build_head(gradient_of(session), NewHead(), backbone.feature_size, len(data.classes), None)
     model = TrainableModel(backbone, n_frozen, head, batch_norm="eval").to(extractor.runtime.device)
     before, step = _seconds_per_image(boundary, model, extractor)
     backbone.network.requires_grad_(False)

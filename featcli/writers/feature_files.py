@@ -24,14 +24,14 @@ from featcli.features.extraction import Extractor
 from featcli.files import atomic_path, storage_errors, write_text
 from featcli.text import csv_text, did_you_mean
 
-FORMATS = ("npz", "npy", "safetensors", "csv", "parquet")
+FEATURE_FORMATS = ("npz", "npy", "safetensors", "csv", "parquet")
 _CHUNK = 1 << 20
 _MAX_HEADER = 100_000_000  # safetensors refuses larger ones
 _ROW_GROUP = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
+class LabelledRef:
     """An image and what is known of it; label -1 and an empty split where nothing is."""
 
     ref: ImageRef
@@ -48,14 +48,14 @@ def check_format(output: Path, format: str | None) -> str:
     """The format by name, else by the file's ending.
 
     Raises:
-        UsageError: neither is one of `FORMATS`, or the output is a folder.
+        UsageError: neither is one of `FEATURE_FORMATS`, or the output is a folder.
         EnvironmentFault: parquet without pyarrow.
     """
     chosen = (format or output.suffix.removeprefix(".")).lower()
-    if chosen not in FORMATS:
+    if chosen not in FEATURE_FORMATS:
         raise UsageError(
-            f"cannot tell the format of '{output}'{did_you_mean(chosen, FORMATS)}",
-            f"End it in .{', .'.join(FORMATS)}, or give --format.",
+            f"cannot tell the format of '{output}'{did_you_mean(chosen, FEATURE_FORMATS)}",
+            f"End it in .{', .'.join(FEATURE_FORMATS)}, or give --format.",
         )
     if output.is_dir():
         raise UsageError(f"the output {output} is a folder; -o names a file")
@@ -81,15 +81,15 @@ class FeatureFile:
         self.feature_size = feature_size
         self.classes = list(classes)
         self.about = about
-        self.images: list[Labelled] = []
+        self.images: list[LabelledRef] = []
         self.errors: list[tuple[str, str]] = []
 
-    def add(self, image: Labelled, feature: NDArray[np.float32]) -> None:
+    def add(self, image: LabelledRef, feature: NDArray[np.float32]) -> None:
         """Adds one row; feature (D,) float32."""
         self.images.append(image)
         self.spool.write(feature.astype("<f4", copy=False).tobytes())
 
-    def add_error(self, image: Labelled, reason: str) -> None:
+    def add_error(self, image: LabelledRef, reason: str) -> None:
         """Lists an image that has no row."""
         self.errors.append((image.path, reason))
 
@@ -99,7 +99,7 @@ class FeatureFile:
         while piece := self.spool.read(size):
             yield piece
 
-    def blocks(self, rows: int) -> Iterator[tuple[list[Labelled], NDArray[np.float32]]]:
+    def blocks(self, rows: int) -> Iterator[tuple[list[LabelledRef], NDArray[np.float32]]]:
         """Images and features (rows, D), so many rows at a time."""
         for start, piece in enumerate(self.chunks(rows * self.feature_size * 4)):
             features = np.frombuffer(piece, dtype="<f4").reshape(-1, self.feature_size)
@@ -116,7 +116,7 @@ class FeatureFile:
             "about": np.array(self.about),
         }
 
-    def label_name(self, image: Labelled) -> str:
+    def label_name(self, image: LabelledRef) -> str:
         """The class of an image, or nothing."""
         return self.classes[image.label] if image.label >= 0 else ""
 

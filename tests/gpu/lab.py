@@ -156,8 +156,8 @@ def train(
     body = [item for name, item in model.named_parameters() if not name.startswith("head.") and item.requires_grad]
     assert isinstance(model.head, nn.Module)
     optimizer = make_optimizer(parameter_groups([body], model.head, recipe), recipe)
-    hooks = (watch or Watch()).hooks(score(val.labels))
-    return fit(Problem(model, TASK, data, val), optimizer, recipe, chosen, hooks, resume=resume)
+    callbacks = (watch or Watch()).callbacks(score(val.labels))
+    return fit(Problem(model, TASK, data, val), optimizer, recipe, chosen, callbacks, resume=resume)
 
 
 def nothing(chosen: Runtime) -> Labelled:

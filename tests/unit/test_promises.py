@@ -22,7 +22,7 @@ from featcli.data.readers.files import file_ref
 from featcli.events import ignore
 from featcli.features.extraction import Extractor
 from featcli.runtime import Runtime
-from featcli.workflow.session import Call
+from featcli.workflow.session import Session
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -41,8 +41,8 @@ def train(tmp_path: Path, root: Path, name: str) -> Path:
             }
         )
     )
-    call = Call(load_config(config), tmp_path / "cache", ignore, threads=1)
-    return Path(train_head(call).text or "")
+    session = Session(load_config(config), tmp_path / "cache", ignore, threads=1)
+    return Path(train_head(session).text or "")
 
 
 @pytest.fixture

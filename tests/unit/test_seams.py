@@ -41,8 +41,8 @@ from featcli.tasks import Multiclass
 from featcli.training.boundary import FeatureExamples, FrozenPrefix
 from featcli.training.loop import fit
 from featcli.training.optimizers import make_optimizer
-from featcli.training.problem import Hooks, Labelled, Problem
-from featcli.workflow.session import Call
+from featcli.training.problem import Callbacks, Labelled, Problem
+from featcli.workflow.session import Session
 from featcli.writers.prediction_rows import open_writer
 from tests.unit.training.lab import recipe
 
@@ -177,13 +177,13 @@ def test_a_task_of_ones_own(backbone: Backbone) -> None:
     examples = Labelled(FeatureExamples(features, [str(row) for row in range(40)], CPU), targets)
     events: list[Event] = []
     task: Any = Regression()
-    groups = [{"params": list(module.parameters()), "lr": 0.001, "full_lr": 0.001}]
+    groups = [{"params": list(module.parameters()), "lr": 0.001, "initial_lr": 0.001}]
     outcome = fit(
         Problem(module, task, examples, examples),
         make_optimizer(groups, chosen),
         chosen,
         CPU,
-        Hooks(events.append, lambda snapshot: None, lambda: False, lambda found: task.evaluate(found, targets)),
+        Callbacks(events.append, lambda snapshot: None, lambda: False, lambda found: task.evaluate(found, targets)),
     )
     errors = [entry["val_rmse"] for entry in outcome.progress.log]
     assert outcome.progress.best_value == min(errors) < 0.5 * errors[0]
@@ -207,14 +207,14 @@ def test_a_head_of_ones_own(tmp_path: Path, make_folder: Callable[..., Path], mo
     settings = ["data.root=photos", "backbone.name=efficientnet_lite0", "backbone.weights=none", "head.kind=nearest"]
     settings += ["backbone.preprocess={resize: 40, crop: 32}", "output=run", "device=cpu"]
     monkeypatch.chdir(tmp_path)
-    call = Call(load_config(None, settings), tmp_path / "cache", ignore, threads=1)
-    answer = train_head(call)
+    session = Session(load_config(None, settings), tmp_path / "cache", ignore, threads=1)
+    answer = train_head(session)
     assert answer.facts["head"] == {"kind": "nearest", "C": None}
     checkpoint = load_checkpoint(Path(answer.text or ""))
     assert (checkpoint.metadata.head.kind, checkpoint.metadata.validation.n) == ("nearest", 4)
-    assert evaluate(call, Path("run"), None, EvaluateOptions(parity=True)).failure is None
+    assert evaluate(session, Path("run"), None, EvaluateOptions(parity=True)).failure is None
     with pytest.raises(ConfigError, match="a head of kind nearest cannot be trained by gradient descent"):
-        finetune(Call(load_config(None, [*settings, "output=tuned"]), tmp_path / "cache", ignore, threads=1))
+        finetune(Session(load_config(None, [*settings, "output=tuned"]), tmp_path / "cache", ignore, threads=1))
 
 
 class Tracker:
@@ -234,7 +234,7 @@ def test_a_tracker_of_ones_own(tmp_path: Path, make_folder: Callable[..., Path])
     settings = ["backbone.name=efficientnet_lite0", "backbone.weights=none", "backbone.freeze_depth=8", "device=cpu"]
     settings += ["backbone.preprocess={resize: 40, crop: 32}", "train.epochs=2", f"data.root={tmp_path}/photos"]
     tracker = Tracker()
-    finetune(Call(load_config(None, [*settings, f"output={tmp_path}/run"]), tmp_path / "cache", tracker, threads=1))
+    finetune(Session(load_config(None, [*settings, f"output={tmp_path}/run"]), tmp_path / "cache", tracker, threads=1))
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     logged = [line for line in lines if line["event"] == "epoch"]
     assert len(tracker.epochs) == 3
@@ -267,7 +267,7 @@ PLAIN = Space(
     preprocessing={"resize": 256, "crop": 224, "interpolation": "bilinear", "mean": [0.5] * 3, "std": [0.5] * 3},
     layer="penultimate",
     pixel_pipeline=2,
-    numerics="fp32",
+    precision="fp32",
     device_type="cpu",
 )
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from featcli.data.naming.sources import DataOptionError, relative_name
+from featcli.data.naming.source import DataOptionError, relative_name
 from featcli.data.readers.files import read_file
 from featcli.data.readers.reader import UnreadableImage
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from featcli.data.naming.listing import SPLIT_NAMES, Entry, Keep, Listing
-from featcli.data.naming.sources import DataOptionError
+from featcli.data.naming.listing import SPLIT_NAMES, Keep, ListedImage, Listing
+from featcli.data.naming.source import DataOptionError
 from featcli.data.pixels.decoding import EXTENSIONS
 from featcli.errors import DatasetError
 from featcli.text import did_you_mean
@@ -146,12 +146,12 @@ def split_folders(root: Path) -> dict[str, Path]:
     return folders
 
 
-def class_entries(root: Path, folders: Mapping[str, Path], ignored: Ignored) -> list[Entry]:
+def class_entries(root: Path, folders: Mapping[str, Path], ignored: Ignored) -> list[ListedImage]:
     """Every image in the class folders of these splits, in sorted order."""
     found = []
     for split, folder in folders.items():
         for name in subfolders(folder):
-            found += [Entry(path, name, split) for path in walk_images(folder / name, ignored)]
+            found += [ListedImage(path, name, split) for path in walk_images(folder / name, ignored)]
     for folder in {root, *folders.values()}:
         for path in folder.iterdir():
             if path.name.startswith("."):
@@ -195,7 +195,7 @@ def _require_classes(train: Path, classes: Sequence[str]) -> None:
         raise DatasetError(f"{train} holds one class, '{classes[0]}'; a classifier needs at least two", layout_hint())
 
 
-def _require_images(entries: Sequence[Entry], classes: Sequence[str]) -> None:
+def _require_images(entries: Sequence[ListedImage], classes: Sequence[str]) -> None:
     if not entries:
         raise DatasetError("the class folders hold no images", layout_hint())
     trained = {entry.label for entry in entries if entry.split == "train"}

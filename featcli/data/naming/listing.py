@@ -11,7 +11,7 @@ SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "va
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ListedImage:
     """One image that is named or found, before anything is read.
 
     Attributes:
@@ -41,10 +41,10 @@ class Listing:
     """
 
     classes: tuple[str, ...]
-    entries: tuple[Entry, ...]
+    entries: tuple[ListedImage, ...]
     splits: frozenset[str]
     excluded: int
 
 
-Keep: TypeAlias = Callable[[Sequence[Entry]], list[Entry]]
+Keep: TypeAlias = Callable[[Sequence[ListedImage]], list[ListedImage]]
 """Takes the images that were found and gives those that are not excluded."""

@@ -13,8 +13,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from featcli.data.naming.listing import SPLIT_NAMES, Entry, Keep, Listing
-from featcli.data.naming.sources import DataOptionError, shown_path
+from featcli.data.naming.listing import SPLIT_NAMES, Keep, ListedImage, Listing
+from featcli.data.naming.source import DataOptionError, shown_path
 from featcli.data.readers.files import read_file
 from featcli.data.readers.reader import UnreadableImage
 from featcli.errors import ConfigError
@@ -36,7 +36,7 @@ class Manifest(NamedTuple):
         has_groups: whether it has a column `group`.
     """
 
-    entries: list[Entry]
+    entries: list[ListedImage]
     has_groups: bool
 
 
@@ -234,7 +234,7 @@ def _instead(name: str, columns: Sequence[str]) -> str:
     return did_you_mean(name, others, most=1) or f"; there are {there or 'none'}"
 
 
-def _entry(row: _Row, folder: Path, has_splits: bool, problems: _Problems) -> Entry | None:
+def _entry(row: _Row, folder: Path, has_splits: bool, problems: _Problems) -> ListedImage | None:
     path, label, split = row.path, row.label.strip(), row.split.strip()
     said = []
     if not path.strip():
@@ -252,12 +252,14 @@ def _entry(row: _Row, folder: Path, has_splits: bool, problems: _Problems) -> En
     if said:
         return None
     own = SPLIT_NAMES[split.lower()] if has_splits else "train"
-    return Entry(os.fspath(folder / path), label, own, row.group.strip() or None, row.line)
+    return ListedImage(os.fspath(folder / path), label, own, row.group.strip() or None, row.line)
 
 
-def _once_each(entries: Iterable[Entry], problems: _Problems) -> tuple[list[Entry], list[tuple[Entry, Entry]]]:
+def _once_each(
+    entries: Iterable[ListedImage], problems: _Problems
+) -> tuple[list[ListedImage], list[tuple[ListedImage, ListedImage]]]:
     """Each path once; and the lines that repeat an earlier one, beside it."""
-    first: dict[str, Entry] = {}
+    first: dict[str, ListedImage] = {}
     repeats = []
     for entry in entries:
         earlier = first.setdefault(entry.path, entry)
@@ -273,7 +275,7 @@ def _once_each(entries: Iterable[Entry], problems: _Problems) -> tuple[list[Entr
     return list(first.values()), repeats
 
 
-def _reject_untrained(entries: Iterable[Entry], classes: Sequence[str], name: str) -> None:
+def _reject_untrained(entries: Iterable[ListedImage], classes: Sequence[str], name: str) -> None:
     known = set(classes)
     problems = _Problems(name)
     for entry in entries:
@@ -285,7 +287,11 @@ def _reject_untrained(entries: Iterable[Entry], classes: Sequence[str], name: st
 
 
 def _say_what_is_not_used(
-    table: _Table, entries: Sequence[Entry], repeats: Sequence[tuple[Entry, Entry]], name: str, emit: Emit
+    table: _Table,
+    entries: Sequence[ListedImage],
+    repeats: Sequence[tuple[ListedImage, ListedImage]],
+    name: str,
+    emit: Emit,
 ) -> None:
     others = [f"'{column}'" for column in table.columns if column not in COLUMNS]
     if others:

@@ -1,6 +1,6 @@
 """From bytes to upright RGB pixels: the one place where this policy is written down.
 
-* The content decides the format, never the ending; only the formats of `FORMATS` are opened (none of them runs code).
+* The content decides the format, never the ending; only those of `IMAGE_FORMATS` are opened (none runs code).
 * EXIF orientation is applied. An EXIF block that cannot be read counts as none.
 * 16-bit grey is scaled to 8 bits (65535 becomes 255; of 12-bit TIFF, 4095), not clipped; a TIFF in which 0 is white is
   inverted. Floating-point pixels have no range: an error.
@@ -28,12 +28,12 @@ from featcli.data.readers.reader import UnreadableImage
 
 PIXEL_PIPELINE = 2
 MAX_PIXELS = 178_956_970  # half a gigabyte of RGB, where Pillow too stops by default
-FORMATS = tuple(
+IMAGE_FORMATS = tuple(
     name for name in ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF") if name != "AVIF" or features.check("avif")
 )
 EXTENSIONS = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-    + ((".avif",) if "AVIF" in FORMATS else ())
+    + ((".avif",) if "AVIF" in IMAGE_FORMATS else ())
 )
 BACKGROUND = (255, 255, 255)
 _BAND_PIXELS = 1 << 20
@@ -98,7 +98,7 @@ def inspect_image(file: BinaryIO, *, decode: bool) -> ImageFacts:
 def _opened(file: BinaryIO) -> Iterator[Image.Image]:
     """Opens an image of a known format and size; whatever goes wrong with it inside becomes a reason."""
     try:
-        with Image.open(file, formats=FORMATS) as image:
+        with Image.open(file, formats=IMAGE_FORMATS) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise UnreadableImage(f"{width} x {height} pixels are more than the limit of {MAX_PIXELS}")
@@ -118,11 +118,11 @@ def _unidentified(file: BinaryIO) -> str:
     """Why Pillow could not open a file: the format is none of ours, or what follows its first bytes is damaged."""
     file.seek(0)
     prefix = file.read(16)
-    for name in FORMATS:
+    for name in IMAGE_FORMATS:
         accepts = Image.OPEN[name][1]
         if accepts is not None and accepts(prefix):
             return f"damaged image: its {name} header is incomplete, or of a kind that is not supported"
-    return f"not an image of a known format ({', '.join(FORMATS)})"
+    return f"not an image of a known format ({', '.join(IMAGE_FORMATS)})"
 
 
 _TURNS = {

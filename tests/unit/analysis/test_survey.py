@@ -11,7 +11,7 @@ from PIL import Image
 
 from featcli.analysis.survey import Survey, survey
 from featcli.data.dataset import Dataset, open_dataset
-from featcli.data.naming.sources import DataSource
+from featcli.data.naming.source import DataSource
 from featcli.data.pixels.decoding import decode_rgb, inspect_image
 from featcli.data.pixels.preprocessing import Preprocessing
 from featcli.data.readers.reader import UnreadableImage

@@ -23,8 +23,8 @@ from torch import Tensor
 from torchvision import models
 
 from featcli.backbones.registry import find_architecture
-from featcli.backbones.sources import read_state_dict
 from featcli.backbones.stages import canonical_sha256
+from featcli.backbones.weight_files import read_state_dict
 from featcli.backbones.weights import backbone_from_tensors, load_backbone
 from featcli.data.pixels.preprocessing import Preprocessing
 from featcli.errors import BackboneOptionError, WeightsError

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from featcli.data.dataset import Dataset, Sample, fingerprint, open_dataset, open_labelled
-from featcli.data.naming.sources import DataOptionError, DataSource
+from featcli.data.naming.source import DataOptionError, DataSource
 from featcli.errors import DatasetError
 from featcli.events import Emit, Event, Note, Progress, Warn, ignore
 

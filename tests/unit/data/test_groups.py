@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featcli.data.groups import groups_of, joined_groups
-from featcli.data.naming.sources import DataOptionError
+from featcli.data.naming.source import DataOptionError
 
 
 def test_the_group_is_what_the_expression_finds_in_the_path() -> None:

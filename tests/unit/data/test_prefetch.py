@@ -156,7 +156,7 @@ def test_closing_does_not_hang_while_items_block() -> None:
 
 def test_a_quiet_source_yields_what_there_is() -> None:
     source: queue.Queue[int] = queue.Queue()
-    batches = ordered_batches(iter(source.get, -1), lambda item: item, workers=2, size=4, quiet=0.05)
+    batches = ordered_batches(iter(source.get, -1), lambda item: item, workers=2, size=4, idle_timeout=0.05)
     source.put(1)
     source.put(2)
     start = time.monotonic()
@@ -174,7 +174,7 @@ def test_a_quiet_source_yields_what_there_is() -> None:
 def test_quiet_without_anything_yields_nothing() -> None:
     source: queue.Queue[int] = queue.Queue()
     threading.Timer(0.2, source.put, [-1]).start()
-    assert list(ordered_batches(iter(source.get, -1), lambda item: item, workers=1, size=4, quiet=0.01)) == []
+    assert list(ordered_batches(iter(source.get, -1), lambda item: item, workers=1, size=4, idle_timeout=0.01)) == []
 
 
 def test_without_quiet_a_slow_source_still_fills_its_batches() -> None:

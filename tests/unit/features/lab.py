@@ -20,7 +20,7 @@ SPACE = Space(
     preprocessing={"resize": 256, "crop": 224, "interpolation": "bilinear", "mean": [0.5] * 3, "std": [0.5] * 3},
     layer="penultimate",
     pixel_pipeline=1,
-    numerics="fp32",
+    precision="fp32",
     device_type="cpu",
 )
 

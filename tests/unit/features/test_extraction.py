@@ -223,7 +223,7 @@ def test_a_blocking_source_gets_its_rows_after_a_moment(photos: list[str], alone
     import queue
 
     source: queue.Queue[str] = queue.Queue()
-    stream = EXTRACTORS[1].stream(map(file_ref, iter(source.get, "")), batch_size=32, quiet=0.05)
+    stream = EXTRACTORS[1].stream(map(file_ref, iter(source.get, "")), batch_size=32, idle_timeout=0.05)
     source.put(photos[0])
     assert [bits(row) for row in next(stream)] == [bits(alone[photos[0]])]
     source.put(photos[3])
@@ -406,7 +406,7 @@ def test_the_space_says_what_the_features_depend_on() -> None:
     backbone = EXTRACTORS[1].backbone
     assert (space.backbone, space.weights_sha256, space.layer) == ("tiny", backbone.weights_sha256, "penultimate")
     assert space.preprocessing == PREPROCESSING.to_json()
-    assert (space.numerics, space.device_type) == ("fp32", "cpu")
+    assert (space.precision, space.device_type) == ("fp32", "cpu")
 
 
 def test_progress_is_told_from_nothing_to_all(photos: list[str], tmp_path: Path) -> None:

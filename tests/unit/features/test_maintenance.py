@@ -439,7 +439,7 @@ def test_spaces_are_listed_with_what_they_hold(tmp_path: Path) -> None:
     aside = third.with_name("ab" * 16 + ".corrupt-01234567")
     aside.write_bytes(b"x")
     other, space = list_spaces(tmp_path)
-    assert (Space(**other.described), Space(**space.described)) == (OTHER, SPACE)
+    assert (other.described, space.described) == (OTHER.to_json(), SPACE.to_json())
     assert (other.count_images(), space.count_images()) == (1, 3)
     assert [segment.path for segment in space.segments] == sorted([first, second])
     assert (other.bytes, space.bytes) == (third.stat().st_size, first.stat().st_size + second.stat().st_size)

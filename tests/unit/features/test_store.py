@@ -336,7 +336,7 @@ CHANGES: dict[str, list[Any]] = {
     ],
     "layer": ["layer3"],
     "pixel_pipeline": [2],
-    "numerics": ["bf16", "fp16"],
+    "precision": ["bf16", "fp16"],
     "device_type": ["cuda", "mps"],
     "engine": ["openvino", "compile"],
 }
@@ -372,7 +372,7 @@ def test_the_key_does_not_depend_on_the_order_of_the_preprocessing() -> None:
 def test_the_space_is_described_beside_its_segments(tmp_path: Path) -> None:
     fill(tmp_path, ["a"])
     (described,) = tmp_path.rglob("space.json")
-    assert Space(**json.loads(described.read_text())) == SPACE
+    assert json.loads(described.read_text()) == SPACE.to_json()
 
 
 def test_the_cache_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

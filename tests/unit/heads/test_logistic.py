@@ -276,7 +276,7 @@ def test_rows_are_taken_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = cnn_like(100, 12, 3)
     folds = np.arange(100) % 3
     whole = fit_logistic(LabelledRows(x, y, 3), Cs=[0.01, 1.0], folds=folds)
-    monkeypatch.setattr("featcli.heads.basis.BLOCK_ROWS", 7)
+    monkeypatch.setattr("featcli.heads.basis.DOUBLE_ROWS", 7)
     pieces = fit_logistic(LabelledRows(x, y, 3), Cs=[0.01, 1.0], folds=folds)
     np.testing.assert_allclose(pieces.head.weight, whole.head.weight, rtol=1e-2, atol=1e-4)
     for one, other in zip(pieces.candidates, whole.candidates, strict=True):

@@ -19,7 +19,7 @@ from featcli.tasks.multiclass import evaluate
 from featcli.training.boundary import FeatureExamples
 from featcli.training.loop import fit
 from featcli.training.optimizers import make_optimizer, parameter_groups
-from featcli.training.problem import Hooks, Labelled, Outcome, Problem
+from featcli.training.problem import Callbacks, Labelled, Outcome, Problem
 from featcli.training.recipe import Recipe
 from featcli.training.state import Snapshot
 
@@ -112,8 +112,8 @@ class Watch:
     def save(self, snapshot: Snapshot) -> None:
         self.saved.append(copy.deepcopy(snapshot))
 
-    def hooks(self, scorer: Callable[[NDArray[np.float64]], Mapping[str, Any]]) -> Hooks:
-        return Hooks(self.events.append, self.save, self.stop, scorer)
+    def callbacks(self, scorer: Callable[[NDArray[np.float64]], Mapping[str, Any]]) -> Callbacks:
+        return Callbacks(self.events.append, self.save, self.stop, scorer)
 
 
 def train(
@@ -139,7 +139,7 @@ def train(
         make_optimizer(parameter_groups(stages, model.head, chosen), chosen),
         chosen,
         CPU,
-        (watch or Watch()).hooks(scorer or score(val.labels)),
+        (watch or Watch()).callbacks(scorer or score(val.labels)),
         resume=resume,
     )
 

@@ -430,7 +430,7 @@ def test_the_log_is_one_entry_an_epoch() -> None:
     assert [(entry["event"], entry["epoch"]) for entry in log] == [("epoch", number) for number in range(4)]
     assert (log[0]["lr"], log[0]["loss"]) == (None, None)
     assert [entry["lr"] for entry in log[1:]] == [
-        pytest.approx(0.01 * chosen.learning_rate(number * 5 - 1, 5)) for number in (1, 2, 3)
+        pytest.approx(0.01 * chosen.lr_factor(number * 5 - 1, 5)) for number in (1, 2, 3)
     ]
     assert set(log[0]) == {"event", "epoch", "lr", "loss", "best", "val_accuracy", "val_macro_f1", "val_log_loss"}
 

@@ -56,7 +56,7 @@ def test_each_stage_learns_slower_than_the_one_after_it(backbone: Backbone) -> N
         found = {rates[id(item)] for key, item in parameters.items() if key.startswith(name)}
         assert found == {0.1 * 0.5**distance}
     assert [group["lr"] for group in groups[:2]] == [0.1, 0.1]
-    assert all(group["full_lr"] == group["lr"] for group in groups)
+    assert all(group["initial_lr"] == group["lr"] for group in groups)
 
 
 def test_rates_are_set_by_a_factor_of_the_full_ones(backbone: Backbone) -> None:
@@ -65,7 +65,7 @@ def test_rates_are_set_by_a_factor_of_the_full_ones(backbone: Backbone) -> None:
     for factor in (0.5, 0.1, 1.0):
         set_learning_rate(optimizer, factor)
         assert [group["lr"] for group in optimizer.param_groups] == [
-            group["full_lr"] * factor for group in optimizer.param_groups
+            group["initial_lr"] * factor for group in optimizer.param_groups
         ]
 
 

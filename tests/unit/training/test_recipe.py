@@ -19,13 +19,13 @@ def test_the_cosine_against_its_formula(epochs: int, warmup: float, per_epoch: i
     chosen = recipe(epochs=epochs, warmup_epochs=warmup, schedule="cosine")
     for step in range(epochs * per_epoch):
         expected = by_hand(step, warmup * per_epoch, epochs * per_epoch)
-        assert chosen.learning_rate(step, per_epoch) == pytest.approx(expected, abs=1e-12)
-    assert chosen.learning_rate(epochs * per_epoch, per_epoch) == pytest.approx(0.0, abs=1e-12)
+        assert chosen.lr_factor(step, per_epoch) == pytest.approx(expected, abs=1e-12)
+    assert chosen.lr_factor(epochs * per_epoch, per_epoch) == pytest.approx(0.0, abs=1e-12)
 
 
 def test_the_rate_rises_in_the_warm_up_and_falls_after() -> None:
     chosen = recipe(epochs=5, warmup_epochs=1.0, schedule="cosine")
-    rates = [chosen.learning_rate(step, 4) for step in range(20)]
+    rates = [chosen.lr_factor(step, 4) for step in range(20)]
     assert rates[:5] == [0.2, 0.4, 0.6, 0.8, 1.0]
     assert rates[4:] == sorted(rates[4:], reverse=True)
     assert 0 < rates[-1] < 0.02
@@ -33,10 +33,10 @@ def test_the_rate_rises_in_the_warm_up_and_falls_after() -> None:
 
 def test_constant_stays_at_the_full_rate() -> None:
     chosen = recipe(epochs=3, warmup_epochs=0.5, schedule="constant")
-    assert [chosen.learning_rate(step, 4) for step in range(5)] == [1 / 3, 2 / 3, 1.0, 1.0, 1.0]
+    assert [chosen.lr_factor(step, 4) for step in range(5)] == [1 / 3, 2 / 3, 1.0, 1.0, 1.0]
 
 
 def test_a_warm_up_longer_than_the_training_only_rises() -> None:
     chosen = recipe(epochs=1, warmup_epochs=5.0, schedule="cosine")
-    rates = [chosen.learning_rate(step, 3) for step in range(3)]
+    rates = [chosen.lr_factor(step, 3) for step in range(3)]
     assert rates == [1 / 16, 2 / 16, 3 / 16]

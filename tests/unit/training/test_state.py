@@ -10,8 +10,8 @@ from torch import nn
 
 from featcli.errors import CheckpointError, StorageError
 from featcli.training.state import (
-    Progress,
     Snapshot,
+    TrainingProgress,
     copy_into,
     optimizer_tensors,
     read_snapshot,
@@ -20,7 +20,7 @@ from featcli.training.state import (
 )
 from tests.unit.training.lab import same
 
-PROGRESS = Progress(
+PROGRESS = TrainingProgress(
     epoch=3, step=2, best_epoch=1, best_value=0.75, seconds=1.5, parts=4, log=[{"epoch": 0, "loss": None}]
 )
 

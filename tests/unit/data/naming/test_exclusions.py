@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from featcli.data.naming.exclusions import read_exclusions
-from featcli.data.naming.sources import DataOptionError
+from featcli.data.naming.source import DataOptionError
 
 BASE = Path("/data/cats")
 

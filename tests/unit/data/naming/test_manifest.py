@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from featcli.data.naming.listing import Entry, Listing
+from featcli.data.naming.listing import ListedImage, Listing
 from featcli.data.naming.manifest import Manifest, list_manifest, read_manifest
-from featcli.data.naming.sources import DataOptionError
+from featcli.data.naming.source import DataOptionError
 from featcli.errors import ConfigError, EnvironmentFault
 from featcli.events import Event, Note, ignore
 
@@ -231,7 +231,7 @@ def test_too_few_classes(text: str, message: str, hint: str | None) -> None:
 
 
 def test_what_is_left_out_is_no_class() -> None:
-    def without_c(entries: Sequence[Entry]) -> list[Entry]:
+    def without_c(entries: Sequence[ListedImage]) -> list[ListedImage]:
         return [entry for entry in entries if entry.label != "c"]
 
     manifest, _ = read("path,label,split\n1,a,train\n2,b,train\n3,c,train\n4,c,val\n")

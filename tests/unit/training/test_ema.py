@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from featcli.training.averaging import MovingAverage
+from featcli.training.ema import MovingAverage
 
 
 def test_the_average_by_hand() -> None:
