@@ -62,7 +62,7 @@ def demo(
         "featcli-demo"
     ),
 ) -> None:
-    """Run the whole path on handwritten digits with real weights, without a network.
+    """Run the whole path on handwritten digits with real weights, offline.
 
     Needs the extra `demo`. Takes a minute or two; the second time, less.
     """

@@ -1,4 +1,4 @@
-"""`featcli demo`: data for the whole path that need no network, and what was found on the way."""
+"""`featcli demo`: data for the whole path that need no internet, and what was found on the way."""
 
 from __future__ import annotations
 

@@ -33,17 +33,22 @@ class Multiclass:
         return outputs.double().softmax(dim)
 
     def criterion(self, *, class_weights: Tensor | None, label_smoothing: float) -> Criterion:
-        """Cross-entropy (nats), summed over examples.
+        """Cross-entropy (nats), summed over examples; an example's whole loss is weighed by the weight of its class.
+
+        torch's own `weight` weighs the smoothed part of a target by the class that receives it: with balanced weights,
+        from 19 : 1 on, the loss of a common example would be smallest where it is called rare. Here its minimum lies at
+        a probability of 1 - s + s / K, for smoothing s, whatever the weights.
 
         Args:
             class_weights: (K,) of each class's examples; their mean over the training examples is one.
-            label_smoothing: share of each target that is spread over all classes.
+            label_smoothing: share s of each target that is spread over all K classes.
         """
 
         def loss(logits: Tensor, labels: Tensor) -> Tensor:
-            return F.cross_entropy(
-                logits, labels, weight=class_weights, reduction="sum", label_smoothing=label_smoothing
-            )
+            if class_weights is None:
+                return F.cross_entropy(logits, labels, reduction="sum", label_smoothing=label_smoothing)
+            losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
+            return losses @ class_weights[labels]
 
         return loss
 

@@ -78,7 +78,7 @@ def batch_norm_mode(mode: str, batch_size: int, *, solved: bool) -> str:
 
     Args:
         mode: `auto`, `train` or `eval`.
-        batch_size: of the smallest batch.
+        batch_size: of a mini-batch, as configured.
         solved: whether the head starts solved.
     """
     if mode != "auto":

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 from torch import Tensor, nn
 
 from featcli.backbones.stages import Backbone
 from featcli.training.freezing import Freezing
+
+# As the training recipes of ConvNeXt, ViT, Swin and MaxViT name them.
+_WITHOUT_DECAY = re.compile(r"layer_scale|logit_scale|pos_embed|class_token|position_bias_table|cpb_mlp")
 
 
 class TrainableModel(nn.Module):
@@ -49,6 +54,11 @@ class TrainableModel(nn.Module):
         trained, state = self._freezing.trained, self.network.state_dict()
         found = {f"network.{name}": tensor for name, tensor in state.items() if name in trained}
         return found | {f"head.{name}": tensor for name, tensor in self.head.state_dict().items()}
+
+    def parameters_without_decay(self) -> frozenset[nn.Parameter]:
+        """What the field gives no weight decay although it is no vector: scales, tokens, embeddings of positions."""
+        named = self.network.named_parameters()
+        return frozenset(item for name, item in named if _WITHOUT_DECAY.search(name) is not None)
 
     def stage_parameters(self) -> list[list[nn.Parameter]]:
         """The parameters of each stage that trains, input to output."""

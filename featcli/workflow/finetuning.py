@@ -70,7 +70,8 @@ class FineTuning:
             run.write_log(snapshot.progress.log)
 
         train, val = open_sources(session, self._runtime, self._boundary, self._data, self._table, self._rows)
-        groups = parameter_groups(self._model.stage_parameters(), self._head, self._recipe)
+        spared = self._model.parameters_without_decay()
+        groups = parameter_groups(self._model.stage_parameters(), self._head, self._recipe, without_decay=spared)
         resume = read_snapshot(run.last) if run.last.is_file() else None
         with deferred_signals() as stop, _compile_errors():
             model = torch.compile(self._model) if session.loaded.config.train.compile else self._model
@@ -134,7 +135,7 @@ class FineTuning:
         ), unreadable
 
     def _decide_batch_norm(self, *, solved: bool) -> str:
-        """`train` or `eval`, by the smallest batch of an epoch.
+        """`train` or `eval`, by the size of the mini-batches.
 
         Raises:
             ConfigError: `train` was asked for, and a batch has one image.
@@ -147,7 +148,8 @@ class FineTuning:
                 f"train needs two images a batch, and {n} in batches of {self._recipe.batch_size} leave one alone",
                 "Change train.batch_size, or use auto.",
             )
-        return batch_norm_mode(mode, smallest, solved=solved)
+        # As configured: an epoch of one image more or less must not switch it.
+        return batch_norm_mode(mode, min(n, self._recipe.batch_size), solved=solved)
 
     def _describe(self) -> None:
         emit, recipe, backbone = self._session.emit, self._recipe, self._backbone

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -664,3 +665,14 @@ def test_cutmix_on_maps_that_have_their_channels_last_is_refused(lab: Lab) -> No
     done = lab("check", "--for", "finetune", *flags)
     assert (done.code, done.text) == (2, "")
     assert "train.cutmix=1.0: cutmix needs (B, C, H, W) maps, which swin_t does not give after 2 frozen" in done.stderr
+
+
+def test_one_image_more_or_less_does_not_switch_batch_norm(lab: Lab, make_folder: Callable[..., Path]) -> None:
+    """255 images in mini-batches of 32 are eight of 31 or 32; the choice follows the 32 that were asked for."""
+    make_folder(lab.folder / "many" / "train", {"cats": 128, "dogs": 127})
+    make_folder(lab.folder / "many" / "val", {"cats": 2, "dogs": 2}, start=500)
+    settings = ("--set", "head.init=random", "--set", "train.batch_size=32", "--set", "train.epochs=1")
+    for start in (200, 201):
+        done = lab.finetune(*settings, data="many", depth=8, output=f"run{start}")
+        assert "BatchNorm of each batch" in done.stderr, done.stderr
+        make_folder(lab.folder / "many" / "train", {"dogs": 1}, start=start)

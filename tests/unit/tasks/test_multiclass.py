@@ -30,12 +30,37 @@ def test_what_is_better(monitor: str, better: float, worse: float) -> None:
     assert not TASK.improves(monitor, better, better)
 
 
-def test_the_criterion_is_torchs_cross_entropy() -> None:
+def test_the_criterion_is_torchs_cross_entropy_of_each_example_times_the_weight_of_its_class() -> None:
     logits, labels = torch.randn(5, 3, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 1, 2, 1, 0])
     weights = torch.tensor([0.5, 1.0, 1.5])
-    found = TASK.criterion(class_weights=weights, label_smoothing=0.1)(logits, labels)
-    expected = F.cross_entropy(logits, labels, weight=weights, label_smoothing=0.1, reduction="sum")
-    assert torch.equal(found, expected)
+    for smoothing in (0.0, 0.1):
+        plain = TASK.criterion(class_weights=None, label_smoothing=smoothing)(logits, labels)
+        assert torch.equal(plain, F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="sum"))
+        found = TASK.criterion(class_weights=weights, label_smoothing=smoothing)(logits, labels)
+        each = [
+            F.cross_entropy(row[None], label[None], label_smoothing=smoothing)
+            for row, label in zip(logits, labels, strict=True)
+        ]
+        expected = sum(float(weights[label] * loss) for label, loss in zip(labels, each, strict=True))
+        assert float(found) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("counts", [(19, 1), (200, 4), (91, 1)])
+@pytest.mark.parametrize("classes", [2, 10])
+def test_a_smoothed_loss_is_smallest_where_the_own_class_is_probable_whatever_the_weights(
+    counts: tuple[int, int], classes: int
+) -> None:
+    """Balanced weights with smoothing once taught that common images are rare."""
+    labels = np.repeat(np.arange(classes), [counts[0], *[counts[1]] * (classes - 1)])
+    weights = torch.tensor(balanced_weights(labels, classes))
+    task, smoothing = Multiclass(tuple(map(str, range(classes)))), 0.1
+    for label in range(classes):
+        target = torch.full((1, classes), smoothing / classes)
+        target[0, label] += 1 - smoothing
+        logits = target.log().requires_grad_()
+        loss = task.criterion(class_weights=weights, label_smoothing=smoothing)(logits, torch.tensor([label]))
+        (gradient,) = torch.autograd.grad(loss, logits)
+        assert gradient.abs().max() < 1e-5 * weights.max()
 
 
 @pytest.mark.parametrize("dim", [0, 1])

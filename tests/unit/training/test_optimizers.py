@@ -48,6 +48,33 @@ def test_vectors_have_no_decay(backbone: Backbone) -> None:
         assert group["weight_decay"] in (0.0, 0.05)
 
 
+@pytest.mark.parametrize(
+    ("name", "spared"),
+    [
+        ("convnext_tiny", "layer_scale"),
+        ("swin_v2_t", "logit_scale"),
+        ("swin_v2_t", "cpb_mlp.0.weight"),
+        ("swin_t", "relative_position_bias_table"),
+        ("vit_b_32", "encoder.pos_embedding"),
+        ("vit_b_32", "class_token"),
+        ("maxvit_t", "relative_position_bias_table"),
+    ],
+)
+def test_scales_tokens_and_positions_have_no_decay(name: str, spared: str) -> None:
+    backbone = load_backbone(name, "none", emit=ignore)
+    model = TrainableModel(backbone, 0, nn.Linear(backbone.feature_size, 3), batch_norm="eval")
+    groups = parameter_groups(
+        model.stage_parameters(), model.head, CHOSEN, without_decay=model.parameters_without_decay()
+    )
+    decay_of = {id(item): group["weight_decay"] for group in groups for item in group["params"]}
+    found = {key: item for key, item in backbone.network.named_parameters() if key.endswith(spared)}
+    assert found
+    assert any(item.ndim > 1 for item in found.values())
+    assert {decay_of[id(item)] for item in found.values()} == {0.0}
+    weights = [key for key, item in backbone.network.named_parameters() if decay_of[id(item)] == 0.05]
+    assert len(weights) > 20
+
+
 def test_each_stage_learns_slower_than_the_one_after_it(backbone: Backbone) -> None:
     _, groups = groups_of(backbone, 2)
     rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
