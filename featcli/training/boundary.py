@@ -27,7 +27,7 @@ from featcli.training.views import Views
 
 Rows = NDArray[np.int64]
 
-_RESTORE = "Nothing was learned from it. Restore the file, and resume with --resume."
+_RESTORE = "Nothing was learned from it. Restore the file, and continue with --resume."
 
 
 class FrozenPrefix:

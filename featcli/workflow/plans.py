@@ -82,7 +82,7 @@ def _seconds_per_image(extractor: Extractor, samples: Sequence[Sample]) -> float
     """Reading, decoding and a forward pass, measured on the first tile of images; 0 where there is none."""
     pixels = []
     start = time.perf_counter()
-    for sample in samples[: extractor.runtime.tile]:
+    for sample in samples[: extractor.engine.tile]:
         loaded = load_pixels(sample.ref, extractor.backbone.preprocessing.pixels)
         if loaded.value is not None:
             pixels.append(loaded.value)
@@ -92,7 +92,7 @@ def _seconds_per_image(extractor: Extractor, samples: Sequence[Sample]) -> float
     extractor.forward(pixels)  # the first pass prepares kernels
     start = time.perf_counter()
     extractor.forward(pixels)
-    return decoding + (time.perf_counter() - start) / extractor.runtime.tile
+    return decoding + (time.perf_counter() - start) / extractor.engine.tile
 
 
 def _plan_text(

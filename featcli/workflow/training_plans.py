@@ -50,8 +50,7 @@ def frozen_depth(backbone: Backbone, session: Session) -> int:
         session.emit(
             Note(
                 "every stage is frozen: only the head is trained, by gradient descent, and train-head fits that in "
-                "seconds; "
-                f"to train more, set backbone.freeze_depth: none, 0 to {n_frozen - 1}, or a stage's name"
+                f"seconds; to train more, set backbone.freeze_depth: none, 0 to {n_frozen - 1}, or a stage's name"
             )
         )
     return n_frozen
@@ -95,7 +94,7 @@ def plan_training(session: Session, extractor: Extractor, data: Dataset) -> Trai
 
 def _seconds_per_image(boundary: Boundary, model: TrainableModel, extractor: Extractor) -> tuple[float, float]:
     """Of the frozen stages, and of a step of the rest, without decoding: measured on the second of two batches."""
-    side, size = extractor.backbone.preprocessing.crop, extractor.runtime.tile
+    side, size = extractor.backbone.preprocessing.crop, extractor.engine.tile
     pixels = [np.zeros((side, side, 3), dtype=np.uint8)] * size
     before = step = 0.0
     for _ in range(2):

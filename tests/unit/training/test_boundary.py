@@ -195,7 +195,7 @@ def test_an_image_that_is_not_what_it_was_ends_it(backbone: Backbone, items: lis
     said = {"vanished": "could be read at the start of the run, and cannot now: "}.get(what, "has changed since the ")
     with pytest.raises(UnreadableDataError, match=f"{path} {said}") as caught:
         batches(examples, 1)
-    assert caught.value.hint == "Nothing was learned from it. Restore the file, and resume with --resume."
+    assert caught.value.hint == "Nothing was learned from it. Restore the file, and continue with --resume."
 
 
 def test_nothing_is_learned_from_an_image_that_changed(items: list[ImageRef]) -> None:
