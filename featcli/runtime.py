@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -51,12 +51,6 @@ class Runtime:
     def is_asynchronous(self) -> bool:
         """Whether the device works on while Python does, so that asking it for a number is waiting for it."""
         return self.device.type != "cpu"
-
-    @contextlib.contextmanager
-    def inference(self) -> Iterator[None]:
-        """No gradients, and autocast where the precision asks for it."""
-        with torch.inference_mode(), self.autocast():
-            yield
 
     def autocast(self) -> torch.autocast:
         """Lower precision where the config asks for it."""
@@ -140,7 +134,7 @@ def _keep_freed_memory() -> None:
     """Tells glibc to keep freed blocks of up to a gigabyte for the next layer, instead of handing them back.
 
     Activations of the same sizes come and go with every tile; returned to the kernel each time, zeroing their pages
-    again took half of the network's processor time (docs/decisions.md). Elsewhere than on glibc nothing happens.
+    took half of the backbone's processor time (docs/decisions.md). Elsewhere than on glibc nothing happens.
     """
     trim_threshold, mmap_threshold, gigabyte = -1, -3, 1 << 30  # of <malloc.h>
     with contextlib.suppress(OSError, AttributeError, TypeError):
