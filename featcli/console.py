@@ -156,13 +156,14 @@ class _TaskClock:
     """How fast a task goes, and when it was last said."""
 
     def __init__(self) -> None:
-        self._task = ""
+        self._task, self._done = "", 0
         self._start = self._said = 0.0
 
     def update(self, event: events.Progress) -> None:
-        if event.task != self._task or event.done == 0:
+        if event.task != self._task or event.done < self._done:
             self._task = event.task
             self._start = self._said = time.monotonic()
+        self._done = event.done
 
     def line_is_due(self, event: events.Progress) -> bool:
         now = time.monotonic()
@@ -176,11 +177,13 @@ class _TaskClock:
         return event.done / seconds if seconds > 0 else 0.0
 
     def rate_text(self, event: events.Progress) -> str:
-        return f"{self.rate(event):.0f} {event.unit}/s" if event.done else ""
+        return f"{self.rate(event):.0f} {event.unit}/s" if event.done and event.unit != "%" else ""
 
     def describe(self, event: events.Progress) -> str:
         rate = self.rate(event)
         if event.total is None:
             return f"{event.done} {event.unit}, {rate:.1f}/s"
         left = (event.total - event.done) / rate if rate else 0.0
+        if event.unit == "%":
+            return f"{event.done} %, {left:.0f} s left" if rate else f"{event.done} %"
         return f"{event.done}/{event.total} {event.unit}, {rate:.1f}/s, {left:.0f} s left"

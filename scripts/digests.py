@@ -45,7 +45,7 @@ BACKBONES = {
 SHORT = ("train.epochs=2", "train.batch_size=16", "train.lr=1e-3")
 TRAININGS = {"kept": ("train.augment=flip",), "recomputed": ("data.limit=40", "train.augment=light")}
 RUN_FILES = ("checkpoint.safetensors", "config.yaml", "images.csv", "metrics.jsonl", "predictions.csv")
-PROGRESS = re.compile(r"^\S+ +[0-9]+(/[0-9]+)? (images|files|solves), .*\n", re.MULTILINE)
+PROGRESS = re.compile(r"^\S+ +[0-9]+(/[0-9]+)? (images|files|%)(, .*)?\n", re.MULTILINE)
 SECONDS = re.compile(r"about [0-9.]+ (s|min|h) here|estimated_seconds\": [0-9.]+")
 
 

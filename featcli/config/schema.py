@@ -117,7 +117,8 @@ class Head(Section):
     )
     C: Literal["auto"] | Positive | Grid = Field(
         default="auto",
-        description="Inverse strength of the L2 penalty: auto (7 values, 1e-4 to 1e2), a number, or a list to try.",
+        description="Inverse strength of the L2 penalty: auto (7 values, 1e-4 to 1e2, and 2 beyond an end that is "
+        "chosen), a number, or a list to choose from.",
     )
     folds: int = Field(default=5, ge=2, description="Folds of the cross-validation that chooses C.")
     class_weight: Literal["none", "balanced"] = Field(

@@ -21,18 +21,23 @@ DOUBLE_ROWS = 8192  # rows that are in memory as float64 copies at any time
 
 @dataclass(frozen=True, slots=True)
 class Standardisation:
-    """Mean and standard deviation (population; 1 where a feature is constant) of each feature, both (D,) float64."""
+    """What a feature is shifted and divided by: its mean and its scale, both (D,) float64.
+
+    The scale is `sqrt(std ** 2 + s ** 2)`, where s is the mean of the standard deviations of all features that vary; it
+    is 1 where a feature is constant. With the standard deviation alone, a feature that is all but dead in training
+    (zero for all rows but one) would lie thousands of deviations out for an image that uses it, and decide alone.
+    """
 
     mean: Tensor
-    std: Tensor
+    scale: Tensor
 
     def apply(self, block: Tensor) -> Tensor:
         """Standardise a float64 block (B, D) in place."""
-        return block.sub_(self.mean).div_(self.std)
+        return block.sub_(self.mean).div_(self.scale)
 
     def to_raw(self, weights: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """Weights (R, D) and bias (R,) for standardised features, turned into those for raw features."""
-        raw = weights / self.std
+        raw = weights / self.scale
         return raw, bias - raw @ self.mean
 
 
@@ -76,7 +81,9 @@ def standardisation(features: FloatArray, rows: RowIndices) -> Standardisation:
     mean = torch.where(constant, low, total / len(rows))
     for block in blocks(features, rows):
         squares += block.sub_(mean).square_().sum(0)
-    return Standardisation(mean, torch.where(constant, 1.0, (squares / len(rows)).sqrt()))
+    variance = squares / len(rows)
+    typical = variance[~constant].sqrt().sum() / (~constant).sum().clamp_min(1)
+    return Standardisation(mean, torch.where(constant, 1.0, (variance + typical.square()).sqrt()))
 
 
 def eigenbasis(features: FloatArray, rows: RowIndices, scaling: Standardisation) -> Tensor:
@@ -117,7 +124,8 @@ def row_space(features: FloatArray, rows: RowIndices, scaling: Standardisation) 
     return RotatedFeatures(torch.cat([left * singular, ones], 1), ((left / singular).T, values), scaling)
 
 
-def blocks(features: FloatArray, rows: RowIndices) -> Iterator[Tensor]:
-    """Float64 copies of the rows named, at most `DOUBLE_ROWS` at a time."""
-    for start in range(0, len(rows), DOUBLE_ROWS):
-        yield torch.from_numpy(features[rows[start : start + DOUBLE_ROWS]].astype(np.float64, copy=False))
+def blocks(features: FloatArray, rows: RowIndices, *, most: int | None = None) -> Iterator[Tensor]:
+    """Float64 copies of the rows named, at most `DOUBLE_ROWS` (and `most`) at a time."""
+    size = min(DOUBLE_ROWS, most or DOUBLE_ROWS)
+    for start in range(0, len(rows), size):
+        yield torch.from_numpy(features[rows[start : start + size]].astype(np.float64, copy=False))

@@ -42,10 +42,12 @@ class Choice:
     Attributes:
         Cs: factors of the summed loss, in any order.
         folds: (N,) the fold in which a row is held out; -1 for a row that is always trained on.
+        widen: whether values beyond the smallest and largest may be tried where these are chosen.
     """
 
     Cs: Sequence[float]
     folds: NDArray[np.integer]
+    widen: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,11 @@ or 1 for two classes, and P is the number of features with the intercept's const
 
 from __future__ import annotations
 
+import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -22,6 +25,8 @@ from torch import Tensor
 HISTORY = 10  # pairs that L-BFGS remembers; 20 and 40 saved no iterations
 CURVATURE = 0.5  # strong Wolfe: a step ends where the slope is at most this part of what it was
 LINE_SEARCH_TRIALS = 50
+
+Tick: TypeAlias = Callable[[float], None]
 
 
 class CrossEntropy:
@@ -34,37 +39,38 @@ class CrossEntropy:
     """
 
     def __init__(self, labels: NDArray[np.int64], n_classes: int, sample_weights: NDArray[np.float64] | None) -> None:
-        index = torch.from_numpy(labels)
         self.rows = 1 if n_classes == 2 else n_classes
         self.samples = len(labels)
         self.weights = None if sample_weights is None else torch.from_numpy(sample_weights)
-        if self.rows == 1:
-            self.targets = (index == 1).double()[None]  # (1, N)
-        else:
-            self.targets = torch.zeros(n_classes, self.samples, dtype=torch.float64)  # (K, N)
-            self.targets[index, torch.arange(self.samples)] = 1.0
+        self._labels = torch.from_numpy(labels)[None]  # (1, N)
 
     def weigh(self, values: Tensor) -> Tensor:
         """Values (R, N) times the samples' weights."""
         return values if self.weights is None else values * self.weights
 
+    def at_labels(self, values: Tensor) -> Tensor:
+        """The entry of each sample's own class in values (R, N), 0 for class 0 of two: (N,)."""
+        return (values * self._labels if self.rows == 1 else values.gather(0, self._labels))[0]
+
     def value(self, logits: Tensor) -> tuple[float, Tensor]:
         """The loss, and the probabilities (R, N); finite for all finite logits."""
         if self.rows == 1:
-            losses = torch.nn.functional.logsigmoid((2.0 * self.targets - 1.0) * logits).neg_()  # (1, N)
+            losses = torch.nn.functional.logsigmoid((2 * self._labels - 1) * logits).neg_()  # (1, N)
             return self.weigh(losses).sum().item(), torch.sigmoid(logits)
         top = logits.amax(0)
         exponentials = torch.sub(logits, top).exp_()
         sums = exponentials.sum(0)
-        if self.weights is None:  # a dot product makes no (K, N) temporary
-            loss = sums.log().add_(top).sum().item() - _dot(logits, self.targets)
-        else:
-            loss = self.weigh(sums.log().add_(top) - (logits * self.targets).sum(0)).sum().item()
+        losses = sums.log().add_(top).sub_(self.at_labels(logits))
+        loss = self.weigh(losses).sum().item()
         return loss, exponentials.div_(sums)
 
     def residual(self, probabilities: Tensor) -> Tensor:
         """The loss's gradient with respect to the logits, (R, N)."""
-        return self.weigh(probabilities - self.targets)
+        # No (K, N) of zeros and ones: with thousands of classes it would be as large as the logits.
+        residual = probabilities - self._labels if self.rows == 1 else probabilities.clone()
+        if self.rows > 1:
+            residual.scatter_add_(0, self._labels, residual.new_full(self._labels.shape, -1.0))
+        return self.weigh(residual)
 
     def curvature(self, probabilities: Tensor) -> Tensor:
         """(R, 1): the diagonal of the loss's Hessian with respect to the logits, as a mean over samples.
@@ -83,6 +89,19 @@ class Point:
     logits: Tensor
     loss: float
     probabilities: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a solve ends.
+
+    Args:
+        rtol: relative tolerance on the objective.
+        most_iterations: more end it unconverged.
+    """
+
+    rtol: float
+    most_iterations: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +169,7 @@ class PenalisedProblem:
             C: the loss's factor.
         """
         weighted = self.loss.weigh(along)
-        target_slope = _dot(weighted, self.loss.targets)
+        target_slope = self.loss.at_labels(weighted).sum().item()
         penalised = direction * self.penalty
         linear, quadratic = _dot(penalised, start.weights), _dot(penalised, direction)
         before = self.objective(start, C)
@@ -177,35 +196,38 @@ class PenalisedProblem:
 
 
 def minimise(
-    problem: PenalisedProblem, C: float, start: Point, *, previous: Point | None, rtol: float, most_iterations: int
+    problem: PenalisedProblem, C: float, start: Point, *, previous: Point | None, limits: Limits, tick: Tick
 ) -> Minimum:
     """Minimise the penalised loss by L-BFGS.
 
     It stops where half the product of gradient and step, the Newton estimate of what is still to be gained, is at most
-    `rtol` of the objective.
+    `limits.rtol` of the objective.
 
     Args:
         problem: features, labels and penalty.
         C: the loss's factor, positive.
         start: where to begin, the solution for the C before.
         previous: the solution for the C before that one; the line through both is searched first.
-        rtol: relative tolerance on the objective.
-        most_iterations: more end the solve unconverged.
+        limits: when to stop.
+        tick: hears in every iteration what share of the solve is done.
 
     Source: Nocedal and Wright, Numerical Optimization, algorithms 7.4 and 3.5.
     """
     point = start if previous is None else _along_the_path(problem, C, previous, start)
     gradient = problem.gradient(point, C)
     pairs: deque[tuple[Tensor, Tensor, float]] = deque(maxlen=HISTORY)
-    iterations = 0
+    iterations, highest = 0, math.e
     while True:
         # The diagonal as seen from here: one kept from the start took 380 iterations where this takes 109, and
         # where classes separate it saw too much curvature, so too little left to gain, and stopped too early.
         direction = _two_loops(gradient, problem.inverse_diagonal(point, C), pairs).neg_()
         slope = _dot(gradient, direction)
-        converged = -0.5 * slope <= rtol * problem.objective(point, C)
-        if converged or iterations >= most_iterations:
+        excess = -0.5 * slope / (limits.rtol * problem.objective(point, C))
+        converged = excess <= 1.0
+        if converged or iterations >= limits.most_iterations:
             break
+        highest = max(highest, excess)
+        tick(1.0 - math.log(excess) / math.log(highest))  # the excess falls by about the same factor in each iteration
         found = problem.search(point, direction, direction @ problem.features.T, slope, C) if slope < 0.0 else None
         if found is None:
             if not pairs:

@@ -1,7 +1,8 @@
 """Multinomial logistic regression on standardised features, solved along a path of C.
 
 The objective is scikit-learn's: `C * sum_i s_i * cross_entropy_i + 0.5 * ||W||^2`, the intercept unpenalised, two
-classes with one weight vector. Features are standardised by the rows that are fitted; solutions are for raw features.
+classes with one weight vector. Features are standardised by the rows that are fitted (`Standardisation` says how);
+solutions are for raw features.
 """
 
 from __future__ import annotations
@@ -17,10 +18,15 @@ from numpy.typing import NDArray
 from featcli.errors import DatasetError
 from featcli.heads.basis import RotatedFeatures, eigenbasis, rotate, row_space, standardisation
 from featcli.heads.kind import ClassWeight, FloatArray
-from featcli.heads.lbfgs import CrossEntropy, PenalisedProblem, Point, minimise
+from featcli.heads.lbfgs import CrossEntropy, Limits, PenalisedProblem, Point, Tick, minimise
 
-FIT_RTOL = 1e-7  # estimated; the true gap was at most 1e-6 of the objective wherever it was measured
-MOST_ITERATIONS = 1000
+FIT = Limits(1e-7)  # estimated; the true gap was at most 1e-6 of the objective wherever it was measured
+ROUGH = Limits(1e-3)
+APPROACH = (
+    1e-3,
+    1e-2,
+    1e-1,
+)  # times the first C: solved roughly on the way there, which halves the iterations and more
 SMALL = 5_000_000  # multiplications in one product with the features, below which a second thread is no help
 
 
@@ -33,7 +39,7 @@ class Solution:
         weight: (K, D) float64, for raw features. Two classes have the rows -w/2 and w/2.
         bias: (K,) float64.
         objective: the minimised value, of weights for standardised features.
-        iterations: of L-BFGS; each reads the features twice.
+        iterations: of L-BFGS, on the way from the C before too; each reads the features twice.
         converged: the objective is within the solver's tolerance.
         grad_norm: Euclidean norm of the objective's gradient.
     """
@@ -54,6 +60,7 @@ def solve_path(
     Cs: Sequence[float],
     *,
     class_weight: ClassWeight = "none",
+    tick: Tick | None = None,
 ) -> list[Solution]:
     """One solution for each C, ascending, each started from those before it.
 
@@ -63,6 +70,7 @@ def solve_path(
         n_classes: K, at least 2.
         Cs: factors of the summed loss, ascending.
         class_weight: `balanced` weighs a sample by N / (K * its class's count).
+        tick: hears what share of a solve is done.
 
     Raises:
         DatasetError: a class without rows, a feature that is not finite.
@@ -79,36 +87,55 @@ def solve_path(
             rotated = row_space(features, rows, scaling)
         else:
             rotated = rotate(features, rows, scaling, eigenbasis(features, rows, scaling))
-        return solve_rotated(rotated, labels, n_classes, Cs, class_weight, FIT_RTOL)
+        return list(solve_rotated(rotated, cross_entropy(labels, n_classes, class_weight), Cs, FIT, tick))
 
 
 def solve_rotated(
-    rotated: RotatedFeatures,
-    labels: NDArray[np.int64],
-    n_classes: int,
-    Cs: Sequence[float],
-    class_weight: ClassWeight,
-    rtol: float,
-) -> list[Solution]:
-    """`solve_path` where features are standardised and rotated already; `rtol` is the solver's tolerance."""
-    sample_weights = _balanced(labels, n_classes) if class_weight == "balanced" else None
-    problem = PenalisedProblem(rotated.values, CrossEntropy(labels, n_classes, sample_weights))
+    rotated: RotatedFeatures, loss: CrossEntropy, Cs: Sequence[float], limits: Limits, tick: Tick | None = None
+) -> Iterator[Solution]:
+    """`solve_path` where features are standardised and rotated already; one solution after the other.
+
+    Args:
+        rotated: the features.
+        loss: of their rows.
+        Cs: factors of the summed loss, ascending.
+        limits: of each solve.
+        tick: hears what share of a solve is done.
+    """
+    problem = PenalisedProblem(rotated.values, loss)
+    tick = tick or _unheard
     before: Point | None = None
-    last, solutions = problem.zero(), []
-    for index, C in enumerate(Cs):
-        minimum = minimise(problem, C, last, previous=before, rtol=rtol, most_iterations=MOST_ITERATIONS)
-        before, last = last if index > 0 else None, minimum.point
+    last, on_the_way = problem.zero(), 0
+    for factor in APPROACH:
+        rough = minimise(problem, factor * Cs[0], last, previous=before, limits=ROUGH, tick=lambda _: tick(0.0))
+        before, last, on_the_way = last, rough.point, on_the_way + rough.iterations
+    for C in Cs:
+        minimum = minimise(problem, C, last, previous=before, limits=limits, tick=tick)
+        before, last, iterations, on_the_way = last, minimum.point, on_the_way + minimum.iterations, 0
         standardised, bias = rotated.unrotate(last.weights)
         objective = C * last.loss + 0.5 * standardised.square().sum().item()
         weight, bias = rotated.standardisation.to_raw(standardised, bias)
-        if n_classes == 2:
+        if loss.rows == 1:
             weight, bias = torch.cat([-0.5 * weight, 0.5 * weight]), torch.cat([-0.5 * bias, 0.5 * bias])
-        solutions.append(
-            Solution(
-                C, weight.numpy(), bias.numpy(), objective, minimum.iterations, minimum.converged, minimum.grad_norm
-            )
-        )
-    return solutions
+        yield Solution(C, weight.numpy(), bias.numpy(), objective, iterations, minimum.converged, minimum.grad_norm)
+
+
+def _unheard(share: float) -> None:
+    """For callers that do not listen."""
+
+
+def cross_entropy(labels: NDArray[np.int64], n_classes: int, class_weight: ClassWeight) -> CrossEntropy:
+    """The loss of rows with these labels, weighed as the head's class weight says."""
+    return CrossEntropy(labels, n_classes, sample_weights(labels, n_classes, class_weight))
+
+
+def sample_weights(labels: NDArray[np.int64], n_classes: int, class_weight: ClassWeight) -> NDArray[np.float64] | None:
+    """The weight of each row, (N,) with a mean of one: N / (K * its class's count) if `balanced`; None for ones."""
+    if class_weight == "none":
+        return None
+    counts = np.bincount(labels, minlength=n_classes)
+    weights: NDArray[np.float64] = (len(labels) / (n_classes * np.maximum(counts, 1)))[labels]
+    return weights
 
 
 @contextmanager
@@ -122,12 +149,6 @@ def fitting_threads(features: FloatArray, n_classes: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _balanced(labels: NDArray[np.int64], n_classes: int) -> NDArray[np.float64]:
-    counts = np.bincount(labels, minlength=n_classes)
-    weights: NDArray[np.float64] = (len(labels) / (n_classes * counts))[labels]
-    return weights
 
 
 def checked_labels(features: FloatArray, labels: NDArray[np.integer], n_classes: int) -> NDArray[np.int64]:

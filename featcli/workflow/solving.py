@@ -53,7 +53,7 @@ def solve_head(kind: str, data: Dataset, table: FeatureTable, session: Session) 
     folds = stratified_folds(units, task.strata(labels).tolist(), folds=config.head.folds, seed=config.seed)
     solved = solve(
         LabelledRows(table.features[rows], labels, len(task.names), config.head.class_weight),
-        Choice(config.head.candidates(), folds),
+        Choice(config.head.candidates(), folds, widen=config.head.C == "auto"),
         session.emit,
     )
     session.emit(Fact("head", solved.text))
