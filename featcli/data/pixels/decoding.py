@@ -6,6 +6,7 @@
   inverted. Floating-point pixels have no range: an error.
 * Transparency is composited on white. Palettes, grey, CMYK and the rest go through Pillow's conversion.
 * Of an animation, the first frame.
+* A TIFF whose planes are apart is read where Pillow reads it rightly, or can be told how; else it is an error.
 * Truncated files and images of more than `MAX_PIXELS` pixels are errors.
 
 `PIXEL_PIPELINE` is part of every stored feature's key: a change of this policy, or of the resizing in
@@ -22,7 +23,14 @@ from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError, features
-from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
+from PIL.TiffImagePlugin import (
+    BITSPERSAMPLE,
+    FILLORDER,
+    PHOTOMETRIC_INTERPRETATION,
+    PLANAR_CONFIGURATION,
+    TILEWIDTH,
+    TiffImageFile,
+)
 
 from featcli.data.readers.reader import UnreadableImage
 
@@ -102,6 +110,8 @@ def _opened(file: BinaryIO) -> Iterator[Image.Image]:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise UnreadableImage(f"{width} x {height} pixels are more than the limit of {MAX_PIXELS}")
+            if isinstance(image, TiffImageFile) and image.tag_v2.get(PLANAR_CONFIGURATION) == 2:
+                _mend_planes(image)
             yield image
     except UnidentifiedImageError as error:
         raise UnreadableImage(_unidentified(file)) from error
@@ -112,6 +122,36 @@ def _opened(file: BinaryIO) -> Iterator[Image.Image]:
     except Exception as error:  # Pillow's plugins raise whatever a damaged file leads them to
         reason = str(error) or type(error).__name__
         raise UnreadableImage(f"damaged image: {reason[:1].lower()}{reason[1:]}") from error
+
+
+def _mend_planes(image: TiffImageFile) -> None:
+    """Says how the samples of a TIFF lie whose planes are apart: Pillow takes uncompressed ones for plain bytes.
+
+    Called before the image is loaded, as only then its strips or tiles are known.
+
+    Raises:
+        UnreadableImage: Pillow would give wrong pixels for it.
+    """
+    bits = image.tag_v2.get(BITSPERSAMPLE, (1,))
+    depth, plain = bits[0], image.tag_v2.get(FILLORDER, 1) == 1 and len(set(bits)) == 1
+    if image.tile and image.tile[0].codec_name != "raw":
+        known = image.mode in ("RGB", "RGBA", "CMYK") or len(image.getbands()) == 1
+    elif image.mode in ("RGB", "RGBA"):
+        known = plain and depth in (8, 16)
+    else:
+        white = image.mode != "L" or image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 1
+        known = plain and depth == 8 and white and image.mode in ("L", "P", "CMYK")
+    if not known:
+        raise UnreadableImage(
+            f"TIFF of mode {image.mode}, {depth} bits a sample, with its planes apart is not read; "
+            "save it with its planes together (PlanarConfiguration 1)"
+        )
+    suffix = {8: "", 16: ";16L" if image.tag_v2.prefix == b"II" else ";16B"}
+    for index, part in enumerate(image.tile):
+        if isinstance(part.args, tuple) and part.codec_name == "raw":
+            letter, stride, turn = part.args
+            wide = image.tag_v2.get(TILEWIDTH, image.width) * depth // 8  # of one plane, whatever the extra samples
+            image.tile[index] = part._replace(args=(letter + suffix[depth], wide if stride else 0, turn))
 
 
 def _unidentified(file: BinaryIO) -> str:
