@@ -34,7 +34,7 @@ from PIL.TiffImagePlugin import (
 
 from featcli.data.readers.reader import UnreadableImage
 
-PIXEL_PIPELINE = 2
+PIXEL_PIPELINE = 3
 MAX_PIXELS = 178_956_970  # half a gigabyte of RGB, where Pillow too stops by default
 IMAGE_FORMATS = tuple(
     name for name in ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF") if name != "AVIF" or features.check("avif")
