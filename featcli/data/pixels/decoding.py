@@ -3,7 +3,8 @@
 * The content decides the format, never the ending; only those of `IMAGE_FORMATS` are opened (none runs code).
 * EXIF orientation is applied. An EXIF block that cannot be read counts as none.
 * 16-bit grey is scaled to 8 bits (65535 becomes 255; of 12-bit TIFF, 4095), not clipped; a TIFF in which 0 is white is
-  inverted. Floating-point pixels have no range: an error.
+  inverted. Given a range, 16-bit grey (not 12-bit TIFF, which says what it uses) is clipped to that and its ends become
+  0 and 255. Of 16-bit colour Pillow keeps the high bytes: no range applies. Floating-point pixels have none: an error.
 * Transparency is composited on white. Palettes, grey, CMYK and the rest go through Pillow's conversion.
 * Of an animation, the first frame.
 * A TIFF whose planes are apart is read where Pillow reads it rightly, or can be told how; else it is an error.
@@ -18,10 +19,11 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import BinaryIO
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError, features
 from PIL.TiffImagePlugin import (
     BITSPERSAMPLE,
@@ -44,14 +46,21 @@ EXTENSIONS = frozenset(
     + ((".avif",) if "AVIF" in IMAGE_FORMATS else ())
 )
 BACKGROUND = (255, 255, 255)
+SIXTEEN_BITS = 65535
+GreyRange = tuple[int, int]  # the values that become 0 and 255
+_TWELVE_BITS = 4095
 _BAND_PIXELS = 1 << 20
 
 # Our own check replaces Pillow's, whose warning between one and two times its limit reaches nobody here.
 Image.MAX_IMAGE_PIXELS = None
 
 
-def decode_rgb(data: bytes) -> Image.Image:
+def decode_rgb(data: bytes, grey_range: GreyRange | None = None) -> Image.Image:
     """Decodes the bytes of one image file to an upright image of mode RGB.
+
+    Args:
+        data: the file.
+        grey_range: of 16-bit grey, the values that become 0 and 255; None for 0 and 65535.
 
     Raises:
         UnreadableImage: unknown format, damaged or truncated data, too many pixels, no defined range.
@@ -60,7 +69,7 @@ def decode_rgb(data: bytes) -> Image.Image:
         _scale_transparency(image)
         image.load()
         turn = _turn(image)
-        rgb = _to_rgb(image)
+        rgb = _to_rgb(image, grey_range)
         return rgb if turn is None else rgb.transpose(turn)
 
 
@@ -73,12 +82,21 @@ class ImageFacts:
         mode: of its pixels, as Pillow names it: `RGB`, `L`, `P`, `CMYK`, `I;16`, ...
         width: in pixels, as stored (before EXIF orientation).
         height: likewise.
+        levels: the largest value that its grey pixels can have: 65535, 4095 (12-bit TIFF) or 255.
+        largest: the largest value that they have; None unless it is 16-bit grey and was decoded.
     """
 
     format: str
     mode: str
     width: int
     height: int
+    levels: int = 255
+    largest: int | None = None
+
+    @property
+    def is_16_bit(self) -> bool:
+        """Whether it is grey with 16 bits, of which a camera may use fewer."""
+        return self.levels == SIXTEEN_BITS
 
 
 def inspect_image(file: BinaryIO, *, decode: bool) -> ImageFacts:
@@ -93,13 +111,40 @@ def inspect_image(file: BinaryIO, *, decode: bool) -> ImageFacts:
         UnreadableImage: as `decode_rgb` does.
     """
     with _opened(file) as image:
-        facts = ImageFacts(image.format or "", image.mode, *image.size)
+        facts = ImageFacts(image.format or "", image.mode, *image.size, _levels(image))
         if decode:
             image.draft(None, (1, 1))  # JPEG: all of the data is read, an eighth of the pixels are made
             image.load()
             if image.mode[0] in "IFP":
                 _to_rgb(image)
+            if facts.is_16_bit:
+                return replace(facts, largest=int(np.asarray(image).max()))
         return facts
+
+
+def grey_values(data: bytes) -> NDArray[Any] | None:
+    """The values (H, W) of 16-bit grey as the file has them, 0 to 65535; None of any other image.
+
+    Raises:
+        UnreadableImage: as `decode_rgb` does.
+    """
+    with _opened(io.BytesIO(data)) as image:
+        if _levels(image) != SIXTEEN_BITS:
+            return None
+        image.load()
+        values = np.asarray(image)
+        _check_values(values, SIXTEEN_BITS)
+        return values
+
+
+def bit_range(largest: int) -> GreyRange:
+    """0 to the largest value of the fewest bits that cameras have (8, 10, 12, 14 or 16) and that hold `largest`."""
+    return 0, next(2**bits - 1 for bits in (8, 10, 12, 14, 16) if largest < 2**bits)
+
+
+def is_narrow(largest: int) -> bool:
+    """Whether 16-bit grey of this largest value uses under a quarter of its range, so that it is dark."""
+    return 4 * largest < SIXTEEN_BITS
 
 
 @contextlib.contextmanager
@@ -199,9 +244,9 @@ def _scale_transparency(image: Image.Image) -> None:
         image.info["transparency"] = tuple(value >> 8 for value in transparent)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, grey_range: GreyRange | None = None) -> Image.Image:
     if image.mode.startswith("I"):
-        image = _from_16_bit(image)
+        image = _from_16_bit(image, grey_range)
     elif image.mode == "F":
         raise UnreadableImage("floating-point pixels have no defined range; save them as 8 or 16 bits")
     elif image.mode == "P" and image.palette is None:
@@ -213,25 +258,37 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _from_16_bit(image: Image.Image) -> Image.Image:
+def _levels(image: Image.Image) -> int:
+    """As `ImageFacts.levels`."""
+    if not image.mode.startswith("I"):
+        return 255
+    is_12_bit = isinstance(image, TiffImageFile) and image.tag_v2.get(BITSPERSAMPLE) == (12,)
+    return _TWELVE_BITS if is_12_bit else SIXTEEN_BITS
+
+
+def _check_values(values: NDArray[Any], full: int) -> None:
+    if values.min() < 0 or values.max() > full:
+        raise UnreadableImage(
+            f"pixels outside 0 to {full} have no defined range; save them as 8 bits, or as 16 bits without a sign"
+        )
+
+
+def _from_16_bit(image: Image.Image, grey_range: GreyRange | None) -> Image.Image:
     """Modes I;16, I;16B and I, Pillow's containers for 12-bit and 16-bit grey, to L: the largest value becomes 255.
 
     In bands of rows: the wider numbers of the arithmetic would take many times the image's memory.
     """
-    tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
-    full = 4095 if tags.get(BITSPERSAMPLE) == (12,) else 65535
+    full = _levels(image)
+    low, high = grey_range if grey_range is not None and full == SIXTEEN_BITS else (0, full)
     values = np.asarray(image)
     grey = np.empty(values.shape, dtype=np.uint8)
     rows = 1 + _BAND_PIXELS // image.width
     for top in range(0, image.height, rows):
         band = values[top : top + rows].astype(np.int64)
-        if band.min() < 0 or band.max() > full:
-            raise UnreadableImage(
-                f"pixels outside 0 to {full} have no defined range; save them as 8 bits, or as 16 bits without a sign"
-            )
-        grey[top : top + rows] = (band * 255 + full // 2) // full
+        _check_values(band, full)
+        grey[top : top + rows] = ((band.clip(low, high) - low) * 255 + (high - low) // 2) // (high - low)
         if (transparent := image.info.get("transparency")) is not None:
             grey[top : top + rows][band == transparent] = 255  # white, the background
-    if tags.get(PHOTOMETRIC_INTERPRETATION) == 0:  # 0 is white: Pillow itself inverts up to 8 bits
-        np.subtract(255, grey, out=grey)
+    if isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0:
+        np.subtract(255, grey, out=grey)  # 0 is white: Pillow itself inverts up to 8 bits
     return Image.fromarray(grey)
