@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from featcli.data.dataset import Dataset, Sample
-from featcli.data.pixels.decoding import ImageFacts
+from featcli.data.pixels.decoding import ImageFacts, bit_range, is_narrow
 from featcli.data.pixels.loading import Loaded, load_facts
 from featcli.data.prefetch import ordered_batches
 from featcli.events import Emit, Progress
@@ -58,6 +58,28 @@ class Survey:
         pairs = zip(self.data.samples, self.facts, strict=True)
         return [sample for sample, facts in pairs if facts is not None and facts.mode == mode]
 
+    def largest_grey(self) -> dict[int, int]:
+        """The largest value of each 16-bit grey image, by its row."""
+        rows = {row: facts.largest for row, facts in enumerate(self.facts) if facts is not None}
+        return {row: largest for row, largest in rows.items() if largest is not None}
+
+    def grey(self) -> dict[str, Any] | None:
+        """Of 16-bit grey: how many, the images that use under a quarter of the range, and what they use; None: no such.
+
+        `auto` is the range of the bits that the training images use, as `data.range: auto` takes it.
+        """
+        largest = self.largest_grey()
+        narrow = {row: value for row, value in largest.items() if is_narrow(value)}
+        train = [value for row, value in largest.items() if self.data.samples[row].split == "train"]
+        if not largest:
+            return None
+        return {
+            "images": len(largest),
+            "narrow": [self.data.samples[row].path for row in narrow],
+            "narrow_range": list(bit_range(max(narrow.values()))) if narrow else None,
+            "auto": list(bit_range(max(train))) if train else None,
+        }
+
     def sizes(self) -> dict[str, list[int]] | None:
         """The smallest, median and largest [width, height] in pixels, by area; None where nothing can be read."""
         sizes = sorted(
@@ -87,6 +109,7 @@ class Survey:
             "formats": dict(self.tally(lambda facts: facts.format)),
             "modes": dict(self.tally(lambda facts: facts.mode)),
             "sizes": self.sizes(),
+            "grey_16_bit": self.grey(),
             "unreadable": [
                 {"path": samples[row].path, "reason": reason} for row, reason in sorted(self.errors.items())
             ],
@@ -114,7 +137,7 @@ def survey(
     workers: int,
     emit: Emit,
 ) -> Survey:
-    """Looks at every image: the header of those that are known to decode, all of the others.
+    """Looks at every image: the header of those that are known to decode, all of the others and of 16-bit grey.
 
     Args:
         data: the images.
@@ -125,7 +148,10 @@ def survey(
     """
 
     def look(sample: Sample) -> Loaded[ImageFacts]:
-        return load_facts(sample.ref, decode=sample.digest not in known, check_size=check_size)
+        loaded = load_facts(sample.ref, decode=sample.digest not in known, check_size=check_size)
+        if loaded.value is not None and loaded.value.is_16_bit and loaded.value.largest is None:
+            return load_facts(sample.ref, decode=True, check_size=check_size)
+        return loaded
 
     found: list[Loaded[ImageFacts]] = []
     emit(Progress("look", 0, len(data.samples)))

@@ -68,6 +68,7 @@ def load_backbone(
     chosen = preprocessing_of(entry.preprocessing)
     if source.entry is None and preprocess == "auto":
         emit(Note(f"preprocessing is that of {name}'s {entry.name} weights, since '{weights}' brings none"))
+    _require_no_border(preprocess, chosen)
     _require_size(architecture, entry, chosen)
     seed_of_random = seed if source.state is None else None
     built = build_network(architecture, entry.arguments, seed_of_random)
@@ -118,6 +119,21 @@ def _require_size(architecture: Architecture, entry: PretrainedEntry, preprocess
     if preprocessing.crop < entry.min_size:
         message = f"a crop of {preprocessing.crop} pixels is too small for {architecture.name}"
         raise BackboneOptionError("preprocess", message, f"It takes images of at least {entry.min_size} pixels.")
+
+
+def _require_no_border(preprocess: str | Mapping[str, Any], chosen: Preprocessing) -> None:
+    """Refuses a crop that does not fit into the resized image: validation alone would see a black border."""
+    if chosen.resize >= chosen.crop:
+        return
+    changed = {} if isinstance(preprocess, str) else preprocess
+    given = [key for key in ("resize", "crop") if changed.get(key) is not None]
+    other = "" if len(given) != 1 else f" (the weights' own {'crop' if given == ['resize'] else 'resize'})"
+    raise BackboneOptionError(
+        ".".join(["preprocess", *given[:1]]),
+        f"resize {chosen.resize} is smaller than crop {chosen.crop}{other}: the crop would have a black border",
+        f"Set both: backbone.preprocess: {{resize: {chosen.crop}, crop: {chosen.crop}}}, or larger; "
+        f"or {{resize: {chosen.resize}, crop: {chosen.resize}}}.",
+    )
 
 
 def _chosen_preprocessing(architecture: Architecture, preprocess: str | Mapping[str, Any]) -> Any:

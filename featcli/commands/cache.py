@@ -205,7 +205,8 @@ def _input(preprocessing: Any) -> str:
     if not isinstance(preprocessing, dict):
         return "?"
     facts = [str(preprocessing.get(name, "?")) for name in ("resize", "interpolation", "crop")]
-    return f"resize {facts[0]} {facts[1]}, crop {facts[2]}"
+    grey = preprocessing.get("range")
+    return f"resize {facts[0]} {facts[1]}, crop {facts[2]}" + (f", range {grey}" if grey is not None else "")
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -12,10 +12,12 @@ from featcli.errors import UnreadableDataError, UsageError
 from featcli.events import Fact, Note, Progress
 from featcli.features.extraction import Extractor
 from featcli.features.store import FeatureStore
+from featcli.runtime import Runtime
 from featcli.workflow.answer import Answer, Unreadable
-from featcli.workflow.images import open_data
+from featcli.workflow.images import open_data, read_dataset
 from featcli.workflow.inputs import expand
 from featcli.workflow.plans import make_plan
+from featcli.workflow.ranges import with_range
 from featcli.workflow.session import Session, open_backbone, open_runtime
 from featcli.writers.feature_files import FeatureFile, LabelledRef, check_format, open_feature_file
 
@@ -31,9 +33,11 @@ def extract(session: Session, arguments: Sequence[str], output: Path, format: st
     session.loaded.require("backbone.name", *(() if arguments else ("data.root",)))
     chosen = check_format(output, format)
     runtime = open_runtime(session)
-    extractor = Extractor(open_backbone(session), runtime)
+    backbone = open_backbone(session)
     ignored = Ignored()
     data = None if arguments else open_data(session, runtime)
+    decides = data if data is not None else _training_data(session, runtime)
+    extractor = Extractor(with_range(session, backbone, decides, runtime, hint=not session.dry_run), runtime)
     if session.dry_run:
         if data is None:
             return Answer(_plan(extractor, arguments, output))
@@ -90,6 +94,14 @@ def _extract_all(
         raise UnreadableDataError(f"none of the {done} images can be read; the first: {path}: {reason}")
     session.emit(Fact("features", f"{done - stored - unreadable.count} computed, {stored} from the store"))
     return unreadable
+
+
+def _training_data(session: Session, runtime: Runtime) -> Dataset | None:
+    """The config's data where paths are extracted and `data.range: auto` asks what its training images use."""
+    config = session.loaded.config.data
+    if config.range != "auto" or (config.root or config.manifest) is None:
+        return None
+    return read_dataset(session, session.loaded, runtime, keep=not session.dry_run)
 
 
 def _of_data(data: Dataset) -> Iterable[LabelledRef]:

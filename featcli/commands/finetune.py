@@ -28,6 +28,7 @@ from featcli.workflow.outcome import (
     write_model,
 )
 from featcli.workflow.plans import make_plan
+from featcli.workflow.ranges import with_range
 from featcli.workflow.session import Session, open_backbone, open_runtime
 from featcli.workflow.training_plans import frozen_depth, plan_training
 
@@ -53,13 +54,15 @@ def finetune(session: Session, *, resume: bool = False) -> Answer:
         run = claim_run(config, command="finetune", overwrite=session.overwrite)
     gradient_of(session)  # a head that cannot be trained is told before any work
     backbone = open_backbone(session)
-    extractor = Extractor(backbone, runtime)
     if session.dry_run:
         data = open_data(session, runtime)
+        extractor = Extractor(with_range(session, backbone, data, runtime, hint=False), runtime)
         plan = make_plan(session, extractor, data, plan_training(session, extractor, data))
         return plan
     n_frozen = frozen_depth(backbone, session)
     data = open_data(session, runtime)
+    backbone = with_range(session, backbone, data, runtime)
+    extractor = Extractor(backbone, runtime)
     images = list_images(data)
     identity = Identity(config, backbone.weights_sha256, images)
     if resume:

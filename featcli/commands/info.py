@@ -47,6 +47,7 @@ def _text(path: Path, size: int, metadata: CheckpointMetadata) -> str:
             f"resize {pixels.get('resize')} {pixels.get('interpolation')}, crop {pixels.get('crop')}, "
             f"mean {_numbers(pixels.get('mean'))}, std {_numbers(pixels.get('std'))}"
         ),
+        "range": f"16-bit grey from {_numbers(pixels.get('range', [0, 65535]), ' to ')}",
         "head": f"{head.kind}, {_chosen(head.C)}, class weight {head.class_weight}",
         "validation": measured,
         "split": _split(metadata.split),
@@ -60,8 +61,8 @@ def _chosen(C: float | None) -> str:
     return "by gradient descent" if C is None else f"C {C:g}"
 
 
-def _numbers(values: Any) -> str:
-    return ", ".join(f"{value:g}" for value in values) if isinstance(values, list) else str(values)
+def _numbers(values: Any, between: str = ", ") -> str:
+    return between.join(f"{value:g}" for value in values) if isinstance(values, list) else str(values)
 
 
 def _split(rule: dict[str, Any]) -> str:

@@ -13,12 +13,13 @@ from featcli.backbones.catalogue import local_weights
 from featcli.backbones.registry import find_architecture
 from featcli.data.dataset import Dataset, open_dataset
 from featcli.data.naming.source import DataSource
-from featcli.data.pixels.loading import load_facts
+from featcli.data.pixels.decoding import SIXTEEN_BITS, GreyRange, ImageFacts, bit_range, is_narrow
+from featcli.data.pixels.loading import load_depth
 from featcli.errors import UsageError
 from featcli.events import Emit, Fact
 from featcli.files import write_text
 
-_LOOKED_AT = 200  # images whose size is read
+_LOOKED_AT = 200  # images whose size is read, and of 16-bit grey the values
 _SMALL = 96  # pixels of the shorter side
 _IMBALANCED = 4  # times as many images in the largest class as in the smallest
 
@@ -29,14 +30,21 @@ _WITHOUT_WEIGHTS = "resnet18"
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What was seen: the data set, and the sizes of some of its images."""
+    """What was seen: the data set, and some of its images."""
 
     data: Dataset
-    sizes: Sequence[tuple[int, int]]
+    facts: Sequence[ImageFacts]
 
     @property
     def short_side(self) -> int | None:
-        return round(statistics.median(min(size) for size in self.sizes)) if self.sizes else None
+        sides = [min(facts.width, facts.height) for facts in self.facts]
+        return round(statistics.median(sides)) if sides else None
+
+    @property
+    def narrow_range(self) -> GreyRange | None:
+        """What 16-bit images use, where all of them use under a quarter of their range."""
+        largest = [facts.largest for facts in self.facts if facts.largest is not None]
+        return bit_range(max(largest)) if largest and all(map(is_narrow, largest)) else None
 
 
 def init(folder: Path, output: Path | None, *, overwrite: bool, emit: Emit) -> str:
@@ -62,7 +70,7 @@ def init(folder: Path, output: Path | None, *, overwrite: bool, emit: Emit) -> s
     target = output or Path(f"{root.name or 'featcli'}.yaml")
     if target.exists() and not overwrite:
         raise UsageError(f"{target} exists", "Name another file with -o, or replace it with --overwrite.")
-    look = _Look(data, _sizes(data))
+    look = _Look(data, _some_facts(data))
     write_text(target, _config_text(look, target))
     counts = data.counts()
     images = ", ".join(f"{sum(per_class)} {split}" for split, per_class in counts.items())
@@ -70,10 +78,10 @@ def init(folder: Path, output: Path | None, *, overwrite: bool, emit: Emit) -> s
     return str(target)
 
 
-def _sizes(data: Dataset) -> list[tuple[int, int]]:
+def _some_facts(data: Dataset) -> list[ImageFacts]:
     step = max(1, len(data.samples) // _LOOKED_AT)
-    looks = [load_facts(sample.ref, decode=False).value for sample in data.samples[::step]]
-    return [(facts.width, facts.height) for facts in looks if facts is not None]  # `train-head` will name the others
+    looks = [load_depth(sample.ref) for sample in data.samples[::step]]
+    return [facts for facts in looks if facts is not None]  # `train-head` will name the others
 
 
 def _config_text(look: _Look, target: Path) -> str:
@@ -89,6 +97,7 @@ def _config_text(look: _Look, target: Path) -> str:
         "",
         "data:",
         *_data_lines(data, os.path.dirname(os.path.abspath(target))),
+        *_range_lines(look),
         "",
         "backbone:",
         f"  name: {name:24} # {reason}; `featcli models` lists all",
@@ -127,6 +136,13 @@ def _data_lines(data: Dataset, folder: str) -> list[str]:
         root,
         "  val_fraction: 0.2              # held out by content hash: images keep their side when others are added",
     ]
+
+
+def _range_lines(look: _Look) -> list[str]:
+    if look.narrow_range is None:
+        return []
+    used = f"0 to {look.narrow_range[1]} of {SIXTEEN_BITS}"
+    return [f"  range: auto                    # 16-bit images that use {used} would be almost black"]
 
 
 def _size_advice(look: _Look, name: str) -> list[str]:

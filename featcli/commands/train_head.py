@@ -30,6 +30,7 @@ from featcli.workflow.outcome import (
     write_model,
 )
 from featcli.workflow.plans import make_plan
+from featcli.workflow.ranges import with_range
 from featcli.workflow.session import Session, open_backbone, open_runtime
 from featcli.workflow.solving import solve_head, solved_facts
 
@@ -54,6 +55,7 @@ def train_head(session: Session) -> Answer:
             Note(f"freeze_depth {config.backbone.freeze_depth} is for finetune; train-head freezes every stage")
         )
     data = open_data(session, runtime)
+    backbone = with_range(session, backbone, data, runtime, hint=not session.dry_run)
     if session.dry_run:
         return make_plan(session, Extractor(backbone, runtime), data)
     images = list_images(data)

@@ -15,6 +15,7 @@ from featcli.config.values import (
     Count,
     Device,
     Duration,
+    GreyRange,
     Grid,
     GroupPattern,
     KindOfHead,
@@ -63,6 +64,11 @@ class Data(Section):
     exclude: PathName | None = Field(
         default=None,
         description="Text file of paths to leave out, one a line: files, folders, or patterns where * is any text.",
+    )
+    range: Literal["full", "auto"] | GreyRange = Field(
+        default="full",
+        description="Values of 16-bit grey that become black and white: full (0 to 65535), auto (0 to 255, 1023, 4095, "
+        "16383 or 65535, as the training images need), or [low, high].",
     )
     limit: Count | None = Field(default=None, description="Only the first N images per class and split: smoke runs.")
 

@@ -65,6 +65,12 @@ def _one_group(text: str) -> str:
     return text
 
 
+def _ascending(ends: tuple[int, int]) -> tuple[int, int]:
+    if ends[0] >= ends[1]:
+        raise ValueError
+    return ends
+
+
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 Positive: TypeAlias = Annotated[float, Field(gt=0)]
 PathName: TypeAlias = Annotated[Path, BeforeValidator(_path)]
@@ -74,6 +80,10 @@ NotNegative: TypeAlias = Annotated[float, Field(ge=0)]
 Duration: TypeAlias = Annotated[str, AfterValidator(_duration), Words("a duration such as 90s, 10m or 2h")]
 Size: TypeAlias = Annotated[str, AfterValidator(_size), Words("a size such as 800MB or 8GB")]
 Grid: TypeAlias = Annotated[tuple[Positive, ...], Field(min_length=1), AfterValidator(_distinct)]
+_Grey: TypeAlias = Annotated[int, Field(ge=0, le=65535)]
+GreyRange: TypeAlias = Annotated[
+    tuple[_Grey, _Grey], AfterValidator(_ascending), Words("two integers [low, high], 0 <= low < high <= 65535")
+]
 Weights: TypeAlias = Annotated[
     Text, Words("DEFAULT, none, a weights name, a file or package:MODULE/FILE", choices=("DEFAULT", "none"))
 ]

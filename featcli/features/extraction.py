@@ -121,7 +121,8 @@ class Extractor:
             known = store.get(digest) if store is not None else None
             return known is None
 
-        loaded = load_pixels(ref, self.backbone.preprocessing.pixels, is_new)
+        preprocessing = self.backbone.preprocessing
+        loaded = load_pixels(ref, preprocessing.pixels, is_new, grey_range=preprocessing.grey_range)
         row = FeatureRow(ref.name, loaded.digest, known, loaded.error, stored=known is not None)
         return _Decoded(row, loaded.value)
 

@@ -115,7 +115,12 @@ class Examples:
         row, view = wanted
         ref = self._refs[row]
         digest = _digest(ref)
-        loaded = load_pixels(ref, lambda image: self._views.pixels(image, view, digest), wanted=digest.__eq__)
+        loaded = load_pixels(
+            ref,
+            lambda image: self._views.pixels(image, view, digest),
+            wanted=digest.__eq__,
+            grey_range=self._views.augmentation.preprocessing.grey_range,
+        )
         if loaded.error is not None:
             raise UnreadableDataError(
                 f"{ref.name} could be read at the start of the run, and cannot now: {loaded.error}", _RESTORE

@@ -10,6 +10,7 @@ from featcli.analysis.survey import Survey, survey
 from featcli.config import dump_config
 from featcli.data.dataset import Dataset, Sample
 from featcli.data.naming.source import relative_name
+from featcli.data.pixels.decoding import GreyRange, is_narrow
 from featcli.data.pixels.loading import load_pixels
 from featcli.features.extraction import Extractor
 from featcli.features.store import FeatureStore
@@ -82,8 +83,9 @@ def _seconds_per_image(extractor: Extractor, samples: Sequence[Sample]) -> float
     """Reading, decoding and a forward pass, measured on the first tile of images; 0 where there is none."""
     pixels = []
     start = time.perf_counter()
+    preprocessing = extractor.backbone.preprocessing
     for sample in samples[: extractor.engine.tile]:
-        loaded = load_pixels(sample.ref, extractor.backbone.preprocessing.pixels)
+        loaded = load_pixels(sample.ref, preprocessing.pixels, grey_range=preprocessing.grey_range)
         if loaded.value is not None:
             pixels.append(loaded.value)
     if not pixels:
@@ -115,7 +117,7 @@ def _plan_text(
         f"  splits      {_rule(data)}",
         *_class_table(data),
         "data",
-        *(f"  {line}" for line in _data_lines(seen)),
+        *(f"  {line}" for line in _data_lines(seen, backbone.preprocessing.grey_range)),
         "config",
         *(f"  {line}" for line in dump_config(session.loaded.config).splitlines()),
     ]
@@ -145,7 +147,7 @@ def _class_table(data: Dataset) -> list[str]:
     return lines
 
 
-def _data_lines(seen: Survey) -> list[str]:
+def _data_lines(seen: Survey, grey_range: GreyRange | None) -> list[str]:
     """The report on the data; each line that asks for a look names the images."""
     formats = seen.tally(lambda facts: facts.format)
     lines = [f"formats     {_counted(formats)}"] if formats else []
@@ -159,6 +161,7 @@ def _data_lines(seen: Survey) -> list[str]:
     if sizes is not None:
         small, middle, large = (f"{width} x {height}" for width, height in sizes.values())
         lines.append(f"sizes       {small} to {large}, median {middle}")
+    lines += _range_lines(seen, grey_range)
     lines.append(f"unreadable  {len(seen.errors) or 'none'}")
     bad = [f"{_name(seen.data.samples[row], seen.data)}: {reason}" for row, reason in sorted(seen.errors.items())]
     lines += _listed("", bad)
@@ -171,6 +174,23 @@ def _data_lines(seen: Survey) -> list[str]:
     if seen.data.ignored.counts:
         lines.append(f"skipped     {seen.data.ignored}")
     return lines
+
+
+def _range_lines(seen: Survey, grey_range: GreyRange | None) -> list[str]:
+    """What 16-bit grey uses of its range, where that is little and nothing was set, or what was set."""
+    grey = seen.grey()
+    if grey is None:
+        return []
+    if grey_range is not None:
+        return [f"range       {grey['images']} 16-bit images, scaled from {grey_range[0]} to {grey_range[1]}"]
+    narrow = grey["narrow"]
+    if not narrow:
+        return []
+    high = grey["narrow_range"][1]
+    said = f"{len(narrow)} of {grey['images']} 16-bit images use under a quarter of their range (0 to {high} of 65535)"
+    helps = grey["auto"] is not None and is_narrow(grey["auto"][1])
+    advice = "set data.range: auto" if helps else f"the others use more, and data.range: [0, {high}] would clip them"
+    return [f"range       {said}: {advice}", *_listed("", [relative_name(path, seen.data.root) for path in narrow])]
 
 
 def _copies_lines(seen: Survey) -> list[str]:

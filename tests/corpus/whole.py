@@ -14,6 +14,7 @@ from tests.corpus.foreign import foreign
 from tests.corpus.gif import gifs
 from tests.corpus.jpeg import jpegs
 from tests.corpus.orientation import orientations
+from tests.corpus.planes import planes
 from tests.corpus.png import modes, pngs
 from tests.corpus.sizes import sizes
 from tests.corpus.tiff import tiffs
@@ -22,7 +23,7 @@ from tests.corpus.webp import webps
 
 def corpus() -> list[Strange]:
     """All of it; `about` and the names of the files are unique."""
-    parts = (modes, pngs, jpegs, webps, bmps, gifs, tiffs, avifs, orientations, foreign, sizes, names, no_files)
+    parts = (modes, pngs, jpegs, webps, bmps, gifs, tiffs, planes, avifs, orientations, foreign, sizes, names, no_files)
     files = [item for part in parts for item in part()]
     for values in ([item.about for item in files], [item.file for item in files]):
         twice = [value for value, count in Counter(values).items() if count > 1]

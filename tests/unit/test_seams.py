@@ -25,6 +25,7 @@ from featcli.commands.finetune import finetune
 from featcli.commands.train_head import train_head
 from featcli.config import load_config
 from featcli.config.kinds import HEAD_KINDS
+from featcli.data.pixels.decoding import PIXEL_PIPELINE
 from featcli.data.pixels.loading import load_facts, load_pixels
 from featcli.data.readers.files import file_ref
 from featcli.data.readers.reader import ImageRef, UnreadableImage
@@ -277,15 +278,16 @@ def test_the_key_of_plain_torch_is_that_of_version_0_1() -> None:
     assert "engine" not in PLAIN.to_json()
 
 
-def test_a_store_that_version_0_1_filled_is_used(backbone: Backbone, photos: list[Path], tmp_path: Path) -> None:
-    """The key and the segment are written here as that version wrote them, without a line of today's store."""
+def test_a_store_as_version_0_1_laid_it_out_is_used(backbone: Backbone, photos: list[Path], tmp_path: Path) -> None:
+    """The key (but for the pixel policy) and the segment are written here as that version wrote them, by hand."""
     extractor = Extractor(backbone, CPU)
     refs = [file_ref(str(path), digest) for path, digest in zip(photos, digests(photos), strict=True)]
     keys = np.frombuffer(b"".join(digests(photos)), dtype=np.uint8).reshape(-1, 32)
     features = np.arange(11 * 1280, dtype=np.float32).reshape(11, 1280)
     described = (
         f'{{"arguments": {{}}, "backbone": "efficientnet_lite0", "device_type": "cpu", "layer": "penultimate", '
-        f'"numerics": "fp32", "pixel_pipeline": 2, "preprocessing": {{"crop": 32, "interpolation": "bicubic", '
+        f'"numerics": "fp32", "pixel_pipeline": {PIXEL_PIPELINE}, '
+        f'"preprocessing": {{"crop": 32, "interpolation": "bicubic", '
         f'"mean": [0.5, 0.5, 0.5], "resize": 40, "std": [0.5, 0.5, 0.5]}}, '
         f'"weights_sha256": "{backbone.weights_sha256}"}}'
     )

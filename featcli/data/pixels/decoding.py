@@ -3,9 +3,11 @@
 * The content decides the format, never the ending; only those of `IMAGE_FORMATS` are opened (none runs code).
 * EXIF orientation is applied. An EXIF block that cannot be read counts as none.
 * 16-bit grey is scaled to 8 bits (65535 becomes 255; of 12-bit TIFF, 4095), not clipped; a TIFF in which 0 is white is
-  inverted. Floating-point pixels have no range: an error.
+  inverted. Given a range, 16-bit grey (not 12-bit TIFF, which says what it uses) is clipped to that and its ends become
+  0 and 255. Of 16-bit colour Pillow keeps the high bytes: no range applies. Floating-point pixels have none: an error.
 * Transparency is composited on white. Palettes, grey, CMYK and the rest go through Pillow's conversion.
 * Of an animation, the first frame.
+* A TIFF whose planes are apart is read where Pillow reads it rightly, or can be told how; else it is an error.
 * Truncated files and images of more than `MAX_PIXELS` pixels are errors.
 
 `PIXEL_PIPELINE` is part of every stored feature's key: a change of this policy, or of the resizing in
@@ -17,16 +19,24 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import BinaryIO
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError, features
-from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
+from PIL.TiffImagePlugin import (
+    BITSPERSAMPLE,
+    FILLORDER,
+    PHOTOMETRIC_INTERPRETATION,
+    PLANAR_CONFIGURATION,
+    TILEWIDTH,
+    TiffImageFile,
+)
 
 from featcli.data.readers.reader import UnreadableImage
 
-PIXEL_PIPELINE = 2
+PIXEL_PIPELINE = 3
 MAX_PIXELS = 178_956_970  # half a gigabyte of RGB, where Pillow too stops by default
 IMAGE_FORMATS = tuple(
     name for name in ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF") if name != "AVIF" or features.check("avif")
@@ -36,14 +46,21 @@ EXTENSIONS = frozenset(
     + ((".avif",) if "AVIF" in IMAGE_FORMATS else ())
 )
 BACKGROUND = (255, 255, 255)
+SIXTEEN_BITS = 65535
+GreyRange = tuple[int, int]  # the values that become 0 and 255
+_TWELVE_BITS = 4095
 _BAND_PIXELS = 1 << 20
 
 # Our own check replaces Pillow's, whose warning between one and two times its limit reaches nobody here.
 Image.MAX_IMAGE_PIXELS = None
 
 
-def decode_rgb(data: bytes) -> Image.Image:
+def decode_rgb(data: bytes, grey_range: GreyRange | None = None) -> Image.Image:
     """Decodes the bytes of one image file to an upright image of mode RGB.
+
+    Args:
+        data: the file.
+        grey_range: of 16-bit grey, the values that become 0 and 255; None for 0 and 65535.
 
     Raises:
         UnreadableImage: unknown format, damaged or truncated data, too many pixels, no defined range.
@@ -52,7 +69,7 @@ def decode_rgb(data: bytes) -> Image.Image:
         _scale_transparency(image)
         image.load()
         turn = _turn(image)
-        rgb = _to_rgb(image)
+        rgb = _to_rgb(image, grey_range)
         return rgb if turn is None else rgb.transpose(turn)
 
 
@@ -65,12 +82,21 @@ class ImageFacts:
         mode: of its pixels, as Pillow names it: `RGB`, `L`, `P`, `CMYK`, `I;16`, ...
         width: in pixels, as stored (before EXIF orientation).
         height: likewise.
+        levels: the largest value that its grey pixels can have: 65535, 4095 (12-bit TIFF) or 255.
+        largest: the largest value that they have; None unless it is 16-bit grey and was decoded.
     """
 
     format: str
     mode: str
     width: int
     height: int
+    levels: int = 255
+    largest: int | None = None
+
+    @property
+    def is_16_bit(self) -> bool:
+        """Whether it is grey with 16 bits, of which a camera may use fewer."""
+        return self.levels == SIXTEEN_BITS
 
 
 def inspect_image(file: BinaryIO, *, decode: bool) -> ImageFacts:
@@ -85,13 +111,40 @@ def inspect_image(file: BinaryIO, *, decode: bool) -> ImageFacts:
         UnreadableImage: as `decode_rgb` does.
     """
     with _opened(file) as image:
-        facts = ImageFacts(image.format or "", image.mode, *image.size)
+        facts = ImageFacts(image.format or "", image.mode, *image.size, _levels(image))
         if decode:
             image.draft(None, (1, 1))  # JPEG: all of the data is read, an eighth of the pixels are made
             image.load()
             if image.mode[0] in "IFP":
                 _to_rgb(image)
+            if facts.is_16_bit:
+                return replace(facts, largest=int(np.asarray(image).max()))
         return facts
+
+
+def grey_values(data: bytes) -> NDArray[Any] | None:
+    """The values (H, W) of 16-bit grey as the file has them, 0 to 65535; None of any other image.
+
+    Raises:
+        UnreadableImage: as `decode_rgb` does.
+    """
+    with _opened(io.BytesIO(data)) as image:
+        if _levels(image) != SIXTEEN_BITS:
+            return None
+        image.load()
+        values = np.asarray(image)
+        _check_values(values, SIXTEEN_BITS)
+        return values
+
+
+def bit_range(largest: int) -> GreyRange:
+    """0 to the largest value of the fewest bits that cameras have (8, 10, 12, 14 or 16) and that hold `largest`."""
+    return 0, next(2**bits - 1 for bits in (8, 10, 12, 14, 16) if largest < 2**bits)
+
+
+def is_narrow(largest: int) -> bool:
+    """Whether 16-bit grey of this largest value uses under a quarter of its range, so that it is dark."""
+    return 4 * largest < SIXTEEN_BITS
 
 
 @contextlib.contextmanager
@@ -102,6 +155,8 @@ def _opened(file: BinaryIO) -> Iterator[Image.Image]:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise UnreadableImage(f"{width} x {height} pixels are more than the limit of {MAX_PIXELS}")
+            if isinstance(image, TiffImageFile) and image.tag_v2.get(PLANAR_CONFIGURATION) == 2:
+                _mend_planes(image)
             yield image
     except UnidentifiedImageError as error:
         raise UnreadableImage(_unidentified(file)) from error
@@ -112,6 +167,36 @@ def _opened(file: BinaryIO) -> Iterator[Image.Image]:
     except Exception as error:  # Pillow's plugins raise whatever a damaged file leads them to
         reason = str(error) or type(error).__name__
         raise UnreadableImage(f"damaged image: {reason[:1].lower()}{reason[1:]}") from error
+
+
+def _mend_planes(image: TiffImageFile) -> None:
+    """Says how the samples of a TIFF lie whose planes are apart: Pillow takes uncompressed ones for plain bytes.
+
+    Called before the image is loaded, as only then its strips or tiles are known.
+
+    Raises:
+        UnreadableImage: Pillow would give wrong pixels for it.
+    """
+    bits = image.tag_v2.get(BITSPERSAMPLE, (1,))
+    depth, plain = bits[0], image.tag_v2.get(FILLORDER, 1) == 1 and len(set(bits)) == 1
+    if image.tile and image.tile[0].codec_name != "raw":
+        known = image.mode in ("RGB", "RGBA", "CMYK") or len(image.getbands()) == 1
+    elif image.mode in ("RGB", "RGBA"):
+        known = plain and depth in (8, 16)
+    else:
+        white = image.mode != "L" or image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 1
+        known = plain and depth == 8 and white and image.mode in ("L", "P", "CMYK")
+    if not known:
+        raise UnreadableImage(
+            f"TIFF of mode {image.mode}, {depth} bits a sample, with its planes apart is not read; "
+            "save it with its planes together (PlanarConfiguration 1)"
+        )
+    suffix = {8: "", 16: ";16L" if image.tag_v2.prefix == b"II" else ";16B"}
+    for index, part in enumerate(image.tile):
+        if isinstance(part.args, tuple) and part.codec_name == "raw":
+            letter, stride, turn = part.args
+            wide = image.tag_v2.get(TILEWIDTH, image.width) * depth // 8  # of one plane, whatever the extra samples
+            image.tile[index] = part._replace(args=(letter + suffix[depth], wide if stride else 0, turn))
 
 
 def _unidentified(file: BinaryIO) -> str:
@@ -159,9 +244,9 @@ def _scale_transparency(image: Image.Image) -> None:
         image.info["transparency"] = tuple(value >> 8 for value in transparent)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, grey_range: GreyRange | None = None) -> Image.Image:
     if image.mode.startswith("I"):
-        image = _from_16_bit(image)
+        image = _from_16_bit(image, grey_range)
     elif image.mode == "F":
         raise UnreadableImage("floating-point pixels have no defined range; save them as 8 or 16 bits")
     elif image.mode == "P" and image.palette is None:
@@ -173,25 +258,37 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _from_16_bit(image: Image.Image) -> Image.Image:
+def _levels(image: Image.Image) -> int:
+    """As `ImageFacts.levels`."""
+    if not image.mode.startswith("I"):
+        return 255
+    is_12_bit = isinstance(image, TiffImageFile) and image.tag_v2.get(BITSPERSAMPLE) == (12,)
+    return _TWELVE_BITS if is_12_bit else SIXTEEN_BITS
+
+
+def _check_values(values: NDArray[Any], full: int) -> None:
+    if values.min() < 0 or values.max() > full:
+        raise UnreadableImage(
+            f"pixels outside 0 to {full} have no defined range; save them as 8 bits, or as 16 bits without a sign"
+        )
+
+
+def _from_16_bit(image: Image.Image, grey_range: GreyRange | None) -> Image.Image:
     """Modes I;16, I;16B and I, Pillow's containers for 12-bit and 16-bit grey, to L: the largest value becomes 255.
 
     In bands of rows: the wider numbers of the arithmetic would take many times the image's memory.
     """
-    tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
-    full = 4095 if tags.get(BITSPERSAMPLE) == (12,) else 65535
+    full = _levels(image)
+    low, high = grey_range if grey_range is not None and full == SIXTEEN_BITS else (0, full)
     values = np.asarray(image)
     grey = np.empty(values.shape, dtype=np.uint8)
     rows = 1 + _BAND_PIXELS // image.width
     for top in range(0, image.height, rows):
         band = values[top : top + rows].astype(np.int64)
-        if band.min() < 0 or band.max() > full:
-            raise UnreadableImage(
-                f"pixels outside 0 to {full} have no defined range; save them as 8 bits, or as 16 bits without a sign"
-            )
-        grey[top : top + rows] = (band * 255 + full // 2) // full
+        _check_values(band, full)
+        grey[top : top + rows] = ((band.clip(low, high) - low) * 255 + (high - low) // 2) // (high - low)
         if (transparent := image.info.get("transparency")) is not None:
             grey[top : top + rows][band == transparent] = 255  # white, the background
-    if tags.get(PHOTOMETRIC_INTERPRETATION) == 0:  # 0 is white: Pillow itself inverts up to 8 bits
-        np.subtract(255, grey, out=grey)
+    if isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0:
+        np.subtract(255, grey, out=grey)  # 0 is white: Pillow itself inverts up to 8 bits
     return Image.fromarray(grey)

@@ -6,11 +6,12 @@ import hashlib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from numpy.typing import NDArray
 from PIL import Image
 
-from featcli.data.pixels.decoding import ImageFacts, decode_rgb, inspect_image
+from featcli.data.pixels.decoding import GreyRange, ImageFacts, decode_rgb, grey_values, inspect_image
 from featcli.data.readers.reader import ImageRef, UnreadableImage
 
 T = TypeVar("T")
@@ -36,7 +37,11 @@ def _always(digest: bytes) -> bool:
 
 
 def load_pixels(
-    ref: ImageRef, convert: Callable[[Image.Image], T], wanted: Callable[[bytes], bool] = _always
+    ref: ImageRef,
+    convert: Callable[[Image.Image], T],
+    wanted: Callable[[bytes], bool] = _always,
+    *,
+    grey_range: GreyRange | None = None,
 ) -> Loaded[T]:
     """Reads, hashes and decodes an image; never raises for a bad one.
 
@@ -44,12 +49,13 @@ def load_pixels(
         ref: the image.
         convert: from an upright RGB image to what is needed, such as `Preprocessing.pixels`; may raise UnreadableImage.
         wanted: by its hash, whether the image is to be decoded at all.
+        grey_range: as `decode_rgb` takes it; that of the preprocessing.
     """
     digest = None
     try:
         data = ref.reader.read(ref)
         digest = hashlib.sha256(data).digest()
-        return Loaded(digest, convert(decode_rgb(data)) if wanted(digest) else None)
+        return Loaded(digest, convert(decode_rgb(data, grey_range)) if wanted(digest) else None)
     except UnreadableImage as error:
         return Loaded(digest, None, str(error))
 
@@ -74,3 +80,17 @@ def load_facts(
         return Loaded(None, None, str(error))
     except OSError as error:  # of a disk, in the middle of a header
         return Loaded(None, None, (error.strerror or str(error)).lower())
+
+
+def load_depth(ref: ImageRef) -> ImageFacts | None:
+    """As `load_facts` by the header, but 16-bit grey is decoded, for its largest value; None of what is damaged."""
+    facts = load_facts(ref, decode=False).value
+    return load_facts(ref, decode=True).value if facts is not None and facts.is_16_bit else facts
+
+
+def load_grey(ref: ImageRef) -> NDArray[Any] | None:
+    """The values (H, W) of 16-bit grey, as the file has them; None of any other image, and of one that is damaged."""
+    try:
+        return grey_values(ref.reader.read(ref))
+    except UnreadableImage:
+        return None

@@ -16,6 +16,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
+from featcli.data.pixels.decoding import SIXTEEN_BITS, GreyRange
 from featcli.data.readers.reader import UnreadableImage
 
 MAX_RESIZED_PIXELS = 100_000_000  # a 1 x 5000 image resized to 256 on its short side would be 256 x 1,280,000
@@ -24,7 +25,7 @@ MAX_SIDE = 10_000  # of a square of so many pixels
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """Resize the shorter side, crop the centre, scale to [0, 1], subtract `mean`, divide by `std`.
+    """Decode, resize the shorter side, crop the centre, scale to [0, 1], subtract `mean`, divide by `std`.
 
     Attributes:
         resize: length of the shorter side after resizing, in pixels.
@@ -32,6 +33,7 @@ class Preprocessing:
         interpolation: `nearest`, `bilinear` or `bicubic`, with antialiasing.
         mean: per channel (red, green, blue), of values in [0, 1].
         std: per channel.
+        grey_range: of 16-bit grey, the values that become 0 and 255 when an image is decoded; None for 0 and 65535.
     """
 
     resize: int
@@ -39,6 +41,7 @@ class Preprocessing:
     interpolation: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    grey_range: GreyRange | None = None
 
     def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
         """Resizes and crops an RGB image as torchvision's `ImageClassification` preset does on a PIL image.
@@ -76,14 +79,15 @@ class Preprocessing:
         return images.sub_(_channels(self.mean, images.device)).div_(_channels(self.std, images.device))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, as a checkpoint keeps them."""
-        return {
+        """Plain values, as a checkpoint and a stored feature's key keep them; `range` is left out where it is full."""
+        facts = {
             "resize": self.resize,
             "crop": self.crop,
             "interpolation": self.interpolation,
             "mean": list(self.mean),
             "std": list(self.std),
         }
+        return facts if self.grey_range is None else facts | {"range": list(self.grey_range)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Preprocessing:
@@ -100,11 +104,21 @@ class Preprocessing:
         if not 1 <= resize <= MAX_SIDE or not 1 <= crop <= MAX_SIDE:
             raise ValueError(f"resize and crop lie in 1 to {MAX_SIDE}")
         interpolation = InterpolationMode(value["interpolation"]).value
-        return cls(int(resize), int(crop), interpolation, mean, std)
+        return cls(int(resize), int(crop), interpolation, mean, std, _range_from_json(value.get("range")))
 
     def __str__(self) -> str:
         mean, std = (", ".join(f"{channel:g}" for channel in values) for values in (self.mean, self.std))
-        return f"resize {self.resize} {self.interpolation}, crop {self.crop}, mean ({mean}), std ({std})"
+        grey = "" if self.grey_range is None else f", 16-bit grey {self.grey_range[0]} to {self.grey_range[1]}"
+        return f"resize {self.resize} {self.interpolation}, crop {self.crop}, mean ({mean}), std ({std}){grey}"
+
+
+def _range_from_json(value: Any) -> GreyRange | None:
+    if value is None:
+        return None
+    low, high = value
+    if type(low) is not int or type(high) is not int or not 0 <= low < high <= SIXTEEN_BITS:
+        raise ValueError(f"a range lies in 0 to {SIXTEEN_BITS}, and its ends differ")
+    return low, high
 
 
 @functools.lru_cache(maxsize=64)

@@ -101,6 +101,43 @@ def test_of_an_image_that_decoded_before_only_the_header_is_read(messy: Path) ->
     assert row not in surveyed(data, frozenset({cut.digest})).errors
 
 
+def grey16(largest: int, seed: int = 0) -> Image.Image:
+    values = np.random.default_rng(seed).integers(0, largest + 1, (20, 20)).astype(np.uint16)
+    values[0, 0] = largest
+    return Image.fromarray(values)
+
+
+def test_16_bit_images_that_use_little_of_their_range(tmp_path: Path) -> None:
+    for index in range(4):
+        write(tmp_path / "cat" / f"{index}.png", grey16(4000 - index, index))
+        write(tmp_path / "dog" / f"{index}.png", noise("L", 20, 20, index))
+    data = opened(tmp_path)
+    found = surveyed(data).grey()
+    assert found == {
+        "images": 4,
+        "narrow": [sample.path for sample in data.samples if sample.path.startswith(str(tmp_path / "cat"))],
+        "narrow_range": [0, 4095],
+        "auto": [0, 4095],
+    }
+    digests = frozenset(sample.digest for sample in data.samples if sample.digest is not None)
+    assert surveyed(data, digests).grey() == found
+    assert surveyed(data).to_json()["grey_16_bit"] == found
+
+
+def test_16_bit_images_of_which_some_use_all_of_their_range(tmp_path: Path) -> None:
+    for index in range(4):
+        write(tmp_path / "cat" / f"{index}.png", grey16(65000, index))
+        write(tmp_path / "dog" / f"{index}.png", grey16(200 if index == 2 else 60000, 9 + index))
+    found = surveyed(opened(tmp_path)).grey()
+    assert found is not None
+    assert (found["images"], [Path(path).name for path in found["narrow"]]) == (8, ["2.png"])
+    assert (found["narrow_range"], found["auto"]) == ([0, 255], [0, 65535])
+
+
+def test_no_16_bit_images(messy: Path) -> None:
+    assert surveyed(opened(messy)).grey() is None
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F"])
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tiff", "gif", "webp"])
 def test_inspection_refuses_what_decoding_refuses(mode: str, suffix: str) -> None:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision import models
 
-from featcli.backbones.registry import find_architecture
+from featcli.backbones.registry import find_architecture, names
 from featcli.backbones.stages import canonical_sha256
 from featcli.backbones.weight_files import read_state_dict
 from featcli.backbones.weights import backbone_from_tensors, load_backbone
@@ -532,3 +532,51 @@ def test_any_missing_or_added_tensor_is_noticed(state: dict[str, Tensor], data: 
         backbone_from_tensors("resnet18", lacking, preprocessing, "file")
     with pytest.raises(WeightsError, match=r"1 unexpected \(fc\.bias\)"):
         backbone_from_tensors("resnet18", body | {"fc.bias": state["fc.bias"]}, preprocessing, "file")
+
+
+# A crop that does not fit
+
+
+def test_no_published_weights_have_a_border() -> None:
+    entries = [entry for name in names() for entry in find_architecture(name).entries.values()]
+    assert len(entries) > 80
+    assert [entry.name for entry in entries if entry.preprocessing.resize < entry.preprocessing.crop] == []
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "option", "numbers", "ways"),
+    [
+        (
+            {"resize": 32, "crop": 64},
+            "preprocess.resize",
+            "resize 32 is smaller than crop 64:",
+            ["{resize: 64, crop: 64}", "{resize: 32, crop: 32}"],
+        ),
+        (
+            {"resize": 100},
+            "preprocess.resize",
+            "resize 100 is smaller than crop 224 (the weights' own crop):",
+            ["{resize: 224, crop: 224}", "{resize: 100, crop: 100}"],
+        ),
+        (
+            {"resize": None, "crop": 300},
+            "preprocess.crop",
+            "resize 256 is smaller than crop 300 (the weights' own resize):",
+            ["{resize: 300, crop: 300}", "{resize: 256, crop: 256}"],
+        ),
+    ],
+)
+def test_a_resized_image_that_is_smaller_than_its_crop_is_refused(
+    preprocess: dict[str, Any], option: str, numbers: str, ways: list[str]
+) -> None:
+    with pytest.raises(BackboneOptionError) as caught:
+        load_backbone("resnet18", "none", preprocess=preprocess, emit=ignore)
+    assert (caught.value.option, caught.value.message) == (option, f"{numbers} the crop would have a black border")
+    assert caught.value.hint is not None
+    assert [way for way in ways if way not in caught.value.hint] == []
+
+
+@pytest.mark.parametrize("preprocess", [{"resize": 32, "crop": 32}, {"resize": 224}, {"crop": 256}])
+def test_a_crop_as_large_as_the_resized_image_is_fine(preprocess: dict[str, Any]) -> None:
+    chosen = load_backbone("resnet18", "none", preprocess=preprocess, emit=ignore).preprocessing
+    assert chosen.resize >= chosen.crop

@@ -14,6 +14,7 @@ BOTH = (
     "data.root and data.manifest both name the images: remove data.root, since a manifest's paths are relative to its"
     " own folder, or data.manifest, to take the folder as it is"
 )
+RANGE = "expected full, auto or two integers [low, high], 0 <= low < high <= 65535"
 WEIGHTS = "DEFAULT, none, a weights name, a file or package:MODULE/FILE"
 
 IN_FILE = {
@@ -38,7 +39,8 @@ IN_FILE = {
     # keys of DESIGN that come later are unknown today
     "trained: {lr: 1}": ["1:1: unknown key 'trained'; did you mean 'train'?"],
     "data: {wxyz: 1}": [
-        "1:8: unknown key 'data.wxyz'; 'data' has root, manifest, val_fraction, test_fraction, group, exclude and limit"
+        "1:8: unknown key 'data.wxyz'; 'data' has root, manifest, val_fraction, test_fraction, group, exclude, range "
+        "and limit"
     ],
     # types and ranges
     "data:\n  val_fraction: lots": ["2:17: data.val_fraction: expected a number between 0 and 1, got 'lots'"],
@@ -47,6 +49,14 @@ IN_FILE = {
     "data: {val_fraction: .nan}": ["1:22: data.val_fraction: expected a number between 0 and 1, got .nan"],
     "data: {test_fraction: 1}": ["1:23: data.test_fraction: expected a number in [0, 1), got 1"],
     "data: {test_fraction: -0.1}": ["1:23: data.test_fraction: expected a number in [0, 1), got -0.1"],
+    "data: {range: atuo}": [f"1:15: data.range: {RANGE}, got 'atuo'; did you mean 'auto'?"],
+    "data: {range: [5, 5]}": [f"1:15: data.range: {RANGE}, got [5, 5]"],
+    "data: {range: [10, 3]}": [f"1:15: data.range: {RANGE}, got [10, 3]"],
+    "data: {range: [-1, 9]}": [f"1:15: data.range: {RANGE}, got [-1, 9]"],
+    "data: {range: [0, 65536]}": [f"1:15: data.range: {RANGE}, got [0, 65536]"],
+    "data: {range: [0, 9.5]}": [f"1:15: data.range: {RANGE}, got [0, 9.5]"],
+    "data: {range: [1, 2, 3]}": [f"1:15: data.range: {RANGE}, got [1, 2, 3]"],
+    "data: {range: 4095}": [f"1:15: data.range: {RANGE}, got 4095"],
     "data: {limit: 0}": ["1:15: data.limit: expected an integer of at least 1 or null, got 0"],
     "data: {limit: 2.5}": ["1:15: data.limit: expected an integer of at least 1 or null, got 2.5"],
     "data: {limit: 1e3}": ["1:15: data.limit: expected an integer of at least 1 or null, got 1e3; write 1000"],

@@ -20,6 +20,7 @@ data:
   test_fraction: 0.0
   group: null
   exclude: null
+  range: full
   limit: null
 backbone:
   name: resnet18
@@ -111,6 +112,7 @@ beside_images: dict[str, Any] = {
     "test_fraction": st.floats(0, 0.499),
     "group": st.sampled_from([None, "([^/]+)_", r"^(\w+)[\d{2}'\"#: ]", "(~)"]),
     "exclude": paths,
+    "range": st.sampled_from(["full", "auto"]) | st.tuples(st.integers(0, 99), st.integers(100, 65535)),
     "limit": st.none() | count,
 }
 configs = st.builds(

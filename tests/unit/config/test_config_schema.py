@@ -20,6 +20,7 @@ def test_the_options_of_today() -> None:
         "data.test_fraction": 0.0,
         "data.group": None,
         "data.exclude": None,
+        "data.range": "full",
         "data.limit": None,
         "backbone.name": None,
         "backbone.weights": "DEFAULT",

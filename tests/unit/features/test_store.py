@@ -333,6 +333,7 @@ CHANGES: dict[str, list[Any]] = {
         SPACE.preprocessing | {"interpolation": "bicubic"},
         SPACE.preprocessing | {"mean": [0.5, 0.5, 0.5000001]},
         SPACE.preprocessing | {"std": [0.5, 0.4999999, 0.5]},
+        SPACE.preprocessing | {"range": [0, 4095]},
     ],
     "layer": ["layer3"],
     "pixel_pipeline": [2],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import os
@@ -62,6 +63,19 @@ def views(backbone: Backbone, kind: str = "none", k: int | None = None) -> Views
 
 def batches(examples: Examples, epoch: int) -> list[torch.Tensor]:
     return list(examples.batches(epoch, epoch_batches(N, 4, 0, epoch)))
+
+
+def test_training_sees_16_bit_grey_in_the_range_of_the_preprocessing(backbone: Backbone, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 4096, (32, 40)).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "twelve.png")
+    ref = file_ref(str(tmp_path / "twelve.png"), hashlib.sha256((tmp_path / "twelve.png").read_bytes()).digest())
+    own = dataclasses.replace(backbone.preprocessing, resize=32, grey_range=(0, 4095))
+    ranged = dataclasses.replace(backbone, preprocessing=own)
+    examples = Examples([ref], views(ranged), FrozenPrefix(Extractor(ranged, CPU), 0), CPU)
+    (batch,) = examples.batches(1, [np.array([0])])
+    found = batch[0].permute(1, 2, 0).numpy() * 127.5 + 127.5  # mean and std are 0.5
+    expected = values[:, 4:36].astype(np.float64) * 255 / 4095
+    np.testing.assert_allclose(found, np.repeat(expected[..., None], 3, axis=2), rtol=0, atol=0.51)
 
 
 @pytest.mark.parametrize("stop", [0, 1, 5, 9])

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featcli.data.pixels.decoding import EXTENSIONS, MAX_PIXELS, decode_rgb
+from featcli.data.pixels.decoding import EXTENSIONS, MAX_PIXELS, bit_range, decode_rgb, grey_values, is_narrow
 from featcli.data.readers.files import MAX_BYTES, read_file
 from featcli.data.readers.reader import UnreadableImage
+from tests.corpus.tiff import tiff as corpus_tiff
 
 WHITE = np.array([255, 255, 255])
 
@@ -182,6 +183,76 @@ def test_thirty_two_bit_integers_beyond_that_have_no_range(value: int) -> None:
 def test_floating_point_pixels_have_no_range() -> None:
     with pytest.raises(UnreadableImage, match="floating-point pixels have no defined range"):
         decode_rgb(encode(Image.fromarray(np.ones((2, 2), np.float32)), "TIFF"))
+
+
+# A range of 16-bit grey
+
+
+@pytest.mark.parametrize("ends", [(0, 65535), (0, 4095), (0, 255), (1000, 1003), (129, 65406)])
+@pytest.mark.parametrize("order", ["<", ">", "png", "I"])
+def test_a_range_is_linear_between_its_ends_and_clips_beyond(ends: tuple[int, int], order: str) -> None:
+    values = np.concatenate([SIXTEEN, np.arange(990, 1010, dtype=np.uint16)[None]], axis=1)
+    if order == "png":
+        data = encode(Image.fromarray(values))
+    elif order == "I":
+        data = tiff(values.astype(np.int32), "<", sample_format=2)
+    else:
+        data = tiff(values, order)
+    low, high = ends
+    expected = np.floor(np.clip((values.astype(np.float64) - low) / (high - low), 0, 1) * 255 + 0.5).astype(np.uint8)
+    np.testing.assert_array_equal(np.asarray(decode_rgb(data, ends)), grey_rgb(expected))
+
+
+def test_twelve_bits_of_sixteen_give_the_pixels_of_the_scaled_file() -> None:
+    raw = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    scaled_up = (raw.astype(np.int64) * 65535 // 4095).astype(np.uint16)
+    found = np.asarray(decode_rgb(encode(Image.fromarray(raw)), (0, 4095))).astype(int)
+    expected = pixels_of(encode(Image.fromarray(scaled_up))).astype(int)
+    assert np.abs(found - expected).max() <= 1
+    assert np.mean(found != expected) < 0.05
+    assert len(np.unique(found)) == 256
+    assert len(np.unique(pixels_of(encode(Image.fromarray(raw))))) == 17
+
+
+def test_a_range_counts_a_files_own_values_also_where_zero_is_white() -> None:
+    values = np.array([[0, 1000, 4095, 9000]], dtype=np.uint16)
+    found = np.asarray(decode_rgb(corpus_tiff(values, t262=(0,)), (0, 4095)))
+    assert found[0, :, 0].tolist() == [255, 193, 0, 0]
+
+
+def test_a_range_leaves_a_transparent_value_white() -> None:
+    values = np.array([[0, 1000, 2000]], dtype=np.uint16)
+    found = np.asarray(decode_rgb(encode(Image.fromarray(values), transparency=1000), (0, 2000)))
+    assert found[0, :, 0].tolist() == [0, 255, 255]
+
+
+def test_what_is_not_16_bit_grey_is_not_affected_by_a_range() -> None:
+    twelve = noise(8, 16).astype(np.uint16) * 16
+    packed = np.packbits((twelve[..., None] >> np.arange(11, -1, -1) & 1).astype(np.uint8)).tobytes()
+    colour = np.random.default_rng(0).integers(0, 65536, (9, 9, 3)).astype(np.uint16)
+    for data in (
+        corpus_tiff(twelve, raw=packed, t258=(12,)),
+        corpus_tiff(colour),
+        encode(Image.fromarray(GREY)),
+        encode(Image.fromarray(RGB), "JPEG"),
+    ):
+        np.testing.assert_array_equal(np.asarray(decode_rgb(data, (100, 200))), pixels_of(data))
+        assert grey_values(data) is None
+
+
+def test_values_of_16_bit_grey_are_given_as_they_are() -> None:
+    np.testing.assert_array_equal(grey_values(encode(Image.fromarray(SIXTEEN))), SIXTEEN)
+    with pytest.raises(UnreadableImage, match="pixels outside 0 to 65535"):
+        grey_values(tiff(np.array([[0, -1]], dtype=np.int32), "<", sample_format=2))
+
+
+@pytest.mark.parametrize(
+    ("largest", "high"),
+    [(0, 255), (255, 255), (256, 1023), (1998, 4095), (4095, 4095), (4096, 16383), (16384, 65535), (65535, 65535)],
+)
+def test_the_bits_of_a_camera(largest: int, high: int) -> None:
+    assert bit_range(largest) == (0, high)
+    assert is_narrow(largest) == (high < 65535)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])

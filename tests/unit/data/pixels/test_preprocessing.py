@@ -127,6 +127,14 @@ GOOD = Preprocessing(232, 224, "bicubic", *IMAGENET)
 def test_json_round_trip_keeps_every_bit() -> None:
     odd = replace(GOOD, mean=(0.1 + 0.2, 1 / 3, 5e-324))
     assert Preprocessing.from_json(json.loads(json.dumps(odd.to_json()))) == odd
+    ranged = replace(GOOD, grey_range=(3, 4095))
+    assert Preprocessing.from_json(json.loads(json.dumps(ranged.to_json()))) == ranged
+
+
+def test_a_full_range_is_not_written_so_that_keys_and_checkpoints_are_as_they_were() -> None:
+    assert sorted(GOOD.to_json()) == ["crop", "interpolation", "mean", "resize", "std"]
+    assert Preprocessing.from_json(GOOD.to_json()).grey_range is None
+    assert replace(GOOD, grey_range=(3, 4095)).to_json() == {**GOOD.to_json(), "range": [3, 4095]}
 
 
 @pytest.mark.parametrize("key", ["resize", "crop", "interpolation", "mean", "std"])
@@ -162,6 +170,15 @@ def test_a_missing_value_is_an_error(key: str) -> None:
         ("std", [1.0, float("nan"), 1.0]),
         ("std", [1.0, float("inf"), 1.0]),
         ("std", [1.0, 1.0, 1.0, 1.0]),
+        ("range", [0]),
+        ("range", [0, 1, 2]),
+        ("range", [5, 5]),
+        ("range", [-1, 5]),
+        ("range", [0, 65536]),
+        ("range", [0, 4095.0]),
+        ("range", [False, True]),
+        ("range", "full"),
+        ("range", 7),
     ],
 )
 def test_values_that_cannot_be_are_errors(key: str, value: Any) -> None:
@@ -172,3 +189,4 @@ def test_values_that_cannot_be_are_errors(key: str, value: Any) -> None:
 def test_in_words() -> None:
     words = "resize 232 bicubic, crop 224, mean (0.485, 0.456, 0.406), std (0.229, 0.224, 0.225)"
     assert str(GOOD) == words
+    assert str(replace(GOOD, grey_range=(3, 4095))) == f"{words}, 16-bit grey 3 to 4095"
