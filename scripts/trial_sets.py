@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcli.commands.demo import prepare_demo
-from featcli.data.splits import stratified_folds
+from featcli.data.folds import stratified_folds
 from featcli.events import ignore
 from featcli.heads.head import Head
 from featcli.heads.kind import LabelledRows

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcli.data.dataset import Dataset
-from featcli.data.splits import stratified_folds
+from featcli.data.folds import stratified_folds
 from featcli.errors import UnreadableDataError
 from featcli.events import Fact
 from featcli.features.extraction import FeatureTable
