@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher, get_close_matches
 from typing import Any
@@ -50,3 +51,28 @@ def csv_text(*parts: Iterable[Sequence[Any]]) -> str:
     for rows in parts:
         writer.writerows(rows)
     return text.getvalue()
+
+
+def columns(text: str) -> int:
+    """How many columns of a terminal a text takes: two for a wide character, none for a combining one."""
+    return sum(_columns_of(char) for char in text)
+
+
+def clipped(text: str, width: int) -> str:
+    """A text as `printable` gives it, cut to so many columns; where it was cut it ends in `...`."""
+    text = printable(text)
+    if columns(text) <= width:
+        return text
+    kept, room = "", max(width - 3, 0)
+    for char in text:
+        room -= _columns_of(char)
+        if room < 0:
+            break
+        kept += char
+    return kept + "..."[:width]
+
+
+def _columns_of(char: str) -> int:
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1

@@ -19,6 +19,7 @@ data:
   val_fraction: 0.2
   test_fraction: 0.0
   group: null
+  positive: null
   exclude: null
   limit: null
 backbone:
@@ -110,6 +111,7 @@ beside_images: dict[str, Any] = {
     "val_fraction": st.floats(0.001, 0.5),
     "test_fraction": st.floats(0, 0.499),
     "group": st.sampled_from([None, "([^/]+)_", r"^(\w+)[\d{2}'\"#: ]", "(~)"]),
+    "positive": st.none() | texts,
     "exclude": paths,
     "limit": st.none() | count,
 }
