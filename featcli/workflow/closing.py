@@ -31,7 +31,8 @@ def close_run(session: Session, run: Run, model: Model) -> list[str]:
         session.emit(Fact("training", f"accuracy {accuracy:.3f} on {n} images that it learned from"))
     chosen = any(values.get("selected") for values in model.metrics.values())
     if chosen and "test" not in model.metrics:
-        session.emit(Note("a test split gives an accuracy that nothing was chosen on: data.test_fraction, or a folder"))
+        said = "a test split gives an accuracy that nothing was chosen on: data.test_fraction, or a folder test"
+        session.emit(Note(said))
     ask_for_positive(model.metrics["val"], session.emit)
     steps = _next_steps(session, run, model)
     for index, step in enumerate(steps):

@@ -56,7 +56,7 @@ def metrics_text(where: str, metrics: dict[str, Any]) -> str:
 
 
 def _label(name: str) -> str:
-    words = {"auroc": "AUROC", "brier": "Brier score"}
+    words = {"auroc": "AUROC", "brier": "Brier score", "ece": "ECE"}
     return f"{words.get(name, name.replace('_', ' ')):18}"
 
 

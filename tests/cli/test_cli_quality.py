@@ -223,7 +223,7 @@ def test_a_model_of_no_use_is_called_that(lab: Lab) -> None:
 
 def test_what_was_chosen_on_validation_says_so(lab: Lab) -> None:
     said = "the best of 2 epochs on these images: optimistic"
-    hint = "note: a test split gives an accuracy that nothing was chosen on: data.test_fraction, or a folder\n"
+    hint = "note: a test split gives an accuracy that nothing was chosen on: data.test_fraction, or a folder test\n"
     tuned = lab.finetune()
     metrics = strict_json((lab.folder / "run" / "metrics.json").read_text())
     assert metrics["val"]["selected"] == {"epoch": metrics["head"]["best_epoch"], "epochs": 2}
