@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featcli.evaluation.detection import auroc, average_precision, threshold_table
+from featcli.evaluation.intervals import student_quantile
 from featcli.evaluation.truth import Truth
 from featcli.tasks.multiclass import evaluate
 
@@ -96,6 +97,31 @@ def test_over_groups_the_interval_is_as_wide_as_a_bootstrap_of_groups_says() -> 
         chosen = random.integers(0, 200, 200)
         drawn.append(sklearn.roc_auc_score(positive[chosen], scores[chosen]))
     assert standard_error(area, bounds, 1.98) == pytest.approx(np.std(drawn), rel=0.15)
+
+
+def test_the_variance_over_groups_is_obuchowskis_term_by_term() -> None:
+    """Groups of unequal size with images of both classes, of one, and of either, which also lean together."""
+    random = np.random.default_rng(7)
+    groups = np.sort(random.integers(0, 30, 150))
+    positive = random.random(150) < 0.5
+    scores = 0.8 * positive + random.normal(size=30)[groups] + 0.5 * random.normal(size=150)
+    area, bounds = auroc(scores, positive, groups)
+    assert area is not None and bounds is not None
+    upper, lower = scores[positive], scores[~positive]
+    s10 = s01 = s11 = 0.0
+    with_positives = with_negatives = 0
+    for group in range(30):
+        inside = groups == group
+        sick, healthy = scores[inside & positive], scores[inside & ~positive]
+        one = sum(float((lower < score).mean()) for score in sick) - len(sick) * area
+        other = sum(float((upper > score).mean()) for score in healthy) - len(healthy) * area
+        s10, s01, s11 = s10 + one**2, s01 + other**2, s11 + one * other
+        with_positives, with_negatives = with_positives + bool(len(sick)), with_negatives + bool(len(healthy))
+    m, n = len(upper), len(lower)
+    variance = with_positives / (with_positives - 1) * s10 / m**2 + with_negatives / (with_negatives - 1) * s01 / n**2
+    variance += 2 * 30 / 29 * s11 / (m * n)
+    quantile = student_quantile(min(with_positives, with_negatives) - 1)
+    assert standard_error(area, bounds, quantile) ** 2 == pytest.approx(variance, rel=1e-9)
 
 
 def test_perfectly_parted_classes_have_an_interval_too() -> None:

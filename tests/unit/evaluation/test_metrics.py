@@ -377,6 +377,10 @@ def test_the_worst_class_and_the_most_frequent_mistake() -> None:
     found = measure(np.eye(4)[predicted], labels, error_labels=[2, 2])
     assert found["worst_class"] == {"class": "class2", "recall": 0.25, "hits": 1, "support": 4}
     assert found["most_confused"] == {"true": "class0", "predicted": "class1", "count": 1, "support": 4}
+    more = measure(np.eye(3)[[1, 1, 0, 0, 2, 0]], [0, 0, 0, 1, 1, 2])
+    assert more["most_confused"] == {"true": "class0", "predicted": "class1", "count": 2, "support": 3}
+    smaller = measure(np.eye(3)[[1, 0, 0, 1, 0]], [0, 0, 0, 1, 2])
+    assert smaller["most_confused"] == {"true": "class2", "predicted": "class0", "count": 1, "support": 1}
     right = measure(np.eye(3), [0, 1, 2])
     assert (right["worst_class"], right["most_confused"]) == (None, None)
     unread = measure(np.eye(3), [0, 1, 2], error_labels=[1])
