@@ -58,8 +58,11 @@ def test_what_is_worse_than_the_largest_class_and_what_is_never_found() -> None:
     assert doubts(found) == []  # as good as always naming it, and both are found
     found = measured([1, 1, 0, 1], [0, 0, 0, 1], ["a", "b"])
     assert doubts(found) == [
-        "accuracy 0.500 is below 0.750, that of always naming the largest class: this model is of no use"
+        "accuracy 0.500 is below the majority-class baseline 0.750: always naming the largest class would be right "
+        "more often"
     ]
+    alone = measured([0, 0, 1], [0, 0, 0], ["a", "b"])
+    assert (alone["majority_accuracy"], doubts(alone)) == (1.0, [])
     always = measured([0, 0, 0, 0], [0, 0, 0, 1], ["a", "b"])
     assert doubts(always) == ["recall 0.000 in 1 of 2 classes: b (1 image, never predicted)"]
     many = measured([1, 0] * 6, [0, 1] * 6, [f"c{index}" for index in range(8)], lost=[2, 2, 3, 4, 5])
