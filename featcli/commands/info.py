@@ -7,7 +7,7 @@ from typing import Any
 
 from featcli.errors import CheckpointError
 from featcli.metadata import CheckpointMetadata, ValidationFacts, find_checkpoint, read_metadata
-from featcli.text import printable
+from featcli.text import interval_text, printable, selection_text
 from featcli.workflow.answer import Answer
 
 
@@ -58,20 +58,13 @@ def _measured(validation: ValidationFacts) -> str:
     accuracy = metrics.get("accuracy")
     if accuracy is None:
         return "unknown: there were no validation images"
-    bounds, said = metrics["accuracy_ci95"], "95 % interval"
-    if metrics.get("interval") == "groups":
-        said += f" over {metrics['n_groups']} groups"
-    if bounds is None:
-        said = f"too few groups for an interval: {metrics['n_groups']}"
-    else:
-        said += f" {bounds[0]:.4f} to {bounds[1]:.4f}"
-    return f"{validation.correct} of {validation.n}, {accuracy:.4f} ({said})"
+    return f"{validation.correct} of {validation.n}, {accuracy:.4f} ({interval_text(metrics, 4)})"
 
 
 def _chosen_here(metrics: dict[str, Any]) -> dict[str, str]:
     """That the accuracy is of images on which something was chosen."""
     selected = metrics.get("selected")
-    return {"": f"optimistic: the best of {selected['epochs']} epochs on these images"} if selected else {}
+    return {"": selection_text(selected)} if selected else {}
 
 
 def _chosen(C: float | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from featcli.text import clipped, columns
+from featcli.text import clipped, columns, interval_text, selection_text
 
 _WIDTH = 70  # of a line: 80 columns without the name before it
 _LONGEST_NAME = 30
@@ -22,7 +22,7 @@ def verdict_lines(values: Mapping[str, Any]) -> list[str]:
         return []
     lines = _accuracy_lines(values)
     if values.get("selected"):
-        lines.append(f"the best of {values['selected']['epochs']} epochs on these images: optimistic")
+        lines.append(selection_text(values["selected"]))
     baseline, balanced = values["majority_accuracy"], values["balanced_accuracy"]
     lines.append(f"majority-class baseline {baseline:.3f}; balanced accuracy {balanced:.3f}")
     worst, confused = values["worst_class"], values["most_confused"]
@@ -65,23 +65,6 @@ def doubts(values: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def interval_text(values: Mapping[str, Any]) -> str:
-    """The interval of the accuracy in words: `95 % interval over 20 groups 0.900 to 0.973`."""
-    bounds = values["accuracy_ci95"]
-    over = f" over {values['n_groups']} groups" if values.get("interval") == "groups" else ""
-    if bounds is None:
-        return f"too few groups for an interval: {values['n_groups']}"
-    return f"95 % interval{over} {bounds[0]:.3f} to {bounds[1]:.3f}"
-
-
-def share_text(values: Mapping[str, Any], name: str) -> str:
-    """A metric with its interval: `0.940 (0.868 to 0.974)`; a dash where there is none."""
-    if values[name] is None:
-        return "-"
-    bounds = values[f"{name}_ci95"]
-    return f"{values[name]:.3f}" + (f" ({bounds[0]:.3f} to {bounds[1]:.3f})" if bounds else "")
-
-
 def _accuracy_lines(values: Mapping[str, Any]) -> list[str]:
     accuracy, interval = f"accuracy {values['accuracy']:.3f}", interval_text(values)
     if values["interval"] == "groups":
@@ -92,11 +75,19 @@ def _accuracy_lines(values: Mapping[str, Any]) -> list[str]:
 def _detection_lines(values: Mapping[str, Any]) -> list[str]:
     if values["auroc"] is None and values["sensitivity"] is None and values["specificity"] is None:
         return []
-    area = f"AUROC {share_text(values, 'auroc')}"
+    area = f"AUROC {_share_text(values, 'auroc')}"
     if values["positive"] is None:
         return [area]
-    shares = [f"{name} {share_text(values, name)}" for name in ("sensitivity", "specificity")]
+    shares = [f"{name} {_share_text(values, name)}" for name in ("sensitivity", "specificity")]
     return [", ".join(shares), _with_names(f"{area}, to find {{}}", [values["positive"]])]
+
+
+def _share_text(values: Mapping[str, Any], name: str) -> str:
+    """A metric with its interval: `0.940 (0.868 to 0.974)`; a dash where there is none."""
+    if values[name] is None:
+        return "-"
+    bounds = values[f"{name}_ci95"]
+    return f"{values[name]:.3f}" + (f" ({bounds[0]:.3f} to {bounds[1]:.3f})" if bounds else "")
 
 
 def _with_names(template: str, names: Sequence[str]) -> str:

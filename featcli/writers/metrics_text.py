@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
-from featcli.text import clipped, columns, printable
+from featcli.text import clipped, columns, interval_text, printable, selection_text
 
 _WIDTH = 80
 _LONGEST_NAME = 40
@@ -29,10 +28,10 @@ def metrics_text(where: str, metrics: dict[str, Any]) -> str:
         return f"no images, {printable(where)}"
     lines = [
         f"{metrics['n']} images, {printable(where)}",
-        f"accuracy           {metrics['accuracy']:.4f}  {_interval(metrics)}",
+        f"accuracy           {metrics['accuracy']:.4f}  ({interval_text(metrics, 4)})",
     ]
     if metrics.get("selected"):
-        lines.append(f"{'':18} optimistic: the best of {metrics['selected']['epochs']} epochs on these images")
+        lines.append(f"{'':18} {selection_text(metrics['selected'])}")
     lines.append(f"majority class     {metrics['majority_accuracy']:.4f}  (baseline: the accuracy of always naming it)")
     for name in _NUMBERS:
         if metrics[name] is not None:
@@ -42,7 +41,8 @@ def metrics_text(where: str, metrics: dict[str, Any]) -> str:
     for name in _SHARES:
         if metrics[name] is not None:
             bounds = metrics[f"{name}_ci95"]
-            lines.append(f"{_label(name)} {metrics[name]:.4f}" + (f"  {_bounds(bounds)}" if bounds else ""))
+            interval = f"  (95 % interval {bounds[0]:.4f} to {bounds[1]:.4f})" if bounds else ""
+            lines.append(f"{_label(name)} {metrics[name]:.4f}{interval}")
     if metrics["average_precision"] is not None:
         lines.append(f"average precision  {metrics['average_precision']:.4f}")
     if metrics["n_errors"]:
@@ -58,18 +58,6 @@ def metrics_text(where: str, metrics: dict[str, Any]) -> str:
 def _label(name: str) -> str:
     words = {"auroc": "AUROC", "brier": "Brier score", "ece": "ECE"}
     return f"{words.get(name, name.replace('_', ' ')):18}"
-
-
-def _interval(metrics: Mapping[str, Any]) -> str:
-    bounds = metrics["accuracy_ci95"]
-    if metrics["interval"] == "groups":
-        n = metrics["n_groups"]
-        return f"(too few groups for an interval: {n})" if bounds is None else _bounds(bounds, f" over {n} groups")
-    return _bounds(bounds)
-
-
-def _bounds(bounds: list[float], over: str = "") -> str:
-    return f"(95 % interval{over} {bounds[0]:.4f} to {bounds[1]:.4f})"
 
 
 def _class_lines(metrics: dict[str, Any]) -> list[str]:

@@ -32,7 +32,7 @@ def test_lines_have_seventy_columns_whatever_the_names_and_numbers(name: str) ->
     assert lines[:3] == [
         "accuracy 0.375 (n = 120000)",
         lines[1],
-        "the best of 1000 epochs on these images: optimistic",
+        "the best of epochs 0 to 1000 on these images: optimistic",
     ]
     assert lines[1].startswith("95 % interval over 30000 groups 0.3")
     assert any(line.startswith("sensitivity 0.500 (0.4") for line in lines)
