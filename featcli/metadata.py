@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from featcli.errors import CheckpointError
 
@@ -57,6 +57,7 @@ class CheckpointMetadata(_Part):
 
     format: int
     classes: list[str] = Field(min_length=2)
+    positive: str | None = None  # absent in checkpoints of before
     backbone: BackboneFacts
     freeze_depth: str | int
     preprocessing: dict[str, Any]
@@ -67,6 +68,14 @@ class CheckpointMetadata(_Part):
     validation: ValidationFacts
     calibration: dict[str, Any] | None
     versions: dict[str, str]
+
+    @field_validator("positive")
+    @classmethod
+    def _is_one_of_two(cls, positive: str | None, info: ValidationInfo) -> str | None:
+        classes = info.data.get("classes")  # absent where they are damaged, which is said already
+        if positive is not None and classes is not None and (len(classes) != 2 or positive not in classes):
+            raise ValueError("not one of two classes")
+        return positive
 
     def to_text(self) -> str:
         """Sorted JSON, as it stands in the file."""

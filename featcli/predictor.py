@@ -39,7 +39,11 @@ class Predictor:
     @classmethod
     def of(cls, checkpoint: Checkpoint, runtime: Runtime) -> Predictor:
         """The predictor that a checkpoint holds."""
-        return cls(Extractor(checkpoint.backbone, runtime), checkpoint.head, task_of(checkpoint.metadata.classes))
+        return cls(
+            Extractor(checkpoint.backbone, runtime),
+            checkpoint.head,
+            task_of(checkpoint.metadata.classes, checkpoint.metadata.positive),
+        )
 
     def predictions(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """From features (N, D) float32 to predictions (N, K); a row's bits depend on that row alone.

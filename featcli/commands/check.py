@@ -6,6 +6,7 @@ from featcli.features.extraction import Extractor
 from featcli.workflow.answer import Answer
 from featcli.workflow.images import open_data
 from featcli.workflow.plans import make_plan
+from featcli.workflow.positives import open_task
 from featcli.workflow.ranges import with_range
 from featcli.workflow.session import Session, open_backbone, open_runtime
 from featcli.workflow.training_plans import plan_training
@@ -25,6 +26,7 @@ def check(session: Session, command: str = "train-head") -> Answer:
     runtime = open_runtime(session)
     backbone = open_backbone(session)
     data = open_data(session, runtime)
+    open_task(session, data.classes)
     extractor = Extractor(with_range(session, backbone, data, runtime, hint=False), runtime)
     return make_plan(
         session, extractor, data, plan_training(session, extractor, data) if command == "finetune" else None

@@ -10,16 +10,21 @@ import numpy as np
 
 from featcli.checkpoint import Checkpoint
 from featcli.config import LoadedConfig, load_config
-from featcli.data.dataset import Sample, open_labelled
+from featcli.data.dataset import Sample, fingerprint, open_labelled
 from featcli.data.hashing import MEMO_NAME
 from featcli.errors import ConditionFailed, DatasetError, UsageError
+from featcli.events import Warn
+from featcli.features.extraction import Extractor
 from featcli.predictor import Predictor
 from featcli.runs.folder import CONFIG_NAME
 from featcli.runtime import Runtime
 from featcli.workflow.answer import Answer
 from featcli.workflow.features import features_of, unreadable_of
+from featcli.workflow.grouping import with_groups
 from featcli.workflow.images import read_dataset
+from featcli.workflow.measuring import truth_of
 from featcli.workflow.parity import Measured, check_parity
+from featcli.workflow.positives import ask_for_positive, open_task
 from featcli.workflow.session import Session, open_model, open_runtime
 from featcli.writers.metrics_text import metrics_text
 
@@ -45,18 +50,25 @@ def evaluate(session: Session, checkpoint: Path | None, data_dir: Path | None, o
     """
     runtime = open_runtime(session)
     model, path = open_model(session, checkpoint)
+    task = open_task(session, model.metadata.classes, model.metadata.positive)
     samples, where = _samples(session, model, path, data_dir, runtime, options)
+    samples = with_groups(samples, data_dir, path, session)
     if session.dry_run:
         text = f"plan\n  checkpoint  {path}\n  device      {runtime}\n  images      {len(samples)}, {where}"
         facts = {"checkpoint": str(path), "device": str(runtime), "images": len(samples), "where": where}
         return Answer(text, facts)
     # predict and evaluate read the store and never write to it.
-    predictor = Predictor.of(model, runtime)
+    predictor = Predictor(Extractor(model.backbone, runtime), model.head, task)
     table = features_of(samples, predictor.extractor, session, keep=False)
     good = np.flatnonzero(table.readable)
-    measured = Measured(predictor.task, samples, good, predictor.predictions(table.features[good]))
-    lost = [samples[index].label for index in table.errors]
-    metrics = predictor.task.evaluate(measured.predictions, measured.targets, lost)
+    measured = Measured(task, samples, good, predictor.predictions(table.features[good]))
+    metrics = task.evaluate(measured.predictions, truth_of(samples, table.readable))
+    validation = model.metadata.validation
+    validated = fingerprint(samples) == validation.fingerprint
+    metrics["selected"] = validation.metrics.get("selected") if validated else None
+    for doubt in task.doubts(metrics):
+        session.emit(Warn(doubt))
+    ask_for_positive(metrics, session.emit)
     failure = None
     if options.parity:
         failure = check_parity(path, model.metadata, measured, runtime, session.emit)

@@ -14,20 +14,22 @@ from featcli.runs.resuming import Identity, check_resumable, start_over
 from featcli.training.freezing import FrozenCheck
 from featcli.training.problem import Diverged
 from featcli.workflow.answer import Answer
+from featcli.workflow.closing import close_run
 from featcli.workflow.features import features_of
 from featcli.workflow.finetuning import FineTuning
 from featcli.workflow.images import open_data
 from featcli.workflow.learning import gradient_of
+from featcli.workflow.measuring import TRAINING_FACTS
 from featcli.workflow.outcome import (
     Clock,
     brief,
-    describe_metrics,
     finish_run,
     make_checkpoint,
     summarise,
     write_model,
 )
 from featcli.workflow.plans import make_plan
+from featcli.workflow.positives import open_task
 from featcli.workflow.ranges import with_range
 from featcli.workflow.session import Session, open_backbone, open_runtime
 from featcli.workflow.training_plans import frozen_depth, plan_training
@@ -56,11 +58,13 @@ def finetune(session: Session, *, resume: bool = False) -> Answer:
     backbone = open_backbone(session)
     if session.dry_run:
         data = open_data(session, runtime)
+        open_task(session, data.classes)
         extractor = Extractor(with_range(session, backbone, data, runtime, hint=False), runtime)
         plan = make_plan(session, extractor, data, plan_training(session, extractor, data))
         return plan
     n_frozen = frozen_depth(backbone, session)
     data = open_data(session, runtime)
+    task = open_task(session, data.classes)
     backbone = with_range(session, backbone, data, runtime)
     extractor = Extractor(backbone, runtime)
     images = list_images(data)
@@ -76,7 +80,7 @@ def finetune(session: Session, *, resume: bool = False) -> Answer:
     seen = dataclasses.replace(data, samples=tuple(sample for sample in data.samples if sample.split != "test"))
     table = features_of(seen.samples, extractor, session)
     clock.lap("features")
-    training = FineTuning(session, extractor, n_frozen, seen, table)
+    training = FineTuning(session, extractor, n_frozen, seen, table, task)
     if not resume:
         start_over(run, identity, session.emit)
     try:
@@ -94,14 +98,14 @@ def finetune(session: Session, *, resume: bool = False) -> Answer:
         session.emit(Fact("frozen", f"{compared} tensors of {n_frozen} stages are bit for bit what they were"))
 
     model, unreadable = training.measure(progress, data)
-    describe_metrics(model.metrics, model.task, session.emit)
     sha256 = write_model(run, config, make_checkpoint(model, config, runtime, data), model)
     finished = finish_run(run, sha256, model, images, progress.log, clock)
     identity.write(run, finished=sha256)
+    steps = close_run(session, run, model)
     trained = {"freeze_depth": model.freeze_depth, "epochs": model.facts["epochs"], "best_epoch": progress.best_epoch}
     return Answer(
         text=str(run.checkpoint),
-        facts=summarise(finished, model, seen, table, changes) | trained,
+        facts=summarise(finished, model, seen, table, changes) | trained | {"next": steps},
         unreadable=unreadable,
     )
 
@@ -117,6 +121,7 @@ def _finished_summary(run: Run, data: Dataset) -> dict[str, Any]:
         "classes": list(data.classes),
         **splits,
         "head": {"kind": head["kind"], "C": head["C"]},
+        **{name: head.get(name) for name in TRAINING_FACTS},
         "timings": metrics["timings"],
         "epochs": head["epochs"],
         "best_epoch": head["best_epoch"],

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from featcli.errors import CheckpointError
-from featcli.metadata import CheckpointMetadata, find_checkpoint, read_metadata
-from featcli.text import printable
+from featcli.metadata import CheckpointMetadata, ValidationFacts, find_checkpoint, read_metadata
+from featcli.text import interval_text, printable, selection_text
 from featcli.workflow.answer import Answer
 
 
@@ -32,14 +32,10 @@ def _text(path: Path, size: int, metadata: CheckpointMetadata) -> str:
     pixels = metadata.preprocessing
     classes = metadata.classes
     shown = ", ".join(classes[:20]) + (f", ... ({len(classes)})" if len(classes) > 20 else "")
-    accuracy = validation.metrics.get("accuracy")
-    measured = "unknown: there were no validation images"
-    if accuracy is not None:
-        low, high = validation.metrics["accuracy_ci95"]
-        measured = f"{validation.correct} of {validation.n}, {accuracy:.4f} (95 % interval {low:.4f} to {high:.4f})"
     facts = {
         "file": f"{path} ({size / 1e6:.1f} MB, format {metadata.format})",
         "classes": shown,
+        **({} if metadata.positive is None else {"positive": metadata.positive}),
         "backbone": f"{backbone.name}, weights {backbone.weights}, sha256 {backbone.weights_sha256[:12]}",
         "features": f"{backbone.feature_size}, {backbone.layer} layer",
         "frozen": f"{metadata.freeze_depth} of {backbone.n_stages} stages",
@@ -49,12 +45,27 @@ def _text(path: Path, size: int, metadata: CheckpointMetadata) -> str:
         ),
         "range": f"16-bit grey from {_numbers(pixels.get('range', [0, 65535]), ' to ')}",
         "head": f"{head.kind}, {_chosen(head.C)}, class weight {head.class_weight}",
-        "validation": measured,
+        "validation": _measured(validation),
+        **_chosen_here(validation.metrics),
         "split": _split(metadata.split),
         "computed on": f"{metadata.device_type} {metadata.precision}",
         "versions": ", ".join(f"{name} {version}" for name, version in sorted(metadata.versions.items())),
     }
     return "\n".join(f"{name:12} {printable(text)}" for name, text in facts.items())
+
+
+def _measured(validation: ValidationFacts) -> str:
+    metrics = validation.metrics
+    accuracy = metrics.get("accuracy")
+    if accuracy is None:
+        return "unknown: there were no validation images"
+    return f"{validation.correct} of {validation.n}, {accuracy:.4f} ({interval_text(metrics, 4)})"
+
+
+def _chosen_here(metrics: dict[str, Any]) -> dict[str, str]:
+    """That the accuracy is of images on which something was chosen."""
+    selected = metrics.get("selected")
+    return {"": selection_text(selected)} if selected else {}
 
 
 def _chosen(C: float | None) -> str:

@@ -13,23 +13,23 @@ from featcli.predictor import Predictor
 from featcli.runs.folder import check_output, claim_run
 from featcli.runs.images import describe_changes, list_images
 from featcli.runtime import Runtime
-from featcli.tasks import task_of
 from featcli.training.freezing import FrozenCheck
 from featcli.workflow.answer import Answer
+from featcli.workflow.closing import close_run
 from featcli.workflow.features import features_of, unreadable_of
 from featcli.workflow.images import open_data
 from featcli.workflow.learning import learn_head
+from featcli.workflow.measuring import mark_selection, measure_splits, training_facts
 from featcli.workflow.outcome import (
     Clock,
     Model,
-    describe_metrics,
-    evaluate_splits,
     finish_run,
     make_checkpoint,
     summarise,
     write_model,
 )
 from featcli.workflow.plans import make_plan
+from featcli.workflow.positives import open_task
 from featcli.workflow.ranges import with_range
 from featcli.workflow.session import Session, open_backbone, open_runtime
 from featcli.workflow.solving import solve_head, solved_facts
@@ -55,6 +55,7 @@ def train_head(session: Session) -> Answer:
             Note(f"freeze_depth {config.backbone.freeze_depth} is for finetune; train-head freezes every stage")
         )
     data = open_data(session, runtime)
+    task = open_task(session, data.classes)
     backbone = with_range(session, backbone, data, runtime, hint=not session.dry_run)
     if session.dry_run:
         return make_plan(session, Extractor(backbone, runtime), data)
@@ -70,16 +71,18 @@ def train_head(session: Session) -> Answer:
     clock.lap("head")
     frozen_check.verify()
 
-    task = task_of(data.classes)
-    metrics, predictions = evaluate_splits(data.samples, table, Predictor(extractor, head, task))
-    describe_metrics(metrics, task, session.emit)
-    model = Model(backbone, head, "all", facts, task, metrics, predictions)
+    predictor = Predictor(extractor, head, task)
+    measured = measure_splits(data.samples, table, predictor)
+    facts |= training_facts(data.samples, table, predictor)
+    mark_selection(measured.metrics, facts)
+    model = Model(backbone, head, "all", facts, task, measured)
     sha256 = write_model(run, config, make_checkpoint(model, config, runtime, data), model)
     log.insert(0, {"event": "features", "computed": table.computed, "errors": len(table.errors)})
     finished = finish_run(run, sha256, model, images, log, clock)
+    steps = close_run(session, run, model)
     return Answer(
         text=str(run.checkpoint),
-        facts=summarise(finished, model, data, table, changes),
+        facts=summarise(finished, model, data, table, changes) | {"next": steps},
         unreadable=unreadable_of(data.samples, table),
     )
 

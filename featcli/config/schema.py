@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from featcli.config.values import (
+    ClassName,
     Count,
     Device,
     Duration,
@@ -60,6 +61,11 @@ class Data(Section):
     group: Literal["group"] | GroupPattern | None = Field(
         default=None,
         description="What stays together, as one patient: a regular expression on the path, or a manifest's column.",
+    )
+    positive: ClassName | None = Field(
+        default=None,
+        description="Of two classes the one that is to be found: for sensitivity, specificity, average precision and "
+        "thresholds.",
     )
     exclude: PathName | None = Field(
         default=None,

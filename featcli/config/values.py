@@ -29,6 +29,11 @@ def _path(value: object) -> object:
     return Path(_usable(value)) if isinstance(value, str) else value
 
 
+def _name(value: object) -> object:
+    """Takes an integer for the name that it is written as: folders are called 0 and 1 too."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     for index, value in enumerate(values):
         if value in values[:index]:
@@ -93,6 +98,7 @@ StageName: TypeAlias = Annotated[Text, Words("a stage's name")]
 StageNames: TypeAlias = Annotated[
     tuple[Text, ...], Field(min_length=1), AfterValidator(_distinct), Words("a list of stages' names")
 ]
+ClassName: TypeAlias = Annotated[Text, BeforeValidator(_name), Words("the name of a class")]
 Device: TypeAlias = Annotated[
     str,
     Field(pattern=r"^(auto|cpu|mps|cuda(:(0|[1-9][0-9]{0,3}))?)$"),

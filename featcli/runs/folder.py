@@ -20,6 +20,7 @@ CONFIG_NAME = "config.yaml"
 METRICS_NAME = "metrics.json"
 LOG_NAME = "metrics.jsonl"
 PREDICTIONS_NAME = "predictions.csv"
+CONFUSION_NAME = "confusion.csv"
 IMAGES_NAME = "images.csv"
 LAST_NAME = "last.safetensors"
 LAST_FACTS_NAME = "last.json"
@@ -97,6 +98,15 @@ class Run:
         write_text(
             self.folder / PREDICTIONS_NAME, csv_text([("path", "split", "label", "predicted", "confidence")], rows)
         )
+
+    def write_confusion(self, cells: Sequence[Sequence[Any]] | None) -> None:
+        """Writes `confusion.csv`; None where the confusion matrix is among the metrics: one of before is removed."""
+        path = self.folder / CONFUSION_NAME
+        if cells is None:
+            with storage_errors(path):
+                path.unlink(missing_ok=True)
+        else:
+            write_text(path, csv_text([("split", "true_label", "label", "count")], cells))
 
     def write_images(self, images: Iterable[RunImage]) -> None:
         """Writes `images.csv`: what the run was made from."""
@@ -189,6 +199,7 @@ def _remove_leftovers(folder: Path) -> None:
         METRICS_NAME,
         LOG_NAME,
         PREDICTIONS_NAME,
+        CONFUSION_NAME,
         IMAGES_NAME,
         LAST_NAME,
         LAST_FACTS_NAME,

@@ -10,6 +10,11 @@ from featcli.tasks.task import Task
 __all__ = ["Multiclass", "Task", "task_of"]
 
 
-def task_of(classes: Sequence[str]) -> Task:
-    """The task of a data set or a checkpoint with these classes: one of them for each image."""
-    return Multiclass(tuple(classes))
+def task_of(classes: Sequence[str], positive: str | None = None) -> Task:
+    """The task of a data set or a checkpoint with these classes: one of them for each image.
+
+    Args:
+        classes: their names, in order.
+        positive: the one of two classes that is to be found.
+    """
+    return Multiclass(tuple(classes), positive)

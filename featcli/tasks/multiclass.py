@@ -12,7 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from featcli.evaluation import metrics
+from featcli.evaluation.truth import Truth
 from featcli.tasks.task import Criterion, Floats, Targets, rounded
+from featcli.tasks.verdict import doubts, verdict_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +23,11 @@ class Multiclass:
 
     Attributes:
         names: of the classes, in the order of the outputs.
+        positive: of two classes the one that is to be found, or None.
     """
 
     names: tuple[str, ...]
+    positive: str | None = None
     fields: ClassVar[Mapping[str, type]] = {"label": str, "confidence": float}
     logged: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1", "log_loss")
     shown: ClassVar[tuple[str, ...]] = ("accuracy", "log_loss")
@@ -60,9 +64,9 @@ class Multiclass:
         """The classes."""
         return targets
 
-    def evaluate(self, predictions: Floats, targets: Targets, lost: Sequence[int] = ()) -> dict[str, Any]:
+    def evaluate(self, predictions: Floats, truth: Truth) -> dict[str, Any]:
         """As the function of the same name, with the names of the classes."""
-        return evaluate(predictions, targets, self.names, error_labels=lost)
+        return evaluate(predictions, truth, self.names, positive=self.positive)
 
     def improves(self, metric: str, value: float, best: float) -> bool:
         """Whether a value is better: a smaller log loss, more of anything else."""
@@ -87,15 +91,13 @@ class Multiclass:
         """The name of a class."""
         return self.names[target]
 
-    def describe(self, values: Mapping[str, Any]) -> str | None:
-        """Accuracy with its interval, beside that of always naming the largest class."""
-        if values["accuracy"] is None:
-            return None
-        low, high = values["accuracy_ci95"]
-        return (
-            f"accuracy {values['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}, n = {values['n']}); "
-            f"majority-class baseline {values['majority_accuracy']:.3f}"
-        )
+    def describe(self, values: Mapping[str, Any]) -> list[str]:
+        """Accuracy beside that of always naming the largest class, the weakest class, the most frequent mistake."""
+        return verdict_lines(values)
+
+    def doubts(self, values: Mapping[str, Any]) -> list[str]:
+        """An accuracy below that of always naming the largest class; classes that are never recognised."""
+        return doubts(values)
 
 
 def correct_count(probabilities: Floats, labels: Targets) -> int:
@@ -114,10 +116,10 @@ def decide(probabilities: Floats) -> NDArray[np.int64]:
 
 
 def evaluate(
-    probabilities: Floats, labels: Targets, classes: Sequence[str], *, error_labels: Sequence[int] = ()
+    probabilities: Floats, truth: Truth, classes: Sequence[str], *, positive: str | None = None
 ) -> dict[str, Any]:
     """Every metric of a split, the most probable class being the prediction: as `metrics.evaluate`, which says all."""
-    return metrics.evaluate(probabilities, labels, classes, decide=decide, error_labels=error_labels)
+    return metrics.evaluate(probabilities, truth, classes, decide=decide, positive=positive)
 
 
 def balanced_weights(labels: Sequence[int] | Targets, n_classes: int) -> tuple[float, ...]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+
+from featcli.evaluation.truth import Truth
 
 Floats = NDArray[np.float64]
 Targets = NDArray[Any]  # (N,) or (N, ...), int64 where they are classes
@@ -48,13 +50,12 @@ class Task(Protocol):
     def strata(self, targets: Targets) -> NDArray[np.int64]:
         """(N,) what splits and folds hold equal shares of."""
 
-    def evaluate(self, predictions: Floats, targets: Targets, lost: Sequence[Any] = ()) -> dict[str, Any]:
+    def evaluate(self, predictions: Floats, truth: Truth) -> dict[str, Any]:
         """Every metric of a split, in plain values.
 
         Args:
-            predictions: (N, K).
-            targets: (N,) what is true.
-            lost: the targets of images that could not be read.
+            predictions: (N, K) of the images that were read.
+            truth: what is true of them, and of those that could not be read.
         """
 
     def improves(self, metric: str, value: float, best: float) -> bool:
@@ -77,8 +78,11 @@ class Task(Protocol):
     def target_text(self, target: Any) -> str:
         """A target as a table shows it."""
 
-    def describe(self, values: Mapping[str, Any]) -> str | None:
-        """One line on the metrics of a split; None where nothing was measured."""
+    def describe(self, values: Mapping[str, Any]) -> list[str]:
+        """A few lines of at most 70 columns on the metrics of a split; none where nothing was measured."""
+
+    def doubts(self, values: Mapping[str, Any]) -> list[str]:
+        """What in the metrics of a split should keep a user from trusting the model, in words."""
 
 
 def rounded(value: Any) -> float:

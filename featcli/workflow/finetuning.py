@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -17,7 +17,7 @@ from featcli.features.store import FeatureStore
 from featcli.interrupts import deferred_signals
 from featcli.predictor import Predictor
 from featcli.runs.folder import Run
-from featcli.tasks import task_of
+from featcli.tasks import Task
 from featcli.training.convolutions import speed_up
 from featcli.training.freezing import batch_norm_mode
 from featcli.training.loop import fit
@@ -29,22 +29,25 @@ from featcli.workflow.answer import Unreadable
 from featcli.workflow.boundaries import open_sources, plan_boundary
 from featcli.workflow.features import unreadable_of
 from featcli.workflow.learning import describe_best, gradient_facts, gradient_of, recipe_of, scorer, starting_head
-from featcli.workflow.outcome import Model, evaluate_splits
+from featcli.workflow.measuring import mark_selection, measure_splits, training_facts
+from featcli.workflow.outcome import Model
 from featcli.workflow.session import Session
 from featcli.workflow.solving import training_rows
+
+TRAINING_IMAGES = 2000  # whose accuracy is told
 
 
 class FineTuning:
     """One training: what it is made of, running it, and measuring what came of it."""
 
     def __init__(
-        self, session: Session, extractor: Extractor, n_frozen: int, data: Dataset, table: FeatureTable
+        self, session: Session, extractor: Extractor, n_frozen: int, data: Dataset, table: FeatureTable, task: Task
     ) -> None:
         runtime, backbone = extractor.runtime, extractor.backbone
         self._session, self._runtime, self._backbone, self._n_frozen = session, runtime, backbone, n_frozen
         self._data, self._table = data, table
         self._rows, labels = training_rows(data, table)
-        self._task = task_of(data.classes)
+        self._task = task
         self._recipe = recipe_of(session.loaded.config, labels, self._task)
         self._boundary = plan_boundary(session, extractor, n_frozen, train=len(self._rows), val=len(data.split("val")))
         self._gradient = gradient_of(session)
@@ -99,7 +102,7 @@ class FineTuning:
 
         Args:
             progress: how the training went.
-            data: all images, those of the test split too.
+            data: all images, those of the test split too. Of train at most 2000 are read, spread evenly.
 
         Returns:
             The model, and the images of all splits that cannot be read.
@@ -113,7 +116,8 @@ class FineTuning:
             weights = f"{backbone.weights}, fine-tuned"
             backbone = dataclasses.replace(backbone, weights=weights, weights_sha256=sha256)
         extractor = Extractor(backbone, self._runtime)
-        samples = [sample for sample in data.samples if sample.split != "train"]
+        samples = [self._data.samples[row] for row in _spread(self._rows, TRAINING_IMAGES)]
+        samples += [sample for sample in data.samples if sample.split != "train"]
         table = compute_table(
             extractor,
             [sample.ref for sample in samples],
@@ -128,11 +132,12 @@ class FineTuning:
         for row, reason in self._table.errors.items():
             if self._data.samples[row].split == "train":
                 unreadable.add(self._data.samples[row].path, reason)
-        metrics, predictions = evaluate_splits(samples, table, Predictor(extractor, head, self._task))
+        predictor = Predictor(extractor, head, self._task)
+        measured = measure_splits(samples, table, predictor)
+        facts = gradient_facts(self._gradient, config, progress) | training_facts(samples, table, predictor)
+        mark_selection(measured.metrics, facts)
         depth = "all" if self._n_frozen == len(backbone.stages) else self._n_frozen
-        return Model(
-            backbone, head, depth, gradient_facts(self._gradient, config, progress), self._task, metrics, predictions
-        ), unreadable
+        return Model(backbone, head, depth, facts, self._task, measured), unreadable
 
     def _decide_batch_norm(self, *, solved: bool) -> str:
         """`train` or `eval`, by the size of the mini-batches.
@@ -169,6 +174,11 @@ class FineTuning:
         )
         where = f"after {backbone.stages[self._n_frozen - 1].name}" if self._n_frozen else "the images"
         emit(Fact("boundary", f"{where}, {self._boundary}"))
+
+
+def _spread(rows: Sequence[int], most: int) -> Sequence[int]:
+    """At most so many of the rows, at equal distances."""
+    return rows if len(rows) <= most else [rows[index * len(rows) // most] for index in range(most)]
 
 
 @contextlib.contextmanager

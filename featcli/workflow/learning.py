@@ -11,6 +11,7 @@ from torch import nn
 
 from featcli.config import Config
 from featcli.data.dataset import Dataset
+from featcli.evaluation.truth import Truth
 from featcli.events import Fact, Note
 from featcli.features.extraction import FeatureTable
 from featcli.heads.head import Head
@@ -95,9 +96,10 @@ def scorer(data: Dataset, table: FeatureTable) -> Score:
     _, labels = validation_rows(data, table)
     usable, task = table.readable, task_of(data.classes)
     lost = [sample.label for index, sample in enumerate(data.samples) if sample.split == "val" and not usable[index]]
+    truth = Truth(labels, lost)
 
     def score(probabilities: NDArray[np.float64]) -> Mapping[str, Any]:
-        return task.evaluate(probabilities, labels, lost)
+        return task.evaluate(probabilities, truth)
 
     return score
 

@@ -7,25 +7,44 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from featcli.backbones.stages import Backbone
 from featcli.checkpoint import Checkpoint, head_sha256, library_versions, save_checkpoint
 from featcli.config import Config
-from featcli.data.dataset import SPLITS, Dataset, Sample, fingerprint
-from featcli.events import Emit, Fact
+from featcli.data.dataset import Dataset, fingerprint
 from featcli.features.extraction import FeatureTable
 from featcli.heads.head import Head
 from featcli.metadata import BackboneFacts, CheckpointMetadata, HeadFacts, ValidationFacts
-from featcli.predictor import Predictor
 from featcli.runs.folder import Run, RunImage
 from featcli.runs.images import Changes
 from featcli.runtime import Runtime
 from featcli.tasks import Task
+from featcli.workflow.measuring import TRAINING_FACTS, Measurements, Metrics, confusion_cells
 
-Metrics = dict[str, dict[str, Any]]
-_BRIEF = ("accuracy", "accuracy_ci95", "macro_f1", "log_loss", "n", "n_errors")
+_BRIEF = (
+    "accuracy",
+    "accuracy_ci95",
+    "interval",
+    "selected",
+    "majority_accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "log_loss",
+    "brier",
+    "ece",
+    "positive",
+    "sensitivity",
+    "sensitivity_ci95",
+    "specificity",
+    "specificity_ci95",
+    "auroc",
+    "auroc_ci95",
+    "average_precision",
+    "worst_class",
+    "most_confused",
+    "n",
+    "n_errors",
+    "n_groups",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +57,7 @@ class Model:
         freeze_depth: how many of its stages are as pretrained, or `all`.
         facts: of the head, as `metrics.json` has them: `kind`, `C`, ...
         task: what it was trained for.
-        metrics: by split.
-        predictions: rows of `predictions.csv`.
+        measured: on val, and on test if there is one.
     """
 
     backbone: Backbone
@@ -47,8 +65,12 @@ class Model:
     freeze_depth: str | int
     facts: dict[str, Any]
     task: Task
-    metrics: Metrics
-    predictions: list[list[Any]]
+    measured: Measurements
+
+    @property
+    def metrics(self) -> Metrics:
+        """By split."""
+        return self.measured.metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,49 +100,13 @@ class Clock:
         return {**self._laps, "total": round(time.perf_counter() - self._start, 3)}
 
 
-def evaluate_splits(
-    samples: Sequence[Sample], table: FeatureTable, predictor: Predictor
-) -> tuple[Metrics, list[list[Any]]]:
-    """Metrics of val, and of test if there is one, with the exported head; and a row for every image of both.
-
-    Args:
-        samples: row i is row i of the table.
-        table: their features.
-        predictor: predicts from them.
-    """
-    metrics = {}
-    rows_of_images: list[list[Any]] = []
-    usable, task = table.readable, predictor.task
-    for split in SPLITS[1:]:
-        rows = [index for index, sample in enumerate(samples) if sample.split == split]
-        if not rows and split == "test":
-            continue
-        good = [index for index in rows if usable[index]]
-        predictions = predictor.predictions(table.features[good])
-        metrics[split] = task.evaluate(
-            predictions,
-            np.array([samples[index].label for index in good], dtype=np.int64),
-            [samples[index].label for index in rows if not usable[index]],
-        )
-        by_row = dict(zip(good, predictions, strict=True))
-        rows_of_images += [_prediction_row(samples[index], by_row.get(index), task) for index in rows]
-    return metrics, rows_of_images
-
-
-def describe_metrics(metrics: Metrics, task: Task, emit: Emit) -> None:
-    """Says how good a model is on each split."""
-    for split, values in metrics.items():
-        line = task.describe(values)
-        if line is not None:
-            emit(Fact(split, line))
-
-
 def make_checkpoint(model: Model, config: Config, runtime: Runtime, data: Dataset) -> Checkpoint:
     """The model as a checkpoint, with all that `predict` and `evaluate --parity` need."""
     backbone, val = model.backbone, model.metrics["val"]
     metadata = CheckpointMetadata(
         format=1,
         classes=list(data.classes),
+        positive=val.get("positive"),
         backbone=BackboneFacts(
             name=backbone.name,
             weights=backbone.weights,
@@ -144,7 +130,7 @@ def make_checkpoint(model: Model, config: Config, runtime: Runtime, data: Datase
         validation=ValidationFacts(
             fingerprint=fingerprint(data.split("val")),
             n=val["n"],
-            correct=sum(row[index] for index, row in enumerate(val["confusion"])),
+            correct=model.measured.correct,
             metrics=val,
         ),
         calibration=None,
@@ -158,7 +144,8 @@ def write_model(run: Run, config: Config, checkpoint: Checkpoint, model: Model) 
     run.begin(config)
     sha256 = save_checkpoint(run.checkpoint, checkpoint)
     run.write_config(config)
-    run.write_predictions(model.predictions)
+    run.write_predictions(model.measured.rows)
+    run.write_confusion(confusion_cells(model.measured, model.task))
     return sha256
 
 
@@ -179,7 +166,7 @@ def finish_run(
 
 def brief(metrics: dict[str, Any]) -> dict[str, Any]:
     """The metrics of one split that a summary has."""
-    return {name: metrics[name] for name in _BRIEF}
+    return {name: metrics.get(name) for name in _BRIEF}  # a run of before has not all of them
 
 
 def summarise(
@@ -198,10 +185,6 @@ def summarise(
         "changes": changes.to_json() if changes else None,
         **{split: brief(values) for split, values in model.metrics.items()},
         "head": {"kind": model.facts["kind"], "C": model.facts["C"]},
+        **{name: model.facts[name] for name in TRAINING_FACTS},
         "timings": finished.timings,
     }
-
-
-def _prediction_row(sample: Sample, prediction: NDArray[np.float64] | None, task: Task) -> list[Any]:
-    cells = task.cells(prediction)
-    return [sample.path, sample.split, task.target_text(sample.label), *(cells[name] for name in task.fields)]

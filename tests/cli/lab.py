@@ -103,6 +103,11 @@ def strict_json(text: str | bytes) -> Any:
     return json.loads(text, parse_constant=refuse)
 
 
+def line_of(text: str, start: str) -> str:
+    """The first line of a text that starts so."""
+    return next(line for line in text.splitlines() if line.startswith(start))
+
+
 def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV file."""
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:

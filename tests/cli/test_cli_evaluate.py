@@ -13,7 +13,7 @@ import safetensors
 import safetensors.numpy
 
 from featcli.backbones.stages import canonical_sha256
-from tests.cli.lab import Lab, strict_json, tree
+from tests.cli.lab import Lab, line_of, strict_json, tree
 
 pytestmark = pytest.mark.slow
 
@@ -46,15 +46,17 @@ def rewrite(
 
 def test_on_the_data_of_its_run(here: Lab) -> None:
     done = here("evaluate", "run")
-    assert (done.code, done.stderr.splitlines()[-1]) == (0, "features  4 computed, 0 from the store")
+    assert (done.code, done.stderr.splitlines()[0]) == (0, "features  4 computed, 0 from the store")
     assert done.text == (
         f"4 images, the val split of {here.folder}/photos\n"
         "accuracy           1.0000  (95 % interval 0.5101 to 1.0000)\n"
         "majority class     0.5000  (baseline: the accuracy of always naming it)\n"
         "balanced accuracy  1.0000\n"
         "macro f1           1.0000\n"
-        f"{_line(done.text, 'log loss')}\n"
-        f"{_line(done.text, 'ece')}\n"
+        f"{line_of(done.text, 'log loss')}\n"
+        f"{line_of(done.text, 'Brier score')}\n"
+        f"{line_of(done.text, 'ECE')}\n"
+        "AUROC              1.0000  (95 % interval 0.3856 to 1.0000)\n"
         "\n"
         "class precision recall     f1  images\n"
         "cats      1.000  1.000  1.000       2\n"
@@ -64,10 +66,6 @@ def test_on_the_data_of_its_run(here: Lab) -> None:
         "cats     2     0\n"
         "dogs     0     2\n"
     )
-
-
-def _line(text: str, start: str) -> str:
-    return next(line for line in text.splitlines() if line.startswith(start))
 
 
 def test_the_test_split_where_there_is_one(here: Lab) -> None:

@@ -11,7 +11,19 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.cli.lab import BACKBONE_LINE, RUN_FILES, SMALL, Lab, cut, head_of, names, read_csv, strict_json, tree
+from tests.cli.lab import (
+    BACKBONE_LINE,
+    RUN_FILES,
+    SMALL,
+    Lab,
+    cut,
+    head_of,
+    line_of,
+    names,
+    read_csv,
+    strict_json,
+    tree,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +36,14 @@ def test_a_folder_of_classes(lab: Lab) -> None:
         BACKBONE_LINE + "data      12 train, 4 val; 2 classes: cats, dogs\n"
         "features  16 computed, 0 from the store\n"
         "head      logistic, C 1\n"
-        "val       accuracy 1.000 (95 % interval 0.510 to 1.000, n = 4); majority-class baseline 0.500\n"
+        "val       accuracy 1.000 (95 % interval 0.510 to 1.000, n = 4)\n"
+        "          majority-class baseline 0.500; balanced accuracy 1.000\n"
+        f"{line_of(done.stderr, '          expected calibration error (ECE) ')}\n"
+        "          AUROC 1.000 (0.386 to 1.000)\n"
+        "training  accuracy 1.000 on 12 images that it learned from\n"
+        "note: two classes: set data.positive to the one to be found (cats or dogs), for sensitivity and thresholds\n"
+        "next      featcli predict run PHOTOS\n"
+        "          featcli evaluate run --parity\n"
     )
     assert names(run) == RUN_FILES
 

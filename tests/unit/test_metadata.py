@@ -16,6 +16,7 @@ from featcli.metadata import CheckpointMetadata, find_checkpoint, parse_metadata
 VALUE: dict[str, Any] = {
     "format": 1,
     "classes": ["ants", "bees"],
+    "positive": "bees",
     "backbone": {
         "name": "resnet18",
         "weights": "DEFAULT",
@@ -57,9 +58,10 @@ def test_what_is_written_is_read(path: Path) -> None:
 
 
 def test_the_text_is_sorted_strict_json_in_plain_letters() -> None:
-    shuffled = CheckpointMetadata.model_validate(dict(reversed(VALUE.items())) | {"classes": ["b", "é"]})
+    names = {"classes": ["b", "é"], "positive": "é"}
+    shuffled = CheckpointMetadata.model_validate(dict(reversed(VALUE.items())) | names)
     text = shuffled.to_text()
-    assert text == json.dumps(VALUE | {"classes": ["b", "é"]}, sort_keys=True, ensure_ascii=False)
+    assert text == json.dumps(VALUE | names, sort_keys=True, ensure_ascii=False)
     nan = shuffled.model_copy(update={"split": {"x": float("nan")}})
     with pytest.raises(ValueError, match="Out of range float"):
         nan.to_text()
@@ -69,6 +71,17 @@ def test_the_wrong_place_is_named() -> None:
     wrong = VALUE | {"classes": ["one"], "head": VALUE["head"] | {"C": "much"}}
     with pytest.raises(CheckpointError, match=r"^x\.safetensors has a damaged description: classes, head\.C$"):
         parse_metadata(json.dumps(wrong), "x.safetensors")
+
+
+def test_a_checkpoint_of_before_has_no_positive_class() -> None:
+    value = {name: item for name, item in VALUE.items() if name != "positive"}
+    assert parse_metadata(json.dumps(value), "x").positive is None
+
+
+@pytest.mark.parametrize("changed", [{"positive": "wasps"}, {"classes": ["ants", "bees", "cats"]}])
+def test_a_positive_class_is_one_of_two(changed: dict[str, Any]) -> None:
+    with pytest.raises(CheckpointError, match=r"^x has a damaged description: positive$"):
+        parse_metadata(json.dumps(VALUE | changed), "x")
 
 
 def test_a_head_by_gradient_has_no_C() -> None:

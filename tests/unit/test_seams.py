@@ -30,6 +30,7 @@ from featcli.data.pixels.loading import load_facts, load_pixels
 from featcli.data.readers.files import file_ref
 from featcli.data.readers.reader import ImageRef, UnreadableImage
 from featcli.errors import ConfigError
+from featcli.evaluation.truth import Truth
 from featcli.events import Emit, EpochEnd, Event, ignore
 from featcli.features.extraction import Extractor, compute_table
 from featcli.features.store import FeatureStore, Space, space_folder
@@ -94,8 +95,8 @@ class Regression:
     def criterion(self, **_: Any) -> Callable[[Tensor, Tensor], Tensor]:
         return lambda outputs, targets: F.mse_loss(outputs[:, 0], targets, reduction="sum")
 
-    def evaluate(self, predictions: NDArray[Any], targets: NDArray[Any], lost: Any = ()) -> dict[str, float]:
-        return {"rmse": float(np.sqrt(np.mean((predictions[:, 0] - targets) ** 2)))}
+    def evaluate(self, predictions: NDArray[Any], truth: Truth) -> dict[str, float]:
+        return {"rmse": float(np.sqrt(np.mean((predictions[:, 0] - truth.targets) ** 2)))}
 
     def improves(self, metric: str, value: float, best: float) -> bool:
         return value < best
@@ -184,7 +185,9 @@ def test_a_task_of_ones_own(backbone: Backbone) -> None:
         make_optimizer(groups, chosen),
         chosen,
         CPU,
-        Callbacks(events.append, lambda snapshot: None, lambda: False, lambda found: task.evaluate(found, targets)),
+        Callbacks(
+            events.append, lambda snapshot: None, lambda: False, lambda found: task.evaluate(found, Truth(targets))
+        ),
     )
     errors = [entry["val_rmse"] for entry in outcome.progress.log]
     assert outcome.progress.best_value == min(errors) < 0.5 * errors[0]

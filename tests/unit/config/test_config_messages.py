@@ -39,8 +39,8 @@ IN_FILE = {
     # keys of DESIGN that come later are unknown today
     "trained: {lr: 1}": ["1:1: unknown key 'trained'; did you mean 'train'?"],
     "data: {wxyz: 1}": [
-        "1:8: unknown key 'data.wxyz'; 'data' has root, manifest, val_fraction, test_fraction, group, exclude, range "
-        "and limit"
+        "1:8: unknown key 'data.wxyz'; 'data' has root, manifest, val_fraction, test_fraction, group, positive, "
+        "exclude, range and limit"
     ],
     # types and ranges
     "data:\n  val_fraction: lots": ["2:17: data.val_fraction: expected a number between 0 and 1, got 'lots'"],
@@ -70,6 +70,10 @@ IN_FILE = {
     "data: {manifest: ''}": ["1:18: data.manifest: expected a path or null, got ''"],
     "data: {exclude: [a, b]}": ["1:17: data.exclude: expected a path or null, got ['a', 'b']"],
     "data: {group: 7}": ["1:15: data.group: expected group, a regular expression with one group or null, got 7"],
+    "data: {positive: true}": [
+        "1:18: data.positive: expected the name of a class or null, got true; write 'true', in quotes"
+    ],
+    "data: {positive: ''}": ["1:18: data.positive: expected the name of a class or null, got ''"],
     "data: {group: ''}": ["1:15: data.group: expected group, a regular expression with one group or null, got ''"],
     "data:\n  group: patient": [f"2:10: data.group: {ONE_GROUP}, got 'patient'"],
     "data: {group: '(a)(b)'}": [f"1:15: data.group: {ONE_GROUP}, got '(a)(b)'"],

@@ -19,6 +19,7 @@ data:
   val_fraction: 0.2
   test_fraction: 0.0
   group: null
+  positive: null
   exclude: null
   range: full
   limit: null
@@ -111,6 +112,7 @@ beside_images: dict[str, Any] = {
     "val_fraction": st.floats(0.001, 0.5),
     "test_fraction": st.floats(0, 0.499),
     "group": st.sampled_from([None, "([^/]+)_", r"^(\w+)[\d{2}'\"#: ]", "(~)"]),
+    "positive": st.none() | texts,
     "exclude": paths,
     "range": st.sampled_from(["full", "auto"]) | st.tuples(st.integers(0, 99), st.integers(100, 65535)),
     "limit": st.none() | count,

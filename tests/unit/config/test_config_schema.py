@@ -19,6 +19,7 @@ def test_the_options_of_today() -> None:
         "data.val_fraction": 0.2,
         "data.test_fraction": 0.0,
         "data.group": None,
+        "data.positive": None,
         "data.exclude": None,
         "data.range": "full",
         "data.limit": None,

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import math
+import time
+import tracemalloc
 import warnings
 from typing import Any
 
@@ -11,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featcli.evaluation.metrics import wilson_interval
+from featcli.evaluation.intervals import group_interval, wilson_interval
+from featcli.evaluation.truth import Truth
 from featcli.tasks.multiclass import correct_count, evaluate
 
 sklearn = pytest.importorskip("sklearn.metrics", reason="scikit-learn is the independent truth of these tests")
@@ -19,15 +22,29 @@ sklearn = pytest.importorskip("sklearn.metrics", reason="scikit-learn is the ind
 KEYS = [
     "accuracy",
     "accuracy_ci95",
+    "interval",
     "majority_accuracy",
     "balanced_accuracy",
     "macro_f1",
     "top5_accuracy",
     "log_loss",
+    "brier",
     "ece",
+    "positive",
+    "sensitivity",
+    "sensitivity_ci95",
+    "specificity",
+    "specificity_ci95",
+    "auroc",
+    "auroc_ci95",
+    "average_precision",
+    "thresholds",
     "n",
     "n_errors",
+    "n_groups",
     "classes",
+    "worst_class",
+    "most_confused",
     "per_class",
     "confusion",
 ]
@@ -39,7 +56,7 @@ def names(k: int) -> list[str]:
 
 def measure(probabilities: Any, labels: Any, error_labels: Any = ()) -> dict[str, Any]:
     array = np.asarray(probabilities, dtype=np.float64)
-    return evaluate(array, np.asarray(labels, dtype=np.int64), names(array.shape[1]), error_labels=error_labels)
+    return evaluate(array, Truth(np.asarray(labels, dtype=np.int64), error_labels), names(array.shape[1]))
 
 
 def random_split(seed: int, n: int = 200, k: int = 8, sharpness: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
@@ -224,7 +241,8 @@ def test_an_empty_split_is_undefined_not_zero() -> None:
     result = measure(np.empty((0, 7)), [])
     undefined = {"precision": None, "recall": None, "f1": None, "support": 0}
     assert result == {
-        **dict.fromkeys(KEYS[:8]),
+        **dict.fromkeys(KEYS),
+        "interval": "images",
         "n": 0,
         "n_errors": 0,
         "classes": names(7),
@@ -333,4 +351,67 @@ def test_a_callers_mistake_is_an_error(
     probabilities: Any, labels: Any, classes: list[str], errors: Any, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        evaluate(np.array(probabilities), np.array(labels), classes, error_labels=errors)
+        evaluate(np.array(probabilities), Truth(np.array(labels), errors), classes)
+
+
+def test_groups_are_of_all_images_and_make_the_interval_one_over_groups() -> None:
+    probabilities, labels = random_split(seed=6, n=60, k=3)
+    groups = [f"patient {row % 12}" for row in range(62)]
+    truth = Truth(labels, [0, 1], groups)
+    found = evaluate(probabilities, truth, names(3))
+    right = np.append(probabilities.argmax(axis=1) == labels, [False, False])
+    assert (found["interval"], found["n_groups"], found["n"]) == ("groups", 12, 62)
+    assert found["accuracy_ci95"] == group_interval(right, np.arange(62) % 12)
+    few = evaluate(probabilities, Truth(labels, [0, 1], [name[-1] for name in groups]), names(3))
+    assert (few["n_groups"], few["accuracy_ci95"] is None) == (10, False)
+    fewer = evaluate(probabilities, Truth(labels, [0, 1], ["a", "b"] * 31), names(3))
+    assert (fewer["interval"], fewer["n_groups"], fewer["accuracy_ci95"]) == ("groups", 2, None)
+    assert fewer["accuracy"] == found["accuracy"]
+    with pytest.raises(ValueError, match=r"61 groups are not those of 60 \+ 2 images"):
+        evaluate(probabilities, Truth(labels, [0, 1], groups[:-1]), names(3))
+
+
+def test_the_worst_class_and_the_most_frequent_mistake() -> None:
+    labels = [0] * 4 + [1] * 4 + [2] * 2
+    predicted = [0, 0, 0, 1, 1, 1, 1, 1, 2, 0]
+    found = measure(np.eye(4)[predicted], labels, error_labels=[2, 2])
+    assert found["worst_class"] == {"class": "class2", "recall": 0.25, "hits": 1, "support": 4}
+    assert found["most_confused"] == {"true": "class0", "predicted": "class1", "count": 1, "support": 4}
+    more = measure(np.eye(3)[[1, 1, 0, 0, 2, 0]], [0, 0, 0, 1, 1, 2])
+    assert more["most_confused"] == {"true": "class0", "predicted": "class1", "count": 2, "support": 3}
+    smaller = measure(np.eye(3)[[1, 0, 0, 1, 0]], [0, 0, 0, 1, 2])
+    assert smaller["most_confused"] == {"true": "class2", "predicted": "class0", "count": 1, "support": 1}
+    right = measure(np.eye(3), [0, 1, 2])
+    assert (right["worst_class"], right["most_confused"]) == (None, None)
+    unread = measure(np.eye(3), [0, 1, 2], error_labels=[1])
+    assert (unread["worst_class"]["class"], unread["most_confused"]) == ("class1", None)
+    tied = measure(np.eye(2)[[1, 1, 0]], [0, 0, 1])
+    assert tied["worst_class"] == {"class": "class0", "recall": 0.0, "hits": 0, "support": 2}
+
+
+def test_above_a_hundred_classes_there_is_no_square_and_all_else_is_as_before() -> None:
+    probabilities, labels = random_split(seed=7, n=300, k=101, sharpness=4)
+    found = measure(probabilities, labels, [3])
+    truth = sklearn_truth(probabilities, labels, [3])
+    assert found["confusion"] is None
+    for key in ("accuracy", "balanced_accuracy", "macro_f1"):
+        assert found[key] == pytest.approx(truth[key], rel=1e-12)
+    square = np.array(truth["confusion"])
+    np.fill_diagonal(square, 0)
+    assert found["most_confused"]["count"] == square.max()
+    assert measure(*random_split(seed=7, n=300, k=100))["confusion"] is not None
+
+
+def test_three_thousand_classes_take_little_time_and_memory() -> None:
+    labels = np.arange(3000)
+    probabilities = np.full((3000, 3000), 0.5 / 3000)
+    probabilities[labels, (labels + (labels % 2)) % 3000] += 0.5
+    tracemalloc.start()
+    start = time.perf_counter()
+    found = measure(probabilities, labels)
+    seconds, (_, peak) = time.perf_counter() - start, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found["accuracy"] == 0.5
+    assert len(json.dumps(found)) < 1_000_000
+    assert peak < 4 * probabilities.nbytes
+    assert seconds < 10

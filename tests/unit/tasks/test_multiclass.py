@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from featcli.evaluation.truth import Truth
 from featcli.tasks import Multiclass, task_of
 from featcli.tasks.multiclass import balanced_weights
 
@@ -83,6 +84,6 @@ def test_without_a_prediction_the_cells_are_empty() -> None:
 
 def test_metrics_are_those_of_the_most_probable_class() -> None:
     predictions = np.array([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3]])
-    found = task_of(["ants", "bees", "cats"]).evaluate(predictions, np.array([0, 2]), [1])
+    found = task_of(["ants", "bees", "cats"]).evaluate(predictions, Truth(np.array([0, 2]), [1]))
     assert (found["n"], found["n_errors"], found["accuracy"]) == (3, 1, 1 / 3)
     assert found["confusion"] == [[1, 0, 0], [0, 0, 0], [0, 1, 0]]
