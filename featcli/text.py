@@ -92,6 +92,21 @@ def interval_text(metrics: Mapping[str, Any], digits: int = 3) -> str:
     return f"95 % interval{over} {bounds[0]:.{digits}f} to {bounds[1]:.{digits}f}"
 
 
+def absent_text(metrics: Mapping[str, Any]) -> str | None:
+    """Of which classes the numbers are, where not of all: `of 2 of 3 classes: no image of wasps`."""
+    names = [name for name, scores in metrics["per_class"].items() if scores["support"] == 0]
+    if not names:
+        return None
+    n = len(metrics["per_class"])
+    return f"of {n - len(names)} of {n} classes: no image of {first_few([clipped(name, 20) for name in names])}"
+
+
+def first_few(parts: Sequence[str], most: int = 3) -> str:
+    """`a, b, c and 4 more`."""
+    more = f" and {len(parts) - most} more" if len(parts) > most else ""
+    return ", ".join(parts[:most]) + more
+
+
 def selection_text(selected: Mapping[str, Any]) -> str:
     """What `selected` of a split's metrics means for them."""
     return f"the best of epochs 0 to {selected['epochs']} on these images: optimistic"

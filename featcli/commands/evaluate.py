@@ -95,7 +95,7 @@ def _samples(
         )
         split = samples[0].split
         return samples, f"in {data_dir}" if split == "train" else f"the {split} split of {data_dir}"
-    data = read_dataset(session, _data_config(session, path), runtime, keep=False)
+    data = read_dataset(session, _data_config(session, path), runtime, keep=False, split=model.metadata.split)
     if list(data.classes) != model.metadata.classes:
         raise DatasetError(
             f"the classes of {data.origin} are not those of the checkpoint: "

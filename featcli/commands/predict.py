@@ -81,7 +81,7 @@ def predict(
     if arguments:
         refs: Iterable[ImageRef] = expand(arguments, ignored, separator=options.separator)
     elif (session.loaded.config.data.root or session.loaded.config.data.manifest) is not None:
-        data = open_data(session, runtime, keep=False)
+        data = open_data(session, runtime, keep=False, split=model.metadata.split)
         samples = data.split("test") or data.split("val")
         refs = [sample.ref for sample in samples]
     else:

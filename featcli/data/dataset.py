@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from featcli.data.group_splits import split_groups
 from featcli.data.groups import groups_of, joined_groups
 from featcli.data.hashing import hash_files
 from featcli.data.naming.exclusions import read_exclusions
@@ -148,7 +149,8 @@ def open_dataset(
 ) -> Dataset:
     """Lists, hashes and splits the images of a folder or a manifest.
 
-    What the user split stays as it is; a missing validation split is taken from train by `split_by_hash`.
+    What the user split stays as it is; a missing validation split is taken from train by `split_by_hash`, or by
+    `split_groups` where there are groups.
 
     Args:
         source: which images, and how they are split.
@@ -160,6 +162,7 @@ def open_dataset(
 
     Raises:
         DatasetError: no such folder, no classes, a class of a later split that train does not have, ...
+        DataOptionError: of groups none can be held out.
         ConfigError: what is wrong with the lines of a manifest, all at once.
         EnvironmentFault: a Parquet manifest without pyarrow.
     """
@@ -171,8 +174,11 @@ def open_dataset(
     rule: dict[str, Any] = {"made_by": "user" if "val" in listing.splits else "hash", "seed": seed}
     if rule["made_by"] == "hash":
         test_share = 0.0 if "test" in listing.splits else source.test_fraction
-        samples = _split_train(samples, seed=seed, val_fraction=source.val_fraction, test_fraction=test_share)
-        rule |= {"val_fraction": source.val_fraction, "test_fraction": test_share}
+        version = source.split_version
+        samples = _split_train(
+            samples, source.val_fraction, test_share, seed=seed, whole_groups=grouped and version > 1
+        )
+        rule |= {"version": version, "val_fraction": source.val_fraction, "test_fraction": test_share}
     if source.limit is not None:
         samples = _first_of_each(samples, source.limit)
         rule["limit"] = source.limit
@@ -275,17 +281,35 @@ def _join(samples: list[Sample]) -> list[Sample]:
     return [replace(sample, joined=unit) for sample, unit in zip(samples, joined, strict=True)]
 
 
-def _split_train(samples: list[Sample], *, seed: int, val_fraction: float, test_fraction: float) -> list[Sample]:
+def _split_train(
+    samples: list[Sample], val_fraction: float, test_fraction: float, *, seed: int, whole_groups: bool
+) -> list[Sample]:
     train = [sample for sample in samples if sample.split == "train"]
-    splits = split_by_hash(
+    splits = (split_groups if whole_groups else split_by_hash)(
         [sample.unit for sample in train],
         [sample.label for sample in train],
         seed=seed,
         val_fraction=val_fraction,
         test_fraction=test_fraction,
     )
+    if whole_groups and val_fraction > 0.0 and "val" not in splits:
+        raise _nothing_to_hold_out(train)
     split_of = iter(splits)
     return [replace(sample, split=next(split_of)) if sample.split == "train" else sample for sample in samples]
+
+
+def _nothing_to_hold_out(train: Sequence[Sample]) -> DataOptionError:
+    units = {sample.unit: sample for sample in train}
+    if len(units) == 1:
+        (one,) = units.values()
+        said = f"all {len(train)} images are in one group, '{one.joined or one.group}'"
+    else:
+        said = f"{len(units)} groups, and no class has two of them that could be apart"
+    return DataOptionError(
+        "group",
+        f"{said}: no image can be held out for validation",
+        "Give an expression that finds smaller groups, or make the split yourself: folders train and val.",
+    )
 
 
 def _first_of_each(samples: Iterable[Sample], limit: int) -> list[Sample]:

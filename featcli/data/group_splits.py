@@ -36,9 +36,11 @@ def split_groups(
     contents: dict[str, Counter[int]] = {}
     for unit, label in zip(units, labels, strict=True):
         contents.setdefault(unit, Counter())[label] += 1
-    left = {unit: contents[unit] for unit in sorted(contents, key=lambda unit: hash_order(seed, unit))}
+    # Sorted, so that sums of floating-point numbers do not depend on the order of the images.
+    order = sorted(contents, key=lambda unit: hash_order(seed, unit))
+    left = {unit: dict(sorted(contents[unit].items())) for unit in order}
     groups = Counter(label for content in left.values() for label in content)
-    totals = Counter(labels)
+    totals = dict(sorted(Counter(labels).items()))
     side = {}
     for name, fraction in (("val", val_fraction), ("test", test_fraction)):
         later = name == "val" and test_fraction > 0.0
@@ -155,7 +157,7 @@ class _Part:
         for label, count in change.items():
             before, target = self._images[label], self._targets[label]
             skew += abs(before + count - target) - abs(before - target)
-        return skew / self._n
+        return round(skew / self._n, 9)
 
 
 def _pairs(units: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from featcli.text import clipped, columns, interval_text, selection_text
+from featcli.text import absent_text, clipped, columns, interval_text, selection_text
 
 _WIDTH = 70  # of a line: 80 columns without the name before it
 _LONGEST_NAME = 30
@@ -23,6 +23,9 @@ def verdict_lines(values: Mapping[str, Any]) -> list[str]:
     lines = _accuracy_lines(values)
     if values.get("selected"):
         lines.append(selection_text(values["selected"]))
+    absent = absent_text(values)
+    if absent is not None:
+        lines.append(clipped(absent, _WIDTH))
     baseline, balanced = values["majority_accuracy"], values["balanced_accuracy"]
     lines.append(f"majority-class baseline {baseline:.3f}; balanced accuracy {balanced:.3f}")
     worst, confused = values["worst_class"], values["most_confused"]

@@ -133,8 +133,10 @@ def _stages(stages: dict[str, list[str]]) -> str:
 def _rule(data: Dataset) -> str:
     if data.rule["made_by"] == "user":
         return "as the folders have them" if data.manifest is None else "as the manifest has them"
-    unit = "group" if data.rule.get("grouped") else "content"
-    return f"by {unit} hash, seed {data.rule['seed']}, {data.rule['val_fraction']:g} of each class for validation"
+    seed, share = data.rule["seed"], f"{data.rule['val_fraction']:g}"
+    if data.rule.get("grouped"):
+        return f"whole groups by hash, seed {seed}, as near to {share} for validation as they allow"
+    return f"by content hash, seed {seed}, {share} of each class for validation"
 
 
 def _class_table(data: Dataset) -> list[str]:

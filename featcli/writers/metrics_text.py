@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from featcli.text import clipped, columns, interval_text, printable, selection_text
+from featcli.text import absent_text, clipped, columns, interval_text, printable, selection_text
 
 _WIDTH = 80
 _LONGEST_NAME = 40
@@ -32,6 +32,9 @@ def metrics_text(where: str, metrics: dict[str, Any]) -> str:
     ]
     if metrics.get("selected"):
         lines.append(f"{'':18} {selection_text(metrics['selected'])}")
+    absent = absent_text(metrics)
+    if absent is not None:
+        lines.append(f"{'':18} {absent}")
     lines.append(f"majority class     {metrics['majority_accuracy']:.4f}  (baseline: the accuracy of always naming it)")
     for name in _NUMBERS:
         if metrics[name] is not None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from tests.cli.lab import SMALL, Lab, read_csv, strict_json
+
+OURS = {"made_by": "hash", "seed": 0, "version": 2, "val_fraction": 0.2, "test_fraction": 0.0}
 
 
 def table(lab: Lab, *, name: str = "tables/labels.csv") -> list[str]:
@@ -41,7 +45,14 @@ def test_a_manifest_from_config_to_parity(lab: Lab) -> None:
     given = [f"{lab.folder}/tables/{path}" for path in paths]
     assert [row["path"] for row in rows] == [path for path in given if path in {row["path"] for row in rows}]
     assert len(rows) == 4
-    assert rule(lab) == {"made_by": "hash", "seed": 0, "val_fraction": 0.2, "test_fraction": 0.0, "manifest": True}
+    assert rule(lab) == {
+        "made_by": "hash",
+        "seed": 0,
+        "version": 2,
+        "val_fraction": 0.2,
+        "test_fraction": 0.0,
+        "manifest": True,
+    }
     assert str(lab.folder).encode() not in (lab.folder / "run" / "checkpoint.safetensors").read_bytes()
 
     done = lab("evaluate", "run", "--parity")
@@ -60,7 +71,7 @@ def test_check_extract_and_predict_with_a_manifest(lab: Lab) -> None:
     lab.write("cats.yaml", "data:\n  manifest: tables/labels.csv\noutput: run\n")
     done = lab("check", *SMALL, "-c", "cats.yaml", "--set", "data.group=.*/0(.)")
     assert done.code == 0, done.stderr
-    assert "  splits      by group hash, seed 0, 0.2 of each class for validation\n" in done.text
+    assert "  splits      whole groups by hash, seed 0, as near to 0.2 for validation as they allow\n" in done.text
     train(lab, "-c", "cats.yaml")
     done = lab("predict", "-c", "cats.yaml")
     assert done.code == 0, done.stderr
@@ -93,8 +104,9 @@ def test_splits_of_a_manifest_and_its_missing_files(lab: Lab) -> None:
     assert done.code == 0, done.stderr
     assert "note: tables/labels.csv: columns that are not used: 'note'\n" in done.stderr
     assert (
-        "8 train, 9 val, 1 test; 2 classes: cats, dogs\nfeatures  16 computed, 0 from the store, 2 unreadable\n"
-        in done.stderr
+        "8 train, 9 val, 1 test; 2 classes: cats, dogs\n"
+        "warning: no test image of 1 of 2 classes (dogs): the numbers will say nothing of them\n"
+        "features  16 computed, 0 from the store, 2 unreadable\n" in done.stderr
     )
     rows = {row["path"]: row for row in read_csv(lab.folder / "run" / "predictions.csv")}
     assert rows[f"{lab.folder}/tables/gone too.png"] == {
@@ -174,15 +186,82 @@ def test_one_patient_is_on_one_side(lab: Lab) -> None:
     assert len(set(zip(units, folds, strict=True))) == 3
     assert len(np.unique(folds)) == 3
     assert rule(lab) == {
-        "made_by": "hash", "seed": 0, "val_fraction": 0.25, "test_fraction": 0.0, "grouped": True
+        "made_by": "hash", "seed": 0, "version": 2, "val_fraction": 0.25, "test_fraction": 0.0, "grouped": True
     }  # fmt: skip
     assert lab("evaluate", "run", "--parity").code == 0
 
 
-def test_groups_that_leave_nothing_for_validation(lab: Lab) -> None:
-    said = train(lab, "--set", "data.root=photos", "--set", "data.group=(photos|cats|dogs)/")
-    why = "every group is larger than its share"
-    assert f"warning: no image is left for validation; {why}: the accuracy will not be known\n" in said
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("(photos|cats|dogs)/", "2 groups, and no class has two of them that could be apart"),
+        ("(png)", "all 16 images are in one group, 'png'"),
+    ],
+)
+def test_groups_of_which_none_can_be_held_out(lab: Lab, pattern: str, said: str) -> None:
+    lab.write("cats.yaml", f"data:\n  root: photos\n  group: '{pattern}'\noutput: run\n")
+    done = lab("train-head", *SMALL, "-c", "cats.yaml")
+    assert (done.code, done.text) == (2, "")
+    assert f"cats.yaml:3:10: data.group: {said}: no image can be held out for validation\n" in done.stderr
+    assert "make the split yourself: folders train and val.\n" in done.stderr
+
+
+def rename(lab: Lab, groups: dict[str, list[int]]) -> None:
+    """Gives the images of a class to groups of these sizes: `cats/cats1-03.png`."""
+    for name, sizes in groups.items():
+        paths = sorted((lab.folder / "photos" / name).iterdir())
+        for group, size in enumerate(sizes):
+            for path in [paths.pop(0) for _ in range(size)]:
+                path.rename(path.with_name(f"{name}{group}-{path.name}"))
+
+
+def test_a_class_of_one_group_is_named_and_so_is_a_share_that_is_far(lab: Lab) -> None:
+    rename(lab, {"cats": [8], "dogs": [4, 4]})
+    said = train(lab, "--set", "data.root=photos", "--set", "data.group=/([^/]+)-", "--set", "data.val_fraction=0.1")
+    assert (
+        "warning: no validation image of 1 of 2 classes (cats): the numbers will say nothing of them; "
+        "a class stays in train where it has one group, or too few images\n"
+    ) in said
+    assert "warning: validation has 25% of the images, where data.val_fraction asks for 10%: groups are not" in said
+    assert "          of 1 of 2 classes: no image of cats\n" in said
+    text = lab("evaluate", "run").text
+    assert f"\n{'':18} of 1 of 2 classes: no image of cats\n" in text
+
+
+def test_a_checkpoint_of_an_earlier_split_rule_still_passes_parity(lab: Lab) -> None:
+    rename(lab, {"cats": [4, 2, 1, 1], "dogs": [5, 3]})
+    group = "--set", "data.root=photos", "--set", "data.group=/([^/]+)-"
+    first = lab.preload("from featcli.workflow import images\nimages.SPLIT_VERSIONS = (1,)\n")
+    done = lab("train-head", *SMALL, "-o", "run", *group, preload=first)
+    assert done.code == 0, done.stderr
+    held_out = {row["path"] for row in read_csv(lab.folder / "run" / "predictions.csv")}
+    train(lab, *group, output="now")
+    assert held_out != {row["path"] for row in read_csv(lab.folder / "now" / "predictions.csv")}
+    assert (rule(lab)["version"], rule(lab, "now")["version"]) == (1, 2)
+    for version, code in ((None, 0), (1, 0), (2, 1), (3, 3)):
+        change_rule(lab.folder / "run" / "checkpoint.safetensors", version)
+        done = lab("evaluate", "run", "--parity")
+        assert done.code == code, done.stderr
+    assert (
+        "the checkpoint's images were split by version 3 of the rule; this featcli knows versions up to 2"
+        in done.stderr
+    )
+    done = lab("predict", *group, "--set", "output=run", "-c", "run/config.yaml")
+    assert done.code == 3
+    change_rule(lab.folder / "run" / "checkpoint.safetensors", 1)
+    done = lab("predict", *group, "-c", "run/config.yaml")
+    assert {json.loads(line)["path"] for line in done.text.splitlines()} == held_out
+
+
+def change_rule(checkpoint: Path, version: int | None) -> None:
+    """Writes another version of the split rule into a checkpoint; None: as before there were any."""
+    with safetensors.safe_open(checkpoint, framework="numpy") as file:
+        description = json.loads(file.metadata()["featcli"])
+    description["split"].pop("version", None)
+    if version is not None:
+        description["split"]["version"] = version
+    tensors = safetensors.numpy.load_file(checkpoint)
+    safetensors.numpy.save_file(tensors, checkpoint, metadata={"featcli": json.dumps(description, sort_keys=True)})
 
 
 def test_groups_and_identical_files_between_the_users_splits_are_said(lab: Lab) -> None:
@@ -227,7 +306,14 @@ def test_exclusions_are_counted_aloud(lab: Lab) -> None:
         "warning: lists/exclude.txt: lines that match no image (1): 'dogs/0[1].png'\n"
     ) in said
     assert "features  14 computed, 0 from the store\n" in said
-    assert rule(lab) == {"made_by": "hash", "seed": 0, "val_fraction": 0.2, "test_fraction": 0.0, "excluded": 2}
+    assert rule(lab) == {
+        "made_by": "hash",
+        "seed": 0,
+        "version": 2,
+        "val_fraction": 0.2,
+        "test_fraction": 0.0,
+        "excluded": 2,
+    }
     assert lab("evaluate", "run", "--parity").code == 0
     (lab.folder / "lists" / "exclude.txt").unlink()
     done = lab("train-head", *SMALL, "-c", "cats.yaml")

@@ -243,7 +243,7 @@ def test_info_as_json(here: Lab) -> None:
     assert facts["bytes"] == (here.folder / "run" / "checkpoint.safetensors").stat().st_size
     assert (facts["format"], facts["classes"], facts["validation"]["correct"]) == (1, ["cats", "dogs"], 4)
     assert facts["validation"]["metrics"]["confusion"] == [[2, 0], [0, 2]]
-    assert facts["split"] == {"made_by": "hash", "seed": 0, "val_fraction": 0.2, "test_fraction": 0.0}
+    assert facts["split"] == {"made_by": "hash", "seed": 0, "version": 2, "val_fraction": 0.2, "test_fraction": 0.0}
 
 
 def test_checkpoints_that_are_none(here: Lab) -> None:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from featcli.errors import DatasetError
 
+# 1: groups larger than what is left of a share are passed over. 2: whole groups, nearest to the share (`split_groups`).
+SPLIT_VERSIONS = (1, 2)
+
 
 class DataOptionError(DatasetError):
     """An option besides the folder is wrong.
@@ -36,6 +39,7 @@ class DataSource:
         val_fraction: share of the images for validation, where the user made no such split.
         test_fraction: share of the images for test, where the user made no splits.
         limit: keep the first so many images per class and split.
+        split_version: of the rule by which splits are made, one of `SPLIT_VERSIONS`.
     """
 
     root: Path | None = None
@@ -45,6 +49,7 @@ class DataSource:
     val_fraction: float
     test_fraction: float = 0.0
     limit: int | None = None
+    split_version: int = SPLIT_VERSIONS[-1]
 
     @property
     def pattern(self) -> str | None:

@@ -51,7 +51,7 @@ def test_class_folders_are_split_exactly_as_the_rule_says(tmp_path: Path) -> Non
     data = opened(write(tmp_path, class_files("cat", 10) | class_files("dog", 25)), test_fraction=0.1)
     assert data.classes == ("cat", "dog")
     assert data.counts() == {"train": [7, 18], "val": [2, 5], "test": [1, 2]}
-    assert data.rule == {"made_by": "hash", "seed": 0, "val_fraction": 0.2, "test_fraction": 0.1}
+    assert data.rule == {"made_by": "hash", "seed": 0, "version": 2, "val_fraction": 0.2, "test_fraction": 0.1}
     units = {
         sample.path: hashlib.sha256(f"0:{hashlib.sha256(Path(sample.path).read_bytes()).hexdigest()}".encode()).digest()
         for sample in data.samples
@@ -81,7 +81,7 @@ def test_a_missing_validation_split_is_taken_from_train_alone(tmp_path: Path) ->
     data = opened(write(tmp_path, files), test_fraction=0.4)
     assert data.counts() == {"train": [8, 16], "val": [2, 4], "test": [5, 5]}
     assert all(path.startswith("test/") for split, _, path in places(data) if split == "test")
-    assert data.rule == {"made_by": "hash", "seed": 0, "val_fraction": 0.2, "test_fraction": 0.0}
+    assert data.rule == {"made_by": "hash", "seed": 0, "version": 2, "val_fraction": 0.2, "test_fraction": 0.0}
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation"])
@@ -353,7 +353,14 @@ def test_a_manifest_is_split_as_the_rule_says_and_keeps_its_order(tmp_path: Path
     assert [f"{path},{name}" for _, name, path in places(data)] == lines
     assert data.classes == ("cat", "dog")
     assert data.counts() == {"train": [9, 9], "val": [3, 3], "test": [3, 3]}
-    assert data.rule == {"made_by": "hash", "seed": 0, "val_fraction": 0.2, "test_fraction": 0.2, "manifest": True}
+    assert data.rule == {
+        "made_by": "hash",
+        "seed": 0,
+        "version": 2,
+        "val_fraction": 0.2,
+        "test_fraction": 0.2,
+        "manifest": True,
+    }
     assert (data.root, data.origin, str(data.ignored)) == (tmp_path, tmp_path / "labels.csv", "")
     for label in (0, 1):
         ranked = sorted(
@@ -424,7 +431,7 @@ def test_groups_stay_on_one_side(tmp_path: Path) -> None:
         )
         assert [dict(sides)[name] for name in ranked] == ["val"] * 9 + ["test"] * 6 + ["train"] * 15
         assert data.rule == {
-            "made_by": "hash", "seed": seed, "val_fraction": 0.3, "test_fraction": 0.2, "grouped": True
+            "made_by": "hash", "seed": seed, "version": 2, "val_fraction": 0.3, "test_fraction": 0.2, "grouped": True
         }  # fmt: skip
 
 
@@ -472,7 +479,7 @@ def test_the_column_of_a_manifest_is_used_by_itself(tmp_path: Path) -> None:
 def test_an_expression_beats_the_column(tmp_path: Path) -> None:
     file = manifest(tmp_path, "s1/1,a,p", "s1/2,b,p", "s2/1,a,p", "s2/2,b,p", header="path,label,group")
     events: list[Event] = []
-    data = opened(None, manifest=file, group="^([^/]+)/", emit=events.append)
+    data = opened(None, manifest=file, group="^([^/]+)/", emit=events.append, split_version=1)
     assert [sample.group for sample in data.samples] == ["s1", "s1", "s2", "s2"]
     assert said(events) == [f"Note: {file}: its column 'group' is not used, since data.group is a regular expression"]
 
@@ -515,7 +522,14 @@ def test_what_is_excluded_is_not_there(tmp_path: Path) -> None:
         f"Note: left out by {exclude}: 5 of 22 images",
         f"Warn: {exclude}: lines that match no image (4): 'nowhere', 'b/3.jpg', 'a/99.jpg', ...",
     ]
-    assert data.rule == {"made_by": "hash", "seed": 0, "val_fraction": 0.2, "test_fraction": 0.0, "excluded": 5}
+    assert data.rule == {
+        "made_by": "hash",
+        "seed": 0,
+        "version": 2,
+        "val_fraction": 0.2,
+        "test_fraction": 0.0,
+        "excluded": 5,
+    }
 
 
 def test_exclusions_of_a_manifest(tmp_path: Path) -> None:
@@ -554,7 +568,24 @@ def test_a_class_that_is_excluded_is_none(tmp_path: Path) -> None:
 def test_exclusions_come_before_groups(tmp_path: Path) -> None:
     write(tmp_path, {"a/p_1.jpg": "1", "b/p_2.jpg": "2", "b/odd.jpg": "3"})
     exclude = write(tmp_path, {"exclude.txt": "b/odd.jpg"}) / "exclude.txt"
-    assert [sample.group for sample in opened(tmp_path, exclude=exclude, group="([^/]+)_").samples] == ["p", "p"]
+    found = opened(tmp_path, exclude=exclude, group="([^/]+)_", split_version=1)
+    assert [sample.group for sample in found.samples] == ["p", "p"]
+
+
+def test_groups_of_which_none_can_be_held_out_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, {"a/p_1.jpg": "1", "b/p_2.jpg": "2"})
+    with pytest.raises(DataOptionError, match="all 2 images are in one group, 'p': no image can be held out") as caught:
+        opened(tmp_path, group="([^/]+)_")
+    assert caught.value.option == "group"
+
+
+def test_a_group_larger_than_its_share_is_held_out_where_the_classes_have_others(tmp_path: Path) -> None:
+    files = {f"{name}/{name}{group}_{image}.jpg": f"{name} {group} {image}"
+             for name in "ab" for group in range(2) for image in range(10)}  # fmt: skip
+    data = opened(write(tmp_path, files), group="([^/]+)_")
+    assert data.counts() == {"train": [10, 10], "val": [10, 10]}
+    assert data.rule["version"] == 2
+    assert opened(tmp_path, group="([^/]+)_", split_version=1).counts() == {"train": [20, 20]}
 
 
 # For evaluation
