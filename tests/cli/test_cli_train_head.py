@@ -382,4 +382,9 @@ def test_what_changed_since_the_run_that_is_replaced(lab: Lab) -> None:
     for row in rows:
         assert row["sha256"] == hashlib.sha256(Path(row["path"]).read_bytes()).hexdigest()
     (lab.folder / "run" / "images.csv").write_bytes(b"path,split\n\xff\x00")
-    assert "changes" not in lab.train().stderr
+    stderr = lab.train().stderr
+    assert "changes" not in stderr
+    assert (
+        "run/images.csv is damaged: it is no longer the list of a run's images; "
+        "what is new since the run that this replaces is not known\n"
+    ) in stderr
