@@ -29,6 +29,7 @@ from featcli.workflow.answer import Unreadable
 from featcli.workflow.boundaries import open_sources, plan_boundary
 from featcli.workflow.features import unreadable_of
 from featcli.workflow.learning import describe_best, gradient_facts, gradient_of, recipe_of, scorer, starting_head
+from featcli.workflow.mirroring import decide_mirroring
 from featcli.workflow.outcome import Model, evaluate_splits
 from featcli.workflow.session import Session
 from featcli.workflow.solving import training_rows
@@ -46,7 +47,15 @@ class FineTuning:
         self._rows, labels = training_rows(data, table)
         self._task = task_of(data.classes)
         self._recipe = recipe_of(session.loaded.config, labels, self._task)
-        self._boundary = plan_boundary(session, extractor, n_frozen, train=len(self._rows), val=len(data.split("val")))
+        self._mirroring = decide_mirroring(session, extractor, data, table, self._rows)
+        self._boundary = plan_boundary(
+            session,
+            extractor,
+            n_frozen,
+            mirror=self._mirroring.mirror,
+            train=len(self._rows),
+            val=len(data.split("val")),
+        )
         self._gradient = gradient_of(session)
         self._head, solved = starting_head(self._gradient, data, table, session, width=backbone.feature_size)
         self._batch_norm = self._decide_batch_norm(solved=solved is not None)
@@ -130,9 +139,8 @@ class FineTuning:
                 unreadable.add(self._data.samples[row].path, reason)
         metrics, predictions = evaluate_splits(samples, table, Predictor(extractor, head, self._task))
         depth = "all" if self._n_frozen == len(backbone.stages) else self._n_frozen
-        return Model(
-            backbone, head, depth, gradient_facts(self._gradient, config, progress), self._task, metrics, predictions
-        ), unreadable
+        facts = gradient_facts(self._gradient, config, progress) | {"mirror": self._mirroring.mirror}
+        return Model(backbone, head, depth, facts, self._task, metrics, predictions), unreadable
 
     def _decide_batch_norm(self, *, solved: bool) -> str:
         """`train` or `eval`, by the size of the mini-batches.
@@ -169,6 +177,7 @@ class FineTuning:
         )
         where = f"after {backbone.stages[self._n_frozen - 1].name}" if self._n_frozen else "the images"
         emit(Fact("boundary", f"{where}, {self._boundary}"))
+        emit(Fact("mirror", str(self._mirroring)))
 
 
 @contextlib.contextmanager
