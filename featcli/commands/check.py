@@ -5,9 +5,11 @@ from __future__ import annotations
 from featcli.features.extraction import Extractor
 from featcli.workflow.answer import Answer
 from featcli.workflow.images import open_data
+from featcli.workflow.learning import check_head
 from featcli.workflow.plans import make_plan
 from featcli.workflow.session import Session, open_backbone, open_runtime
 from featcli.workflow.training_plans import plan_training
+from featcli.workflow.unused import describe_unused
 
 
 def check(session: Session, command: str = "train-head") -> Answer:
@@ -21,9 +23,12 @@ def check(session: Session, command: str = "train-head") -> Answer:
         FeatcliError: whatever that command would stumble over.
     """
     session.loaded.require("data.root", "backbone.name")
+    if command == "train-head":
+        check_head(session)
     runtime = open_runtime(session)
     extractor = Extractor(open_backbone(session), runtime)
     data = open_data(session, runtime)
-    return make_plan(
-        session, extractor, data, plan_training(session, extractor, data) if command == "finetune" else None
-    )
+    if command == "finetune":
+        return make_plan(session, extractor, data, plan_training(session, extractor, data))
+    describe_unused(session, command, data)
+    return make_plan(session, extractor, data)

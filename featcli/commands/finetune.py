@@ -30,6 +30,7 @@ from featcli.workflow.outcome import (
 from featcli.workflow.plans import make_plan
 from featcli.workflow.session import Session, open_backbone, open_runtime
 from featcli.workflow.training_plans import frozen_depth, plan_training
+from featcli.workflow.unused import describe_unused
 
 
 def finetune(session: Session, *, resume: bool = False) -> Answer:
@@ -60,6 +61,7 @@ def finetune(session: Session, *, resume: bool = False) -> Answer:
         return plan
     n_frozen = frozen_depth(backbone, session)
     data = open_data(session, runtime)
+    describe_unused(session, "finetune", data, all_frozen=n_frozen == len(backbone.stages))
     images = list_images(data)
     identity = Identity(config, backbone.weights_sha256, images)
     if resume:

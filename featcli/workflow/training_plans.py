@@ -23,6 +23,7 @@ from featcli.workflow.boundaries import Boundary, plan_boundary
 from featcli.workflow.learning import gradient_of
 from featcli.workflow.mirroring import plan_mirroring
 from featcli.workflow.session import Session, placed
+from featcli.workflow.unused import describe_unused
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ def plan_training(session: Session, extractor: Extractor, data: Dataset) -> Trai
     """
     config, backbone = session.loaded.config.train, extractor.backbone
     n_frozen = frozen_depth(backbone, session)
+    describe_unused(session, "finetune", data, all_frozen=n_frozen == len(backbone.stages))
     n, n_val = len(data.split("train")), len(data.split("val"))
     mirroring = plan_mirroring(config, data.classes)
     # Of what is left open the boundary does not depend: light and strong have as many variants with and without it.

@@ -213,7 +213,7 @@ def test_flags_beat_set_and_set_beats_the_file(lab: Lab) -> None:
 def test_a_freeze_depth_gets_one_note(lab: Lab) -> None:
     done = lab.train("--set", "backbone.freeze_depth=1")
     assert done.code == 0
-    note = "note: freeze_depth 1 is for finetune; train-head freezes every stage\n"
+    note = "note: not used by train-head with a logistic head: backbone.freeze_depth (every stage is frozen)\n"
     assert done.stderr.count("freeze") == note.count("freeze")
     assert note in done.stderr
     assert json.loads(lab("info", "run", "--json").text)["freeze_depth"] == "all"
