@@ -11,6 +11,9 @@ from featcli.analysis.sides import sided_names
         (("0", "1", "2", "3", "4"), "digits or letters ('0', '1', '2', ...)"),
         (("a", "b"), "digits or letters ('a', 'b')"),
         (("A", "B", "space"), "digits or letters ('A', 'B')"),
+        (("zero", "one", "two"), "digits or letters ('zero', 'one', 'two')"),
+        (("text", "no_text"), "text ('text', 'no_text')"),
+        (("HandwrittenNote", "photo"), "text ('HandwrittenNote')"),
         (("digit_3", "digit 8"), "digits or letters ('digit_3', 'digit 8')"),
         (("left", "right"), "sides ('left', 'right')"),
         (("Straight", "TurnLeft", "turn right"), "sides ('TurnLeft', 'turn right')"),
@@ -29,6 +32,8 @@ def test_names_of_characters_and_sides(classes: tuple[str, ...], said: str) -> N
     "classes",
     [
         ("ants", "bees"),
+        ("one", "two"),
+        ("texture", "textile"),
         ("cleft lip", "bright", "upright", "leftovers"),
         ("L", "cat", "dog"),
         ("101", "102"),
