@@ -1,4 +1,4 @@
-"""Whether `train.mirror: auto` decides well: `scripts/trial_mirror.py [--features-only] [--runs N]`.
+"""Whether `train.mirror: auto` decides well: `scripts/trial_mirror.py [--only WORD] [--features-only] [--runs N]`.
 
 For each data set and backbone: the accuracy of held-out images and of their mirror images, and what follows. Data sets
 are photographs of ants and bees, the digits of scikit-learn and of MNIST, textures (from the folder that FEATCLI_SHARED
@@ -26,6 +26,7 @@ from tests.photographs import SHARED, require_photographs
 
 SIDE = 64
 SIZES = (24, 80)  # training images of a small subset
+LARGEST = 800
 
 
 def draw_arrows(root: Path, names: tuple[str, str], *, count: int) -> Path:
@@ -78,8 +79,10 @@ def measure(root: Path, backbone: str, weights: str, runs: int, cache: Path) -> 
     extractor = Extractor(load_backbone(backbone, weights, emit=ignore), runtime)
     store = FeatureStore(cache, extractor.space, extractor.backbone.feature_size, ignore)
     train = [sample for sample in data.samples if sample.split == "train"]
-    sizes = [(len(train), 0)] + [(size, seed) for size in SIZES if size < len(train) for seed in range(runs)]
-    chosen = np.random.default_rng(0).permutation(len(train))[:2000]  # no more are used
+    sizes = [(min(len(train), LARGEST), 0)] + [
+        (size, seed) for size in SIZES if size < len(train) for seed in range(runs)
+    ]
+    chosen = np.random.default_rng(0).permutation(len(train))[:LARGEST]
     train = [train[row] for row in sorted(chosen)]
     with store.writer(extractor.engine.provenance()) as writer:
         refs = [sample.ref for sample in train]
@@ -131,6 +134,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--features-only", action="store_true", help="no fine-tuning")
     parser.add_argument("--runs", type=int, default=3, metavar="N", help="subsets of each size")
+    parser.add_argument("--only", default="", metavar="WORD", help="data sets of such a name; arrows are fine-tuned")
     arguments = parser.parse_args()
     photographs = require_photographs()
     with tempfile.TemporaryDirectory(prefix="trial-mirror-") as folder:
@@ -150,6 +154,8 @@ def main() -> None:
         }
         print_head("data set", "backbone", "training images", "tested", "plain", "mirrored", "mirrors")
         for name, root in data.items():
+            if arguments.only not in name:
+                continue
             for backbone, weights in backbones.items():
                 found = measure(root, backbone, weights, arguments.runs, cache)
                 for size in dict.fromkeys(entry["images"] for entry in found):
