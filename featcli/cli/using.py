@@ -92,11 +92,17 @@ def evaluate(
         bool,
         option(RUN, "--parity", help="Exit 1 unless the validation accuracy in the checkpoint is reproduced."),
     ] = False,
+    unseen: Annotated[bool, option(RUN, "--unseen", help="Leave out images that the run was trained on.")] = False,
 ) -> None:
     """Measure a checkpoint on labelled images.
 
-    On DATA_DIR, or the data of the config or run: the test split, else validation.
+    On DATA_DIR, or the data of the config or run: the test split, else validation; --parity: validation.
+    Says how many images, by content, the run was trained on.
     """
+    if parity and unseen:
+        raise typer.BadParameter(
+            "--parity is of all validation images; --unseen would leave some out", param_hint="--unseen"
+        )
     checkpoint, paths = _checkpoint_and_paths(arguments or [], run.flags.config)
     if len(paths) > 1:
         raise typer.BadParameter(f"one folder to evaluate on, not {len(paths)}", param_hint="DATA_DIR")
@@ -104,7 +110,7 @@ def evaluate(
     from featcli.commands.evaluate import EvaluateOptions, evaluate
 
     data_dir = Path(paths[0]) if paths else None
-    run.finish(evaluate(session, checkpoint, data_dir, EvaluateOptions(min_accuracy, parity)))
+    run.finish(evaluate(session, checkpoint, data_dir, EvaluateOptions(min_accuracy, parity, unseen)))
 
 
 @command("as_json", "debug")

@@ -10,7 +10,7 @@ import numpy as np
 
 from featcli.checkpoint import Checkpoint
 from featcli.config import LoadedConfig, load_config
-from featcli.data.dataset import Sample, fingerprint, open_labelled
+from featcli.data.dataset import Sample, fingerprint, first_of_each, open_labelled
 from featcli.data.hashing import MEMO_NAME
 from featcli.errors import ConditionFailed, DatasetError, UsageError
 from featcli.events import Warn
@@ -26,6 +26,7 @@ from featcli.workflow.measuring import truth_of
 from featcli.workflow.parity import Measured, check_parity
 from featcli.workflow.positives import ask_for_positive, open_task
 from featcli.workflow.session import Session, open_model, open_runtime
+from featcli.workflow.unseen import find_overlap
 from featcli.writers.metrics_text import metrics_text
 
 
@@ -36,10 +37,12 @@ class EvaluateOptions:
     Attributes:
         min_accuracy: fail below it.
         parity: fail unless the validation accuracy in the checkpoint is reproduced.
+        unseen: leave out images of the run's training split; not together with `parity`.
     """
 
     min_accuracy: float | None = None
     parity: bool = False
+    unseen: bool = False
 
 
 def evaluate(session: Session, checkpoint: Path | None, data_dir: Path | None, options: EvaluateOptions) -> Answer:
@@ -53,10 +56,12 @@ def evaluate(session: Session, checkpoint: Path | None, data_dir: Path | None, o
     task = open_task(session, model.metadata.classes, model.metadata.positive)
     samples, where = _samples(session, model, path, data_dir, runtime, options)
     samples = with_groups(samples, data_dir, path, session)
+    overlap = find_overlap(path, model.metadata, samples, unseen=options.unseen, emit=session.emit)
+    samples = overlap.samples
     if session.dry_run:
         text = f"plan\n  checkpoint  {path}\n  device      {runtime}\n  images      {len(samples)}, {where}"
         facts = {"checkpoint": str(path), "device": str(runtime), "images": len(samples), "where": where}
-        return Answer(text, facts)
+        return Answer(text, facts | overlap.to_json())
     # predict and evaluate read the store and never write to it.
     predictor = Predictor(Extractor(model.backbone, runtime), model.head, task)
     table = features_of(samples, predictor.extractor, session, keep=False)
@@ -76,7 +81,9 @@ def evaluate(session: Session, checkpoint: Path | None, data_dir: Path | None, o
         failure = ConditionFailed(
             f"accuracy {metrics['accuracy']:.4f} is below --min-accuracy {options.min_accuracy:g}"
         )
-    return Answer(metrics_text(where, metrics), metrics, unreadable_of(samples, table), failure)
+    first, *rest = metrics_text(where, metrics).split("\n")
+    text = "\n".join([first, *overlap.lines, *rest])
+    return Answer(text, metrics | overlap.to_json(), unreadable_of(samples, table), failure)
 
 
 def _samples(
@@ -84,15 +91,17 @@ def _samples(
 ) -> tuple[Sequence[Sample], str]:
     """The labelled images to evaluate on, and what they are in words."""
     if data_dir is not None:
-        limit = session.loaded.config.data.limit
         samples = open_labelled(
             data_dir,
             model.metadata.classes,
+            splits=("val", "test") if options.parity else ("test", "val"),
             workers=runtime.workers,
             emit=session.emit,
-            limit=limit,
             memo=session.cache / MEMO_NAME,
         )
+        limit = session.loaded.config.data.limit
+        if limit is not None:
+            samples = tuple(first_of_each(samples, limit))
         split = samples[0].split
         return samples, f"in {data_dir}" if split == "train" else f"the {split} split of {data_dir}"
     data = read_dataset(session, _data_config(session, path), runtime, keep=False, split=model.metadata.split)

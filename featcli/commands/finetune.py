@@ -33,6 +33,7 @@ from featcli.workflow.positives import open_task
 from featcli.workflow.ranges import with_range
 from featcli.workflow.session import Session, open_backbone, open_runtime
 from featcli.workflow.training_plans import frozen_depth, plan_training
+from featcli.workflow.unused import describe_unused
 
 
 def finetune(session: Session, *, resume: bool = False) -> Answer:
@@ -64,6 +65,7 @@ def finetune(session: Session, *, resume: bool = False) -> Answer:
         return plan
     n_frozen = frozen_depth(backbone, session)
     data = open_data(session, runtime)
+    describe_unused(session, "finetune", data, all_frozen=n_frozen == len(backbone.stages))
     task = open_task(session, data.classes)
     backbone = with_range(session, backbone, data, runtime)
     extractor = Extractor(backbone, runtime)

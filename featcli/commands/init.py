@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from featcli.analysis.sides import sided_names
 from featcli.backbones.catalogue import local_weights
 from featcli.backbones.registry import find_architecture
 from featcli.data.dataset import Dataset, open_dataset
@@ -18,6 +19,7 @@ from featcli.data.pixels.loading import load_depth
 from featcli.errors import UsageError
 from featcli.events import Emit, Fact
 from featcli.files import write_text
+from featcli.text import printable
 
 _LOOKED_AT = 200  # images whose size is read, and of 16-bit grey the values
 _SMALL = 96  # pixels of the shorter side
@@ -109,6 +111,7 @@ def _config_text(look: _Look, target: Path) -> str:
         "  C: auto                        # strength of the fit, chosen by cross-validation on the training images",
         *_balance_lines(train),
         "",
+        *_mirror_lines(data),
         f"output: {_quoted('runs/' + (data.root.name or 'first'))}",
     ]
     return "\n".join(lines) + "\n"
@@ -157,6 +160,18 @@ def _balance_lines(train: Sequence[int]) -> list[str]:
         return ["  class_weight: none             # balanced: every class weighs the same, however few its images"]
     times = max(train) / min(train)
     return [f"  class_weight: balanced         # the largest class is {times:.0f} times the smallest"]
+
+
+def _mirror_lines(data: Dataset) -> list[str]:
+    named = sided_names(data.classes)
+    if named is None:
+        return []
+    return [
+        f"# The classes are named after {printable(named)}: mirrored, an image would be another class's, or none's.",
+        "train:",
+        "  mirror: false                  # for `featcli finetune`: left and right are never exchanged",
+        "",
+    ]
 
 
 def _quoted(text: str) -> str:

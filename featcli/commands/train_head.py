@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from featcli.data.dataset import Dataset
-from featcli.events import Note
 from featcli.features.extraction import Extractor, FeatureTable
 from featcli.heads.head import Head
 from featcli.heads.registry import find_head
@@ -18,7 +17,7 @@ from featcli.workflow.answer import Answer
 from featcli.workflow.closing import close_run
 from featcli.workflow.features import features_of, unreadable_of
 from featcli.workflow.images import open_data
-from featcli.workflow.learning import learn_head
+from featcli.workflow.learning import check_head, learn_head
 from featcli.workflow.measuring import mark_selection, measure_splits, training_facts
 from featcli.workflow.outcome import (
     Clock,
@@ -33,6 +32,7 @@ from featcli.workflow.positives import open_task
 from featcli.workflow.ranges import with_range
 from featcli.workflow.session import Session, open_backbone, open_runtime
 from featcli.workflow.solving import solve_head, solved_facts
+from featcli.workflow.unused import describe_unused
 
 
 def train_head(session: Session) -> Answer:
@@ -43,6 +43,7 @@ def train_head(session: Session) -> Answer:
     """
     config = session.loaded.config
     session.loaded.require("data.root", "backbone.name", "output")
+    check_head(session)
     clock = Clock()
     runtime = open_runtime(session)
     if session.dry_run:
@@ -50,11 +51,8 @@ def train_head(session: Session) -> Answer:
     else:
         run = claim_run(config, command="train-head", overwrite=session.overwrite)
     backbone = open_backbone(session)
-    if config.backbone.freeze_depth != "all":
-        session.emit(
-            Note(f"freeze_depth {config.backbone.freeze_depth} is for finetune; train-head freezes every stage")
-        )
     data = open_data(session, runtime)
+    describe_unused(session, "train-head", data)
     task = open_task(session, data.classes)
     backbone = with_range(session, backbone, data, runtime, hint=not session.dry_run)
     if session.dry_run:

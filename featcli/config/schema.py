@@ -195,6 +195,11 @@ class Train(Section):
     augment: Literal["none", "flip", "light", "strong"] = Field(
         default="light", description="How training images vary; validation and prediction never do."
     )
+    mirror: Annotated[Literal["auto"] | bool, Words("auto, true or false", ("auto",))] = Field(
+        default="auto",
+        description="Whether light and strong exchange left and right (flip does); auto: unless the names of the "
+        "classes, or a trial on mirrored training images, say that it changes the class.",
+    )
     views: Count | None = Field(
         default=None, description="Number of augmented views per image, computed once; null: a new one every epoch."
     )
@@ -274,6 +279,17 @@ class Config(Section):
                     "count": {"none": "one variant", "flip": "two variants, which are kept anyway"}[self.train.augment],
                     "keys": ("train.views", "train.augment"),
                 },
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _mirrors_where_it_flips(self) -> Config:
+        if self.train.augment == "flip" and self.train.mirror is False:
+            raise PydanticCustomError(
+                "together",
+                "train.augment: flip mirrors and does nothing else, and train.mirror is false: take light or strong, "
+                "which vary without it, or none",
+                {"keys": ("train.augment", "train.mirror")},
             )
         return self
 

@@ -180,7 +180,7 @@ def open_dataset(
         )
         rule |= {"version": version, "val_fraction": source.val_fraction, "test_fraction": test_share}
     if source.limit is not None:
-        samples = _first_of_each(samples, source.limit)
+        samples = first_of_each(samples, source.limit)
         rule["limit"] = source.limit
     used = {"manifest": source.manifest is not None, "grouped": grouped, "excluded": listing.excluded}
     rule |= {name: value for name, value in used.items() if value}
@@ -193,14 +193,20 @@ def open_labelled(
     root: Path,
     classes: Sequence[str],
     *,
+    splits: Sequence[str] = ("test", "val"),
     workers: int,
     emit: Emit,
-    limit: int | None = None,
     memo: Path | None = None,
 ) -> tuple[Sample, ...]:
-    """A folder to evaluate on, with the classes of a checkpoint: `root/<class>/...`, or its val split, else its test.
+    """A folder to evaluate on, with the classes of a checkpoint: `root/<class>/...`, or one split of it.
 
-    What files hashed to is looked up in the memo, and nothing is written to it.
+    Args:
+        root: the folder.
+        classes: of the checkpoint, in its order.
+        splits: in the order of preference; the first that holds images is taken.
+        workers: threads that read files.
+        emit: hears the progress of hashing.
+        memo: of what files hashed to earlier, is looked up and not written to; None for none.
 
     Raises:
         DatasetError: no such folder, no images, or a class that is not among `classes`.
@@ -208,16 +214,29 @@ def open_labelled(
     if not root.is_dir():
         raise DatasetError(f"no such folder: {root}")
     folders = split_folders(root)
-    split = next((name for name in ("val", "test") if name in folders), "train")
-    reject_unknown_classes(folders[split], subfolders(folders[split]), classes)
-    entries = class_entries(root, {split: folders[split]}, Ignored())
-    if not entries:
+    for split in [name for name in splits if name in folders] or ["train"]:
+        reject_unknown_classes(folders[split], subfolders(folders[split]), classes)
+        entries = class_entries(root, {split: folders[split]}, Ignored())
+        if entries:
+            break
+    else:
         raise DatasetError(f"no images in the class folders of {folders[split]}", layout_hint())
     label_of = {name: label for label, name in enumerate(classes)}
     found = [Sample(entry.path, label_of[entry.label], split, None) for entry in entries]
     found.sort(key=lambda sample: sample.label)  # stable: the order of the checkpoint's classes
     hashed = hash_samples(found, memo=memo, keep=False, workers=workers, emit=emit)
-    return tuple(_first_of_each(hashed, limit or len(found)))
+    return tuple(hashed)
+
+
+def first_of_each(samples: Iterable[Sample], limit: int) -> list[Sample]:
+    """The first `limit` images of each class and split, in their order."""
+    taken: dict[tuple[str, int], int] = defaultdict(int)
+    kept = []
+    for sample in samples:
+        if taken[sample.split, sample.label] < limit:
+            taken[sample.split, sample.label] += 1
+            kept.append(sample)
+    return kept
 
 
 def hash_samples(
@@ -310,13 +329,3 @@ def _nothing_to_hold_out(train: Sequence[Sample]) -> DataOptionError:
         f"{said}: no image can be held out for validation",
         "Give an expression that finds smaller groups, or make the split yourself: folders train and val.",
     )
-
-
-def _first_of_each(samples: Iterable[Sample], limit: int) -> list[Sample]:
-    taken: dict[tuple[str, int], int] = defaultdict(int)
-    kept = []
-    for sample in samples:
-        if taken[sample.split, sample.label] < limit:
-            taken[sample.split, sample.label] += 1
-            kept.append(sample)
-    return kept

@@ -113,20 +113,26 @@ class Run:
         write_text(self.folder / IMAGES_NAME, csv_text([_IMAGES_HEADER], map(astuple, images)))
 
     def read_images(self) -> list[RunImage] | None:
-        """The images of the run that this folder holds; None where it has no list of them, or a damaged one."""
+        """The images of the run that this folder holds; None where it has no list of them.
+
+        Raises:
+            CheckpointError: the list is damaged.
+            StorageError: it cannot be read.
+        """
         path = self.folder / IMAGES_NAME
         if not path.is_file():
             return None
+        damaged = CheckpointError(f"{path} is damaged: it is no longer the list of a run's images")
         try:
             with (
                 storage_errors(path, doing="read"),
                 path.open(encoding="utf-8", errors="surrogateescape", newline="") as file,
             ):
                 header, *rows = [tuple(row) for row in csv.reader(file)] or [()]
-        except csv.Error:
-            return None
+        except csv.Error as error:
+            raise damaged from error
         if header != _IMAGES_HEADER or any(len(row) != len(header) for row in rows):
-            return None
+            raise damaged
         return [RunImage(*row) for row in rows]
 
     def read_metrics(self) -> dict[str, Any]:

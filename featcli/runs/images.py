@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from featcli.data.dataset import Dataset
-from featcli.events import Emit, Fact
-from featcli.runs.folder import Run, RunImage
+from featcli.data.dataset import Dataset, Sample, fingerprint
+from featcli.errors import CheckpointError
+from featcli.events import Emit, Fact, Warn
+from featcli.metadata import CheckpointMetadata
+from featcli.runs.folder import IMAGES_NAME, Run, RunImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +51,40 @@ def list_images(data: Dataset) -> list[RunImage]:
 
 def describe_changes(run: Run, images: Sequence[RunImage], emit: Emit) -> Changes | None:
     """Says in one line what changed since the run in this folder; None, and no line, where there is none."""
-    before = run.read_images()
+    try:
+        before = run.read_images()
+    except CheckpointError as error:
+        emit(Warn(f"{error.message}; what is new since the run that this replaces is not known"))
+        return None
     if before is None:
         return None
     changes = compare_images(before, images)
     emit(Fact("changes", f"{changes}, since the run that this replaces"))
     return changes
+
+
+def training_digests(run: Run, metadata: CheckpointMetadata) -> frozenset[bytes] | None:
+    """The sha256 of the images that the checkpoint in this folder was trained on; None where there is no list of them.
+
+    The list is the checkpoint's own where its validation images are those that the checkpoint names by their hash.
+
+    Raises:
+        CheckpointError: the list is damaged, or of another run than the checkpoint.
+        StorageError: it cannot be read.
+    """
+    images = run.read_images()
+    if images is None:
+        return None
+    label_of = {name: label for label, name in enumerate(metadata.classes)}
+    samples = [
+        Sample(image.path, label_of[image.label], image.split, bytes.fromhex(image.sha256) or None)
+        for image in images
+        if image.label in label_of and re.fullmatch("([0-9a-f]{64})?", image.sha256)
+    ]
+    validated = fingerprint(sample for sample in samples if sample.split == "val")
+    if len(samples) < len(images) or validated != metadata.validation.fingerprint:
+        raise CheckpointError(f"{run.folder / IMAGES_NAME} is damaged, or of another run than the checkpoint beside it")
+    return frozenset(sample.digest for sample in samples if sample.split == "train" and sample.digest is not None)
 
 
 def compare_images(before: Sequence[RunImage], now: Sequence[RunImage]) -> Changes:

@@ -10,7 +10,7 @@ from typing import Any
 
 from featcli.checkpoint import library_versions
 from featcli.config import Config
-from featcli.errors import UsageError
+from featcli.errors import CheckpointError, UsageError
 from featcli.events import Emit, Note, Warn
 from featcli.files import storage_errors, write_json
 from featcli.runs.folder import METRICS_NAME, Run, RunImage
@@ -53,7 +53,10 @@ class Identity:
             before, now = str(found.get("weights_sha256"))[:12], self.weights_sha256[:12]
             said.append(f"the backbone's weights were {before}, now {now}")
         if found.get("images_sha256") != facts["images_sha256"]:
-            earlier = run.read_images()
+            try:
+                earlier = run.read_images()
+            except CheckpointError:
+                earlier = None
             said.append(f"the images: {compare_images(earlier, self.images) if earlier else 'not as they were'}")
         return said
 

@@ -84,14 +84,24 @@ class Boundary:
         }
 
 
-def plan_boundary(session: Session, extractor: Extractor, n_frozen: int, *, train: int, val: int) -> Boundary:
+def plan_boundary(
+    session: Session, extractor: Extractor, n_frozen: int, *, mirror: bool, train: int, val: int
+) -> Boundary:
     """Decides what is kept, from the shape of one tensor and the number of images.
+
+    Args:
+        session: the invocation.
+        extractor: of the backbone.
+        n_frozen: number of frozen stages.
+        mirror: whether training images are mirrored.
+        train: number of training images.
+        val: number of validation images.
 
     Raises:
         ConfigError: `train.cutmix` where the boundary is no map with its channels first.
     """
     config, backbone = session.loaded.config, extractor.backbone
-    views = Views(Augmentation(config.train.augment, backbone.preprocessing), config.train.views, config.seed)
+    views = Views(Augmentation(config.train.augment, backbone.preprocessing, mirror), config.train.views, config.seed)
     prefix = FrozenPrefix(extractor, n_frozen)
     side = backbone.preprocessing.crop
     kept = prefix.encode([np.zeros((side, side, 3), dtype=np.uint8)])[0]

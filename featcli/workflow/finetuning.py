@@ -30,6 +30,7 @@ from featcli.workflow.boundaries import open_sources, plan_boundary
 from featcli.workflow.features import unreadable_of
 from featcli.workflow.learning import describe_best, gradient_facts, gradient_of, recipe_of, scorer, starting_head
 from featcli.workflow.measuring import mark_selection, measure_splits, training_facts
+from featcli.workflow.mirroring import decide_mirroring
 from featcli.workflow.outcome import Model
 from featcli.workflow.session import Session
 from featcli.workflow.solving import training_rows
@@ -49,7 +50,15 @@ class FineTuning:
         self._rows, labels = training_rows(data, table)
         self._task = task
         self._recipe = recipe_of(session.loaded.config, labels, self._task)
-        self._boundary = plan_boundary(session, extractor, n_frozen, train=len(self._rows), val=len(data.split("val")))
+        self._mirroring = decide_mirroring(session, extractor, data, table, self._rows)
+        self._boundary = plan_boundary(
+            session,
+            extractor,
+            n_frozen,
+            mirror=self._mirroring.mirror,
+            train=len(self._rows),
+            val=len(data.split("val")),
+        )
         self._gradient = gradient_of(session)
         self._head, solved = starting_head(self._gradient, data, table, session, width=backbone.feature_size)
         self._batch_norm = self._decide_batch_norm(solved=solved is not None)
@@ -137,6 +146,7 @@ class FineTuning:
         facts = gradient_facts(self._gradient, config, progress) | training_facts(samples, table, predictor)
         mark_selection(measured.metrics, facts)
         depth = "all" if self._n_frozen == len(backbone.stages) else self._n_frozen
+        facts["mirror"] = self._mirroring.mirror
         return Model(backbone, head, depth, facts, self._task, measured), unreadable
 
     def _decide_batch_norm(self, *, solved: bool) -> str:
@@ -174,6 +184,7 @@ class FineTuning:
         )
         where = f"after {backbone.stages[self._n_frozen - 1].name}" if self._n_frozen else "the images"
         emit(Fact("boundary", f"{where}, {self._boundary}"))
+        emit(Fact("mirror", str(self._mirroring)))
 
 
 def _spread(rows: Sequence[int], most: int) -> Sequence[int]:

@@ -70,6 +70,21 @@ def gradient_of(session: Session) -> Gradient:
     return gradient
 
 
+def check_head(session: Session) -> None:
+    """Refuses what a head on stored features cannot be trained with.
+
+    Raises:
+        ConfigError: `train.cutmix`, where the head is trained by gradient descent.
+    """
+    config = session.loaded.config
+    if config.train.cutmix and find_head(config.head.kind).solve is None:
+        raise session.loaded.error(
+            "train.cutmix",
+            "cutmix needs (B, C, H, W) maps, and train-head learns from features",
+            "Use train.mixup, or finetune with fewer frozen stages.",
+        )
+
+
 def starting_head(
     gradient: Gradient, data: Dataset, table: FeatureTable, session: Session, *, width: int
 ) -> tuple[nn.Module, Head | None]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from featcli.analysis.sides import sided_names
 from featcli.analysis.survey import Survey, survey
 from featcli.config import dump_config
 from featcli.data.dataset import Dataset, Sample
@@ -172,6 +173,9 @@ def _data_lines(seen: Survey, grey_range: GreyRange | None) -> list[str]:
     if groups:
         largest, count = next(iter(groups.items()))
         lines.append(f"groups      {len(groups)}, the largest '{printable(largest)}' of {count} images")
+    named = sided_names(seen.data.classes)
+    if named is not None:
+        lines.append(f"names       {printable(named)}: mirroring would change the class (train.mirror: auto does not)")
     lines.append(f"imbalance   {seen.imbalance():.1f} : 1 (largest : smallest training class)")
     if seen.data.ignored.counts:
         lines.append(f"skipped     {seen.data.ignored}")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from featcli.analysis.mirroring import MIRRORED
 from featcli.backbones.stages import Backbone
 from featcli.data.dataset import Dataset
 from featcli.errors import BackboneOptionError
@@ -20,7 +21,9 @@ from featcli.training.freezing import count_frozen
 from featcli.training.trainable import TrainableModel
 from featcli.workflow.boundaries import Boundary, plan_boundary
 from featcli.workflow.learning import gradient_of
+from featcli.workflow.mirroring import plan_mirroring
 from featcli.workflow.session import Session, placed
+from featcli.workflow.unused import describe_unused
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +67,12 @@ def plan_training(session: Session, extractor: Extractor, data: Dataset) -> Trai
     """
     config, backbone = session.loaded.config.train, extractor.backbone
     n_frozen = frozen_depth(backbone, session)
+    describe_unused(session, "finetune", data, all_frozen=n_frozen == len(backbone.stages))
     n, n_val = len(data.split("train")), len(data.split("val"))
-    boundary = plan_boundary(session, extractor, n_frozen, train=n, val=n_val)
+    mirroring = plan_mirroring(config, data.classes)
+    # Of what is left open the boundary does not depend: light and strong have as many variants with and without it.
+    mirror = mirroring is None or mirroring.mirror
+    boundary = plan_boundary(session, extractor, n_frozen, mirror=mirror, train=n, val=n_val)
     head = build_head(gradient_of(session), NewHead(), backbone.feature_size, len(data.classes), None)
     model = TrainableModel(backbone, n_frozen, head, batch_norm="eval").to(extractor.runtime.device)
     before, step = _seconds_per_image(boundary, model, extractor)
@@ -81,6 +88,7 @@ def plan_training(session: Session, extractor: Extractor, data: Dataset) -> Trai
         "trained_parameters": trained,
         "all_parameters": backbone.n_parameters,
         "boundary": boundary.to_json(),
+        "mirror": None if mirroring is None else mirroring.mirror,
         "estimated_seconds": round(seconds, 1),
     }
     names = [stage.name for stage in backbone.stages[n_frozen:]]
@@ -88,6 +96,7 @@ def plan_training(session: Session, extractor: Extractor, data: Dataset) -> Trai
         f"train       {', '.join(names) + ' and ' if names else ''}the head; "
         f"{config.epochs} epochs of {steps} steps, about {_duration(seconds)} here",
         f"boundary    {boundary}",
+        f"mirror      {mirroring or f'decided at the start by a trial on up to {MIRRORED} training images'}",
     ]
     return TrainingPlan(n_frozen, lines, facts)
 

@@ -34,7 +34,7 @@ def metrics_text(where: str, metrics: dict[str, Any]) -> str:
         lines.append(f"{'':18} {selection_text(metrics['selected'])}")
     absent = absent_text(metrics)
     if absent is not None:
-        lines.append(f"{'':18} {absent}")
+        lines.append(f"{'':18} {clipped(absent, _WIDTH - 19)}")
     lines.append(f"majority class     {metrics['majority_accuracy']:.4f}  (baseline: the accuracy of always naming it)")
     for name in _NUMBERS:
         if metrics[name] is not None:

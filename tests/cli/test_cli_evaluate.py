@@ -13,7 +13,7 @@ import safetensors
 import safetensors.numpy
 
 from featcli.backbones.stages import canonical_sha256
-from tests.cli.lab import Lab, line_of, strict_json, tree
+from tests.cli.lab import Lab, line_of, read_csv, strict_json, tree
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +72,8 @@ def test_the_test_split_where_there_is_one(here: Lab) -> None:
     done = here("evaluate", "splitrun/checkpoint.safetensors", "--json")
     metrics = strict_json(done.text)
     assert done.code == 0
-    assert metrics == strict_json((here.folder / "splitrun" / "metrics.json").read_text())["test"]
+    measured = strict_json((here.folder / "splitrun" / "metrics.json").read_text())["test"]
+    assert metrics == measured | {"trained_on": 0}
     assert f"6 images, the val split of {here.folder}/split\n" in here("evaluate", "splitrun", "--parity").text
 
 
@@ -81,13 +82,16 @@ def test_on_a_folder(here: Lab) -> None:
     metrics = {}
     for folder in ("split", "split/test", "photos"):
         done = here("evaluate", "run", folder, "--json")
-        assert done.code == (3 if folder == "split/test" else 0), done.stderr
+        assert done.code == (0 if folder == "photos" else 3), done.stderr
         metrics[folder] = strict_json(done.text)
-    assert [metrics[folder]["n"] for folder in metrics] == [6, 5, 16]
+    assert [metrics[folder]["n"] for folder in metrics] == [5, 5, 16]
     assert (metrics["split/test"]["n_errors"], metrics["split/test"]["accuracy"]) == (1, 0.8)
+    assert strict_json(here("evaluate", "run", "photos", "--limit", "2", "--json").text)["n"] == 4
     done = here("evaluate", "run", "split/test", "--max-bad", "1")
     assert done.code == 0
     assert "unreadable         1  (counted as wrong)\n" in done.text
+    assert "5 images, the test split of split\n" in here("evaluate", "run", "split").text
+    shutil.rmtree(here.folder / "split" / "test")
     assert "6 images, the val split of split\n" in here("evaluate", "run", "split").text
 
 
@@ -124,6 +128,97 @@ def test_parity_holds(here: Lab) -> None:
     moved = here.folder / "elsewhere"
     shutil.copytree(here.folder / "split" / "val", moved)
     assert here("evaluate", "splitrun", moved, "--parity").code == 0
+
+
+def test_parity_of_a_folder_takes_its_validation_split(here: Lab) -> None:
+    done = here("evaluate", "splitrun", "split", "--parity")
+    assert (done.code, done.text.splitlines()[0]) == (0, "6 images, the val split of split")
+
+
+SEEN = (
+    "warning: {} of {} images were in the training split of this run: the accuracy says little about new ones; "
+    "--unseen leaves them out\n"
+)
+
+
+def test_images_that_were_trained_on_are_counted_aloud(here: Lab) -> None:
+    """By their content: neither the path nor the folder says it."""
+    (here.folder / "photos").rename(here.folder / "moved")
+    done = here("evaluate", "run", "moved")
+    assert (done.code, SEEN.format(12, 16) in done.stderr) == (0, True)
+    assert done.text.splitlines()[:2] == [
+        "16 images, in moved",
+        "trained on         12 of 16  (so the accuracy says little about new images)",
+    ]
+    assert strict_json(here("evaluate", "run", "moved", "--json").text)["trained_on"] == 12
+    assert strict_json(here("evaluate", "run", "moved", "--json", "--dry-run").text)["trained_on"] == 12
+    new = here("evaluate", "splitrun", "split", "--json")
+    assert (strict_json(new.text)["trained_on"], "training split" in new.stderr) == (0, False)
+
+
+def test_unseen_leaves_out_what_was_trained_on(here: Lab) -> None:
+    done = here("evaluate", "run", "photos", "--unseen")
+    assert done.code == 0
+    assert "note: 12 of 16 images were in the training split of this run: left out\n" in done.stderr
+    assert done.text.splitlines()[:2] == [
+        "4 images, in photos",
+        "left out           12  (in the training split of this run)",
+    ]
+    facts = strict_json(here("evaluate", "run", "photos", "--unseen", "--json").text)
+    validated = strict_json((here.folder / "run" / "metrics.json").read_text())["val"]
+    assert facts == validated | {"trained_on": 0, "left_out": 12}
+    none = here("evaluate", "splitrun", "split/train", "--unseen")
+    assert (none.code, none.stdout) == (2, b"")
+    assert none.stderr.startswith(
+        "error: --unseen: 12 of 12 images were in the training split of this run: none is left to evaluate on\n"
+    )
+    assert here("evaluate", "run", "--unseen").code == 0
+    both = here("evaluate", "run", "--unseen", "--parity")
+    assert (both.code, "--parity is of all validation images" in both.stderr) == (2, True)
+
+
+def test_images_that_a_moved_split_brought_into_validation(here: Lab) -> None:
+    """A quarter of what is validation now was trained on when the run was made."""
+    images = sorted((here.folder / "photos" / "cats").iterdir()) + sorted((here.folder / "photos" / "dogs").iterdir())
+    here.write("cats.yaml", "data: {root: photos, val_fraction: 0.5}\noutput: run\n")
+    validated = {row["path"] for row in read_csv(here.folder / "run" / "images.csv") if row["split"] == "val"}
+    assert len(images) - len(validated) == 12
+    done = here("evaluate", "-c", "cats.yaml")
+    assert (done.code, SEEN.format(4, 8) in done.stderr) == (0, True)
+    left = strict_json(here("evaluate", "-c", "cats.yaml", "--unseen", "--json").text)
+    assert (left["n"], left["left_out"]) == (4, 4)
+
+
+def test_what_a_run_was_trained_on_may_be_unknown(here: Lab) -> None:
+    """No list, a damaged one, one of another run: said, null, and no ground for --unseen."""
+    shutil.copyfile(here.folder / "run" / "checkpoint.safetensors", here.folder / "lone.safetensors")
+    unknown = "whether these images were trained on is not known"
+    missing = f"{unknown}: there is no images.csv beside lone.safetensors\n"
+    done = here("evaluate", "lone.safetensors", "photos", "--json")
+    assert (done.code, strict_json(done.text)["trained_on"], f"note: {missing}" in done.stderr) == (0, None, True)
+    done = here("evaluate", "lone.safetensors", "photos", "--unseen")
+    assert (done.code, done.stdout, done.stderr.startswith(f"error: --unseen: {missing}")) == (2, b"", True)
+
+    path = here.folder / "run" / "images.csv"
+    whole = path.read_bytes()
+    rows = whole.splitlines(keepends=True)
+    broken = "run/images.csv is damaged: it is no longer the list of a run's images"
+    other = "run/images.csv is damaged, or of another run than the checkpoint beside it"
+    for content, said in (
+        (b"", broken),
+        (b"path,split\n", broken),
+        (whole[:-80], broken),
+        (b"".join(rows[:-1]), other),
+        (whole.replace(b",dogs,", b",wolves,"), other),
+        (whole[:-3], other),
+        ((here.folder / "splitrun" / "images.csv").read_bytes(), other),
+    ):
+        path.write_bytes(content)
+        done = here("evaluate", "run", "photos", "--json")
+        assert (done.code, strict_json(done.text)["trained_on"]) == (0, None), content
+        assert f"warning: {said}: {unknown}\n" in done.stderr
+        done = here("evaluate", "run", "photos", "--unseen")
+        assert (done.code, done.stdout, done.stderr.startswith(f"error: {said}\n")) == (3, b"", True)
 
 
 def test_parity_on_other_images(here: Lab) -> None:

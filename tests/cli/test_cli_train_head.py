@@ -232,7 +232,7 @@ def test_flags_beat_set_and_set_beats_the_file(lab: Lab) -> None:
 def test_a_freeze_depth_gets_one_note(lab: Lab) -> None:
     done = lab.train("--set", "backbone.freeze_depth=1")
     assert done.code == 0
-    note = "note: freeze_depth 1 is for finetune; train-head freezes every stage\n"
+    note = "note: not used by train-head with a logistic head: backbone.freeze_depth (every stage is frozen)\n"
     assert done.stderr.count("freeze") == note.count("freeze")
     assert note in done.stderr
     assert json.loads(lab("info", "run", "--json").text)["freeze_depth"] == "all"
@@ -401,4 +401,9 @@ def test_what_changed_since_the_run_that_is_replaced(lab: Lab) -> None:
     for row in rows:
         assert row["sha256"] == hashlib.sha256(Path(row["path"]).read_bytes()).hexdigest()
     (lab.folder / "run" / "images.csv").write_bytes(b"path,split\n\xff\x00")
-    assert "changes" not in lab.train().stderr
+    stderr = lab.train().stderr
+    assert "changes" not in stderr
+    assert (
+        "run/images.csv is damaged: it is no longer the list of a run's images; "
+        "what is new since the run that this replaces is not known\n"
+    ) in stderr

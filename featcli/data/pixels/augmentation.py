@@ -90,14 +90,15 @@ class Augmentation:
 
     * `none` and `flip` draw nothing here: the preprocessing, as for validation, and its mirror image, are the variants
       that `featcli.training.views` makes of them.
-    * `light`: a random box of half the image or more, resized to the crop; mirrored for half of the seeds; brightness,
-      contrast and saturation changed a little.
-    * `strong`: a random box of a quarter or more; mirrored for half of the seeds; one operation of TrivialAugment;
+    * `light`: a random box of half the image or more, resized to the crop; with `mirror`, mirrored for half of the
+      seeds; brightness, contrast and saturation changed a little.
+    * `strong`: a random box of a quarter or more; mirrored likewise; one operation of TrivialAugment;
       for a quarter of the seeds a rectangle is erased. What an operation or the erasing uncovers gets the mean colour.
 
     Attributes:
         kind: one of `AUGMENTATIONS`.
         preprocessing: its crop size, interpolation and mean colour are used.
+        mirror: whether left and right may be exchanged; everything else is drawn alike with and without. `flip` does.
 
     Raises:
         ValueError: there is no such kind.
@@ -105,6 +106,7 @@ class Augmentation:
 
     kind: str
     preprocessing: Preprocessing
+    mirror: bool = True
 
     def __post_init__(self) -> None:
         if self.kind not in AUGMENTATIONS:
@@ -134,7 +136,8 @@ class Augmentation:
         size = (self.preprocessing.crop, self.preprocessing.crop)
         # The one pass of Pillow's filter sees neighbours just outside the box, which cropping first would cut off.
         crop = image.resize(size, pil_modes_mapping[self._interpolation], box=box)
-        return crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if _coin(random) else crop
+        mirrored = _coin(random)  # drawn in any case: what is drawn after it stays the same
+        return crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored and self.mirror else crop
 
     def _lightly(self, crop: Image.Image, random: Generator) -> NDArray[np.uint8]:
         """Brightness, contrast and saturation, in random order as torchvision's ColorJitter."""

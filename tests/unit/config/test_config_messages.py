@@ -176,7 +176,12 @@ IN_FILE = {
     "loader: null": ["1:9: loader: expected a section with batch_size and workers, got null"],
     "- a": ["1:1: expected sections such as 'data:' and 'backbone:', got ['a']"],
     "cats": ["1:1: expected sections such as 'data:' and 'backbone:', got 'cats'"],
+    "train: {mirror: maybe}": ["1:17: train.mirror: expected auto, true or false, got 'maybe'"],
     # together
+    "train: {augment: flip, mirror: false}": [
+        "1:32: train.augment: flip mirrors and does nothing else, and train.mirror is false: take light or strong, "
+        "which vary without it, or none"
+    ],
     "train: {augment: none, views: 4}": [
         "1:31: train.views draws variants of train.augment light or strong, and it is none: one variant"
     ],

@@ -56,6 +56,7 @@ train:
   cutmix: 0.0
   ema: null
   augment: light
+  mirror: auto
   views: null
   batch_norm: auto
   monitor: accuracy

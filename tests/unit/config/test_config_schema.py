@@ -56,6 +56,7 @@ def test_the_options_of_today() -> None:
         "train.cutmix": 0.0,
         "train.ema": None,
         "train.augment": "light",
+        "train.mirror": "auto",
         "train.views": None,
         "train.batch_norm": "auto",
         "train.monitor": "accuracy",

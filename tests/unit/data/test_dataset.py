@@ -591,8 +591,8 @@ def test_a_group_larger_than_its_share_is_held_out_where_the_classes_have_others
 # For evaluation
 
 
-def labelled(root: Path, classes: tuple[str, ...], limit: int | None = None) -> list[tuple[int, str]]:
-    samples = open_labelled(root, classes, workers=2, emit=ignore, limit=limit)
+def labelled(root: Path, classes: tuple[str, ...], **splits: Any) -> list[tuple[int, str]]:
+    samples = open_labelled(root, classes, workers=2, emit=ignore, **splits)
     return [(sample.label, str(Path(sample.path).relative_to(root))) for sample in samples]
 
 
@@ -602,11 +602,16 @@ def test_evaluation_labels_follow_the_checkpoint_not_the_folder(tmp_path: Path) 
     assert labelled(tmp_path, ("c", "b", "a")) == [(0, "c/1.jpg"), (2, "a/1.jpg")]
 
 
-def test_evaluation_takes_val_before_test_and_never_train(tmp_path: Path) -> None:
+def test_evaluation_takes_test_before_val_and_never_train(tmp_path: Path) -> None:
     write(tmp_path, {f"{split}/{name}/1.jpg": split for split in ("train", "valid", "test") for name in "ab"})
+    assert labelled(tmp_path, ("a", "b")) == [(0, "test/a/1.jpg"), (1, "test/b/1.jpg")]
+    assert labelled(tmp_path, ("a", "b"), splits=("val", "test")) == [(0, "valid/a/1.jpg"), (1, "valid/b/1.jpg")]
+    shutil.rmtree(tmp_path / "test")
+    (tmp_path / "test").mkdir()
     assert labelled(tmp_path, ("a", "b")) == [(0, "valid/a/1.jpg"), (1, "valid/b/1.jpg")]
     shutil.rmtree(tmp_path / "valid")
-    assert labelled(tmp_path, ("a", "b")) == [(0, "test/a/1.jpg"), (1, "test/b/1.jpg")]
+    with pytest.raises(DatasetError, match=r"no images in the class folders of .*/test"):
+        labelled(tmp_path, ("a", "b"))
 
 
 def test_evaluation_refuses_unknown_classes_and_empty_folders(tmp_path: Path) -> None:
@@ -619,4 +624,4 @@ def test_evaluation_refuses_unknown_classes_and_empty_folders(tmp_path: Path) ->
 
 
 def test_evaluation_of_one_class_alone_is_fine(tmp_path: Path) -> None:
-    assert labelled(write(tmp_path, class_files("b", 3)), ("a", "b"), limit=2) == [(1, "b/00.jpg"), (1, "b/01.jpg")]
+    assert labelled(write(tmp_path, class_files("b", 3)), ("a", "b")) == [(1, f"b/0{index}.jpg") for index in range(3)]

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from featcli.evaluation.truth import Truth
 from featcli.events import Event
 from featcli.runtime import Runtime
 from featcli.tasks import Multiclass
@@ -93,7 +94,7 @@ class Net(nn.Module):
 def score(labels: NDArray[np.int64], classes: int = 3) -> Callable[[NDArray[np.float64]], Mapping[str, Any]]:
     """The metrics of validation images with these labels."""
     names = [str(index) for index in range(classes)]
-    return lambda probabilities: evaluate(probabilities, labels, names)
+    return lambda probabilities: evaluate(probabilities, Truth(labels), names)
 
 
 @dataclass

@@ -47,6 +47,16 @@ def test_without_an_end_of_variants_each_epoch_has_its_own() -> None:
     assert found[0] == found[3]
 
 
+def test_without_mirroring_the_variants_are_as_many_and_no_mirror_images() -> None:
+    half = Image.new("RGB", (60, 48))
+    half.paste((255, 255, 255), (0, 0, 30, 48))
+    for mirror, sides in ((True, {True, False}), (False, {True})):
+        variants = Views(Augmentation("light", PREPROCESSING, mirror), 40, 0)
+        assert variants.count == 40
+        found = [variants.pixels(half, view, DIGEST).astype(float) for view in range(40)]
+        assert {pixels[:, 0].mean() > pixels[:, -1].mean() for pixels in found} == sides
+
+
 def test_flip_has_the_image_and_its_mirror_image() -> None:
     plain, mirrored = (views("flip").pixels(IMAGE, view, DIGEST) for view in (0, 1))
     np.testing.assert_array_equal(plain, PREPROCESSING.pixels(IMAGE))

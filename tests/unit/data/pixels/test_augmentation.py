@@ -129,6 +129,26 @@ def test_epochs_differ(kind: str) -> None:
     assert len(seen) == 50
 
 
+def test_without_mirroring_all_else_is_drawn_alike() -> None:
+    image = noise(60, 50)
+    for kind, exact in (("light", 400), ("strong", 150)):
+        free, fixed = Augmentation(kind, SMALL), Augmentation(kind, SMALL, mirror=False)
+        pairs = [(free.pixels(image, seed), fixed.pixels(image, seed)) for seed in range(400)]
+        same = sum(np.array_equal(one, other) for one, other in pairs)
+        mirrored = sum(np.array_equal(one[:, ::-1], other) for one, other in pairs)
+        assert 160 < same < 240, kind
+        assert same + mirrored >= exact, kind  # of `strong` many operations know left from right
+
+
+def test_without_mirroring_left_stays_left() -> None:
+    image = Image.new("RGB", (60, 50))
+    image.paste((255, 255, 255), (0, 0, 30, 50))
+    for mirror, turned in ((True, range(60, 141)), (False, range(1))):
+        light = Augmentation("light", SMALL, mirror)
+        views = [light.pixels(image, seed).astype(float) for seed in range(200)]
+        assert sum(pixels[:, 0].mean() < pixels[:, -1].mean() for pixels in views) in turned
+
+
 @pytest.mark.parametrize("kind", ["light", "strong"])
 def test_elongated_images_are_refused_by_every_kind(kind: str) -> None:
     preprocessing = replace(SMALL, resize=256, crop=224)
