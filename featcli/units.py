@@ -24,6 +24,15 @@ def seconds_of(text: str) -> float:
     return float(found[1]) * _SECONDS[found[2]]
 
 
+def duration_text(seconds: float) -> str:
+    """`under a second`, `about 12 s`, `about 5 min`, `about 2.5 h`."""
+    if seconds < 0.95:
+        return "under a second"
+    if seconds < 120:
+        return f"about {seconds:.0f} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 7200 else f"about {seconds / 3600:.1f} h"
+
+
 def bytes_of(text: str) -> int:
     """`800MB`, `5GB`, `1.5 TB` (powers of 1000), `512MiB` (powers of 1024) as bytes; `5G` is `5GB`.
 

@@ -51,6 +51,25 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class Workload:
+    """How large a problem a solver is to have.
+
+    Attributes:
+        rows: to fit.
+        features: D.
+        classes: K.
+        Cs: how many values there are to choose from.
+        folds: of the cross-validation that chooses.
+    """
+
+    rows: int
+    features: int
+    classes: int
+    Cs: int = 1
+    folds: int = 2
+
+
+@dataclass(frozen=True, slots=True)
 class Solved:
     """A head that a solver found.
 
@@ -115,9 +134,11 @@ class HeadKind:
         load: from these arrays to the head; raises ValueError where their shapes or types do not fit.
         solve: finds it; None where it is trained by gradient descent alone.
         gradient: trains it, alone or with stages of the backbone; None where that is impossible.
+        seconds: estimates how long `solve` would take here; None where that is not known.
     """
 
     tensors: tuple[str, ...]
     load: Callable[[Arrays], Head]
     solve: Solve | None = None
     gradient: Gradient | None = None
+    seconds: Callable[[Workload], float] | None = None

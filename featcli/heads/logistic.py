@@ -14,6 +14,7 @@ from featcli.errors import DatasetError
 from featcli.events import Emit, Note, Progress, Warn, ignore
 from featcli.heads import linear
 from featcli.heads.basis import RowIndices, blocks, eigenbasis, rotate, row_space, standardisation
+from featcli.heads.effort import MOST_CLASSES, estimate_seconds
 from featcli.heads.kind import Choice, FloatArray, HeadKind, LabelledRows, Solved
 from featcli.heads.lbfgs import Limits
 from featcli.heads.linear import LinearHead
@@ -31,7 +32,6 @@ from featcli.heads.logistic_path import (
 SELECT = Limits(1e-5)  # moves a held-out log loss by far less than the next C does
 EVIDENCE = 1.0  # nats: what a larger C must win, over all held-out rows together
 WIDER = 2  # values that are added beyond an end of the grid
-MOST_CLASSES = 100  # that C is chosen on; the time grows with their square
 LOGITS = 1 << 24  # of held-out rows that are in memory at any time
 
 
@@ -301,4 +301,4 @@ def solve(rows: LabelledRows, choice: Choice, emit: Emit) -> Solved:
     return Solved(fitted.head, fitted.C, text, facts, log)
 
 
-KIND = HeadKind(linear.KIND.tensors, linear.load, solve, linear.GRADIENT)
+KIND = HeadKind(linear.KIND.tensors, linear.load, solve, linear.GRADIENT, estimate_seconds)

@@ -8,7 +8,7 @@ solutions are for raw features.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -138,12 +138,21 @@ def sample_weights(labels: NDArray[np.int64], n_classes: int, class_weight: Clas
     return weights
 
 
-@contextmanager
-def fitting_threads(features: FloatArray, n_classes: int) -> Iterator[None]:
-    """One thread for small problems: with two, every tiny product waits for both cores to be free."""
-    threads = torch.get_num_threads()
+def fitting_threads(features: FloatArray, n_classes: int) -> AbstractContextManager[None]:
+    """One thread where the problem is small."""
     rows, width = features.shape
-    if rows * min(rows, width) * n_classes < SMALL:
+    return one_thread_if_small(rows * min(rows, width) * n_classes)
+
+
+@contextmanager
+def one_thread_if_small(multiplications: int) -> Iterator[None]:
+    """One thread for small problems: with two, every tiny product waits for both cores to be free.
+
+    Args:
+        multiplications: in one product of the features with all weights.
+    """
+    threads = torch.get_num_threads()
+    if multiplications < SMALL:
         torch.set_num_threads(1)
     try:
         yield

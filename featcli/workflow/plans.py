@@ -17,6 +17,7 @@ from featcli.features.extraction import Extractor
 from featcli.features.store import FeatureStore
 from featcli.text import printable
 from featcli.workflow.answer import Answer, Unreadable
+from featcli.workflow.head_plans import head_line, plan_head
 from featcli.workflow.session import Session
 from featcli.workflow.training_plans import TrainingPlan
 
@@ -72,6 +73,7 @@ def make_plan(session: Session, extractor: Extractor, data: Dataset, training: T
         "splits": {"rule": data.rule, "counts": data.counts()},
         "data": seen.to_json(),
     }
+    facts["head"] = plan_head(session, data, backbone.feature_size, finetuned=training is not None)
     if training is not None:
         facts["training"] = training.facts
     unreadable = Unreadable()
@@ -114,6 +116,7 @@ def _plan_text(
         f"  stages      {_stages(facts['stages'])}",
         f"  input       {backbone.preprocessing}",
         f"  features    {backbone.feature_size} of layer {backbone.layer}; {work}",
+        *([] if facts["head"] is None else [f"  head        {head_line(facts['head'])}"]),
         *(f"  {line}" for line in (training.lines if training else ())),
         f"  splits      {_rule(data)}",
         *_class_table(data),

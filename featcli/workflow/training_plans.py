@@ -19,6 +19,7 @@ from featcli.heads.kind import NewHead
 from featcli.heads.registry import build_head
 from featcli.training.freezing import count_frozen
 from featcli.training.trainable import TrainableModel
+from featcli.units import duration_text
 from featcli.workflow.boundaries import Boundary, plan_boundary
 from featcli.workflow.learning import gradient_of
 from featcli.workflow.mirroring import plan_mirroring
@@ -94,7 +95,7 @@ def plan_training(session: Session, extractor: Extractor, data: Dataset) -> Trai
     names = [stage.name for stage in backbone.stages[n_frozen:]]
     lines = [
         f"train       {', '.join(names) + ' and ' if names else ''}the head; "
-        f"{config.epochs} epochs of {steps} steps, about {_duration(seconds)} here",
+        f"{config.epochs} epochs of {steps} steps, {duration_text(seconds)} here",
         f"boundary    {boundary}",
         f"mirror      {mirroring or f'decided at the start by a trial on up to {MIRRORED} training images'}",
     ]
@@ -121,9 +122,3 @@ def _seconds_per_image(boundary: Boundary, model: TrainableModel, extractor: Ext
         before, step = between - start, time.perf_counter() - between
     model.eval()
     return before / size, step / size
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -202,6 +202,25 @@ def test_dry_run_writes_nothing(lab: Lab) -> None:
     assert settings["output"] == f"{lab.folder}/run"
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "  head        logistic, C 1, under a second here\n"),
+        (("head.C=auto",), "  head        logistic, C from 7 values in 5 folds, under a second here\n"),
+        (("head.kind=mlp",), "  head        mlp, 10 epochs of 1 steps, under a second here\n"),
+        (("head.kind=linear", "head.init=random"), "  head        linear, 10 epochs of 1 steps, under a second here\n"),
+    ],
+)
+def test_the_plan_says_how_long_the_head_takes(lab: Lab, options: tuple[str, ...], said: str) -> None:
+    done = lab("check", *SMALL, "--set", "data.root=photos", *(f"--set={option}" for option in options))
+    assert done.code == 0, done.stderr
+    assert said in done.text
+    done = lab("check", *SMALL, "--set", "data.root=photos", *(f"--set={option}" for option in options), "--json")
+    plan = strict_json(done.text)["head"]
+    assert plan["estimated_seconds"] < 1
+    assert said == f"  head        {plan['kind']}, {plan['choice']}, under a second here\n"
+
+
 def test_limit_takes_the_first_of_each_class_and_split(lab: Lab) -> None:
     done = lab.train("--limit", "2", "--json", data="split")
     assert done.code == 0
