@@ -14,10 +14,10 @@ from featcli.errors import DatasetError
 from featcli.events import Emit, Note, Progress, Warn, ignore
 from featcli.heads import linear
 from featcli.heads.basis import RowIndices, blocks, eigenbasis, rotate, row_space, standardisation
-from featcli.heads.effort import MOST_CLASSES, estimate_seconds
 from featcli.heads.kind import Choice, FloatArray, HeadKind, LabelledRows, Solved
 from featcli.heads.lbfgs import Limits
 from featcli.heads.linear import LinearHead
+from featcli.heads.logistic_effort import MOST_CLASSES, estimate_seconds
 from featcli.heads.logistic_path import (
     Solution,
     checked_Cs,

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import torch
 
-from featcli.heads import effort
-from featcli.heads.effort import estimate_seconds
+from featcli.heads import logistic_effort as effort
 from featcli.heads.kind import Workload
+from featcli.heads.logistic_effort import estimate_seconds
 from featcli.heads.registry import find_head
 
 
