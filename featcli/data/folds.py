@@ -78,7 +78,10 @@ class _Deal:
         """Moves units to folds that have less of their classes, where that wins enough."""
         for _ in range(PASSES):
             moved = False
-            for unit, content in self._contents.items():
+            uneven = {label for label in self._units if self._is_uneven(label)}
+            for unit, content in self._contents.items() if uneven else ():
+                if uneven.isdisjoint(content):
+                    continue
                 here = self.fold_of[unit]
                 gains = [self._gain(content, here, fold) if fold != here else 0.0 for fold in range(self._folds)]
                 best = max(range(self._folds), key=lambda fold: gains[fold])
@@ -106,6 +109,11 @@ class _Deal:
                     break
             else:
                 self._move(units[-1], -1)
+
+    def _is_uneven(self, label: int) -> bool:
+        """Whether a fold is ahead of another by enough for a unit to move."""
+        counts = [images[label] for images in self._images]
+        return (max(counts) - min(counts)) / self._totals[label] > EVEN / self._folds
 
     def _gain(self, content: Counter[int], here: int, there: int) -> float:
         """How far one fold stays ahead of the other after a move, as a share of the unit's classes; 0 is no gain."""

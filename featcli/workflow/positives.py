@@ -35,7 +35,7 @@ def ask_for_positive(values: Mapping[str, Any], emit: Emit) -> None:
     names = values.get("classes", ())
     if len(names) == 2 and values["n"] and values["positive"] is None:
         either = listing([clipped(name, _LONGEST) for name in names])
-        emit(Note(f"two classes: set data.positive to the one to be found ({either}), for sensitivity and thresholds"))
+        emit(Note(f"two classes: set data.positive ({either}), for sensitivity and thresholds"))
 
 
 def _check(session: Session, classes: Sequence[str], named: str) -> None:

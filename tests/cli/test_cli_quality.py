@@ -13,7 +13,7 @@ from PIL import Image
 from tests.cli.lab import SMALL, Lab, line_of, read_csv, strict_json
 
 pytestmark = pytest.mark.slow
-ASKS = "note: two classes: set data.positive to the one to be found (cats or dogs), for sensitivity and thresholds\n"
+ASKS = "note: two classes: set data.positive (cats or dogs), for sensitivity and thresholds\n"
 FOLDERS = "data.group=/([a-z][0-9]+)/"
 
 

@@ -41,7 +41,7 @@ def test_a_folder_of_classes(lab: Lab) -> None:
         f"{line_of(done.stderr, '          expected calibration error (ECE) ')}\n"
         "          AUROC 1.000 (0.386 to 1.000)\n"
         "training  accuracy 1.000 on 12 images that it learned from\n"
-        "note: two classes: set data.positive to the one to be found (cats or dogs), for sensitivity and thresholds\n"
+        "note: two classes: set data.positive (cats or dogs), for sensitivity and thresholds\n"
         "next      featcli predict run PHOTOS\n"
         "          featcli evaluate run --parity\n"
     )
