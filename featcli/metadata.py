@@ -57,7 +57,7 @@ class CheckpointMetadata(_Part):
 
     format: int
     classes: list[str] = Field(min_length=2)
-    positive: str | None = None  # absent in checkpoints of before
+    positive: str | None = None  # may be absent
     backbone: BackboneFacts
     freeze_depth: str | int
     preprocessing: dict[str, Any]

@@ -82,12 +82,13 @@ def interval_text(metrics: Mapping[str, Any], digits: int = 3) -> str:
     """The interval of an accuracy in words: `95 % interval over 20 groups 0.900 to 0.973`.
 
     Args:
-        metrics: of a split, of today or of before there were groups.
+        metrics: of a split; `interval` may be absent.
         digits: after the point.
     """
     bounds, grouped = metrics["accuracy_ci95"], metrics.get("interval") == "groups"
     if bounds is None:
-        return f"too few groups for an interval: {metrics['n_groups']}"
+        unequal = " of very unequal sizes" if metrics["n_groups"] >= 10 else ""
+        return f"too few groups for an interval: {metrics['n_groups']}{unequal}"
     over = f" over {metrics['n_groups']} groups" if grouped else ""
     return f"95 % interval{over} {bounds[0]:.{digits}f} to {bounds[1]:.{digits}f}"
 

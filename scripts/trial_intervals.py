@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from featcli.evaluation.intervals import design_effect, student_quantile, wilson_interval
+from featcli.evaluation.intervals import design_effect, equal_groups, student_quantile, wilson_interval
 
 Counts = NDArray[np.int64]
 
@@ -51,6 +51,8 @@ def settings() -> Iterator[tuple[int, Counts, float, float]]:
         for accuracy in (0.85, 0.95):
             for correlation in (0.0, 0.3):
                 yield n_groups, uneven, accuracy, correlation
+    for correlation in (0.1, 0.3):
+        yield 36, np.repeat([100, 5], [6, 30]), 0.85, correlation
     for n_groups, accuracy in ((100, 0.99), (10, 0.95)):
         yield n_groups, np.full(n_groups, 20), accuracy, 0.3
 
@@ -64,7 +66,7 @@ def trial(
     counts = random.binomial(sizes, shares)
     n, count = int(sizes.sum()), int(counts.sum())
     effective = n / design_effect(sizes, counts)
-    over_groups = wilson_interval(count / n * effective, effective, student_quantile(len(sizes) - 1))
+    over_groups = wilson_interval(count / n * effective, effective, student_quantile(equal_groups(sizes) - 1))
     over_images = wilson_interval(count, n)
     assert over_images is not None and over_groups is not None
     return [over_images, over_groups, bootstrap(random, sizes, counts, resamples)]

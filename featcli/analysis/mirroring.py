@@ -137,8 +137,11 @@ def _mirrored_features(
     readable = np.zeros(len(refs), dtype=np.bool_)
 
     def load(ref: ImageRef) -> NDArray[np.uint8] | None:
-        wanted = ref.digest
-        return load_pixels(ref, extractor.backbone.preprocessing.pixels, lambda digest: digest == wanted).value
+        wanted, preprocessing = ref.digest, extractor.backbone.preprocessing
+        loaded = load_pixels(
+            ref, preprocessing.pixels, lambda digest: digest == wanted, grey_range=preprocessing.grey_range
+        )
+        return loaded.value
 
     emit(Progress("mirror", 0, len(refs)))
     done = 0

@@ -168,8 +168,7 @@ def _mirror_lines(data: Dataset) -> list[str]:
         return []
     return [
         f"# The classes are named after {printable(named)}: mirrored, an image would be another class's, or none's.",
-        "train:",
-        "  mirror: false                  # for `featcli finetune`: left and right are never exchanged",
+        "# So `featcli finetune` does not exchange left and right (train.mirror: auto).",
         "",
     ]
 

@@ -71,11 +71,12 @@ class LoadedConfig:
         text = f"{listing(_ways(key))} is needed{', not null' if place else ''}: {ways}"
         return place.message(text) if place else text
 
+    def changes(self, key: str) -> bool:
+        """Whether an option was given another value than its default."""
+        return key in self.places and self._value(key) != _value_of(Config(), key)
+
     def _value(self, key: str) -> Any:
-        value: Any = self.config
-        for name in key.split("."):
-            value = getattr(value, name)
-        return value
+        return _value_of(self.config, key)
 
     def _place(self, key: str) -> Place | None:
         """The place of the value, else of the mapping around it, else of the first key in it."""
@@ -86,6 +87,13 @@ class LoadedConfig:
         around = [place for other, place in self.places.items() if key.startswith(f"{other}.")]
         within = [place for other, place in self.places.items() if other.startswith(f"{key}.")]
         return next(iter([*around, *within]), None)
+
+
+def _value_of(config: Config, key: str) -> Any:
+    value: Any = config
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
 
 
 def load_config(

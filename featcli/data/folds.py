@@ -53,7 +53,8 @@ class _Deal:
     def __init__(self, contents: Mapping[str, Counter[int]], folds: int, seed: int) -> None:
         self._folds = folds
         order = sorted(contents, key=lambda unit: hash_order(seed, f"fold:{unit}"))
-        self._contents = {unit: contents[unit] for unit in order}
+        # Sorted, so that sums of floating-point numbers do not depend on the order of the images.
+        self._contents = {unit: Counter(dict(sorted(contents[unit].items()))) for unit in order}
         self._totals: Counter[int] = Counter()
         self._units: dict[int, list[str]] = defaultdict(list)  # of each class
         for unit, content in self._contents.items():

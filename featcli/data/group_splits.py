@@ -77,6 +77,7 @@ class _Part:
         self._images: Counter[int] = Counter()
         self._groups: Counter[int] = Counter()
         self._count = 0  # images taken
+        self._missing = len(self._wanted)  # classes of which no group is taken
         self._uneven = self._target  # images that classes have too many or too few
 
     def choose(self) -> list[str]:
@@ -125,7 +126,8 @@ class _Part:
         return all(self._groups[label] + count <= self._spare[label] for label, count in change.items() if count > 0)
 
     def _move(self, give: Sequence[str], take: Sequence[str]) -> None:
-        self._uneven = self._skew(give, take) * self._n
+        self._missing, _, skew = self._cost(give, take)
+        self._uneven = skew * self._n
         for unit in give:
             del self._taken[unit]
             self._images.subtract(self._contents[unit])
@@ -141,7 +143,10 @@ class _Part:
         """After a change: classes that are missing, how far the share is off, and how uneven the classes are."""
         groups: Counter[int] = Counter(label for unit in take for label in self._contents[unit])
         groups.subtract(label for unit in give for label in self._contents[unit])
-        missing = sum(1 for label in self._wanted if self._groups[label] + groups[label] <= 0)
+        missing = self._missing
+        for label in self._wanted & groups.keys():
+            before = self._groups[label]
+            missing += (before + groups[label] <= 0) - (before <= 0)
         images = self._count + sum(self._sizes[unit] for unit in take) - sum(self._sizes[unit] for unit in give)
         off = max(0.0, abs(images - self._target) / self._n - NEAR)
         return missing, round(off, 9), self._skew(give, take)

@@ -1,4 +1,4 @@
-"""Decoding, under the name that scripts import: from the bytes of an image to its pixels, or a reason."""
+"""From the bytes of an image to its pixels, or a reason: for programs that import featcli."""
 
 from featcli.data.pixels.decoding import decode_rgb
 from featcli.data.readers.reader import UnreadableImage

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from featcli.evaluation.intervals import FEWEST_GROUPS, Booleans, Floats, Integers, Z, student_quantile
+from featcli.evaluation.intervals import Booleans, Floats, Integers, Z, equal_groups, student_quantile, too_few
 
 TARGETS = (0.8, 0.9, 0.95, 0.99)
 DEFAULT_THRESHOLD = 0.5
@@ -19,7 +19,7 @@ def auroc(
 
     The interval is that of DeLong's variance on the scale of the logit, which keeps it in 0..1; of images in groups, of
     Obuchowski's variance over groups, with Student's t. Where that variance is 0 (every positive above every
-    negative) it is Newcombe's, which asks for the number of images, or groups, alone.
+    negative, or all alike) it is Newcombe's, which asks for the number of images, or groups, alone.
 
     Source: DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988); Obuchowski, "Nonparametric Analysis of Clustered
     ROC Curve Data", Biometrics 53 (1997); Newcombe, Statistics in Medicine 25 (2006) 559, method 5.
@@ -30,8 +30,8 @@ def auroc(
         groups: (N,) the group of each image; None where images are independent.
 
     Returns:
-        None and None where one of the classes is absent; no interval for one image of a class, or fewer than
-        `FEWEST_GROUPS` groups with images of a class.
+        None and None where one of the classes is absent; no interval for one image of a class, or where the groups with
+        images of a class are `too_few`.
     """
     upper, lower = scores[positive], scores[~positive]
     if not len(upper) or not len(lower):
@@ -44,9 +44,10 @@ def auroc(
     per_negative, n_negative = _sums(above - area, clusters[~positive], clusters)
     fewest, quantile = min(n_positive, n_negative), Z
     if groups is not None:
-        if fewest < FEWEST_GROUPS:
+        sizes = [np.unique(groups[chosen], return_counts=True)[1] for chosen in (positive, ~positive)]
+        if any(map(too_few, sizes)):
             return area, None
-        quantile = student_quantile(fewest - 1)
+        quantile = student_quantile(min(map(equal_groups, sizes)) - 1)
     elif fewest < 2:
         return area, None
     n_clusters = len(np.unique(clusters))

@@ -14,6 +14,7 @@ Integers = npt.NDArray[np.integer[Any]]
 Booleans = npt.NDArray[np.bool_]
 
 FEWEST_GROUPS = 10
+FEWEST_EQUAL_GROUPS = 5.0  # groups of one size that vary as much: 13 of which one has nearly all images are like one
 Z = NormalDist().inv_cdf(0.975)
 # How alike the images of a group are taken to be where there are no mistakes to learn it from, and how many mistakes
 # weigh as much as that guess (docs/decisions.md has the trial).
@@ -61,20 +62,33 @@ def group_interval(hits: Booleans, groups: Integers) -> list[float] | None:
     The design effect, the variance of the share over groups relative to that over as many independent images, gives a
     correlation within groups; where mistakes (or hits) are few it is pulled to 0.3, since groups without a mistake
     do not say how alike they are. The effective number of images is n / design effect, at most n, and the quantile
-    that of Student's t with a degree of freedom less than there are groups.
+    that of Student's t with a degree of freedom less than `equal_groups`.
 
     Source: Kish, "Survey Sampling" (1965), ch. 5; Korn and Graubard, "Confidence Intervals for Proportions with Small
     Expected Number of Positive Counts", Survey Methodology 24 (1998).
 
     Returns:
-        None for fewer than `FEWEST_GROUPS` groups.
+        None for fewer than `FEWEST_GROUPS` groups, or where a few of them have most of the images.
     """
     sizes, counts = group_counts(hits, groups)
-    if len(sizes) < FEWEST_GROUPS:
+    if too_few(sizes):
         return None
     n, count = int(sizes.sum()), int(counts.sum())
     n_effective = n / design_effect(sizes, counts)
-    return wilson_interval(count / n * n_effective, n_effective, student_quantile(len(sizes) - 1))
+    return wilson_interval(count / n * n_effective, n_effective, student_quantile(equal_groups(sizes) - 1))
+
+
+def equal_groups(sizes: Integers) -> float:
+    """How many groups of one size a mean over groups of these sizes is like: n^2 / sum of squares, (G,) images each.
+
+    Source: Kish, "Survey Sampling" (1965), ch. 11.7, of weights.
+    """
+    return float(sizes.sum()) ** 2 / float((sizes.astype(np.float64) ** 2).sum())
+
+
+def too_few(sizes: Integers) -> bool:
+    """Whether groups of these sizes, (G,) images each, say too little of how groups differ."""
+    return len(sizes) < FEWEST_GROUPS or equal_groups(sizes) < FEWEST_EQUAL_GROUPS
 
 
 def group_counts(hits: Booleans, groups: Integers) -> tuple[Integers, Integers]:
@@ -106,8 +120,8 @@ def design_effect(sizes: Integers, counts: Integers) -> float:
     return max(1.0, 1 + (mean_size - 1) * correlation)
 
 
-def student_quantile(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t, to 1e-5 from 9 degrees of freedom on.
+def student_quantile(freedom: float) -> float:
+    """The 97.5 % quantile of Student's t, to 1e-3 from 4 degrees of freedom on and 2e-5 from 9 on.
 
     Source: Abramowitz and Stegun, "Handbook of Mathematical Functions", 26.7.5.
     """

@@ -246,7 +246,8 @@ def _brier_score(probabilities: Floats, labels: Integers) -> float | None:
     if len(labels) == 0:
         return None
     own = _true_probabilities(probabilities, labels)
-    squares = (probabilities**2).sum(axis=1) - own**2 + (1 - own) ** 2
+    # Without a second (N, K) array.
+    squares = np.einsum("ij,ij->i", probabilities, probabilities) - own**2 + (1 - own) ** 2
     return float(squares.mean()) / (2 if probabilities.shape[1] == 2 else 1)
 
 

@@ -172,8 +172,11 @@ def fit_logistic(
         some, some_folds = _some_classes(rows, folds)
         selection = _try_all(some, ascending, some_folds, steps)
         if widen and selection.end is not None:
-            factor = 10.0 if selection.end == "largest" else 0.1
-            beyond = sorted(selection.C * factor ** (1 + step) for step in range(WIDER))
+            factors = [10.0 ** (1 + step) for step in range(WIDER)]
+            # Divided, since 1e-4 * 0.01 is not 1e-6.
+            beyond = sorted(
+                selection.C * factor if selection.end == "largest" else selection.C / factor for factor in factors
+            )
             steps.add(fold_count * len(beyond))
             more = _try_all(some, beyond, some_folds, steps)
             selection = Selection.of(selection.candidates + more.candidates, selection.rows)

@@ -100,7 +100,7 @@ class Run:
         )
 
     def write_confusion(self, cells: Sequence[Sequence[Any]] | None) -> None:
-        """Writes `confusion.csv`; None where the confusion matrix is among the metrics: one of before is removed."""
+        """Writes `confusion.csv`; None where the confusion matrix is among the metrics: an old one is removed."""
         path = self.folder / CONFUSION_NAME
         if cells is None:
             with storage_errors(path):

@@ -166,7 +166,7 @@ def finish_run(
 
 def brief(metrics: dict[str, Any]) -> dict[str, Any]:
     """The metrics of one split that a summary has."""
-    return {name: metrics.get(name) for name in _BRIEF}  # a run of before has not all of them
+    return {name: metrics.get(name) for name in _BRIEF}  # some may be absent
 
 
 def summarise(

@@ -12,6 +12,8 @@ from featcli.heads.kind import Gradient
 from featcli.heads.registry import find_head
 from featcli.workflow.session import Session
 
+_LISTED = 3  # options of a section of which none is used
+
 
 @dataclass(frozen=True, slots=True)
 class Use:
@@ -107,7 +109,7 @@ def unused_options(use: Use, given: Callable[[str], bool], data: Dataset) -> lis
 
     Args:
         use: what is done.
-        given: whether an option was given.
+        given: whether an option was given another value than its default.
         data: the images, of which some come with splits.
     """
     config, counts = use.config, data.counts()
@@ -124,7 +126,8 @@ def unused_options(use: Use, given: Callable[[str], bool], data: Dataset) -> lis
     for section in ("head", "train"):
         keys = [key for key in USED if key.startswith(f"{section}.")]
         unused = [key for key in keys if given(key) and not USED[key](use)]
-        found += [f"{section}.*"] if unused == keys else unused
+        none_used = not any(USED[key](use) for key in keys)
+        found += [f"{section}.*"] if none_used and len(unused) > _LISTED else unused
     return found
 
 
@@ -132,7 +135,7 @@ def describe_unused(session: Session, command: str, data: Dataset, *, all_frozen
     """Says in one note which of the options that were given change nothing."""
     loaded = session.loaded
     use = Use(command, loaded.config, all_frozen)
-    unused = unused_options(use, loaded.places.__contains__, data)
+    unused = unused_options(use, loaded.changes, data)
     if unused:
         kind = loaded.config.head.kind
         depth = ", every stage frozen" if command == "finetune" and all_frozen else ""

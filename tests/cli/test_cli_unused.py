@@ -33,7 +33,7 @@ train:
   mixup: 0.1
   cutmix: 0.0
   ema: 0.9
-  augment: light
+  augment: strong
   mirror: true
   views: 2
   batch_norm: eval
@@ -45,11 +45,10 @@ train:
 output: run
 """
 POOLING = "backbone.pooling (the penultimate layer has its own)"
-PIXELS = (
-    "train.layer_decay, train.augment, train.mirror, train.views, train.batch_norm, train.compile, train.cache_limit"
-)
+# What has its default, train.compile say, may have been written by a program: nobody asked for it.
+PIXELS = "train.layer_decay, train.augment, train.mirror, train.views, train.batch_norm, train.cache_limit"
 FOR_FEATURES = {
-    "logistic": "head.folds, head.hidden, head.dropout, head.init, train.*",
+    "logistic": "head.folds, head.hidden, head.dropout, train.*",
     "linear": f"head.folds, head.hidden, {PIXELS}",
     "mlp": f"head.C, head.folds, {PIXELS}",
 }
@@ -114,6 +113,12 @@ def test_what_was_not_given_is_not_named(lab: Lab) -> None:
     for command in (("train-head", "-o", "head"), ("finetune", "-o", "tuned", "--set", "train.epochs=1")):
         done = lab(*command, *SMALL, "--set", "data.root=photos")
         assert (done.code, notes(done.stderr)) == (0, [])
+
+
+def test_a_run_repeated_from_its_own_config_names_what_was_changed_alone(lab: Lab) -> None:
+    assert lab.train("--set", "train.epochs=3", "--set", "train.lr=5e-4").code == 0
+    done = lab("train-head", "-c", "run/config.yaml")
+    assert (done.code, notes(done.stderr)) == (0, ["note: not used by train-head with a logistic head: train.epochs"])
 
 
 def test_shares_of_a_data_set_that_is_split_already(lab: Lab) -> None:

@@ -120,7 +120,8 @@ def test_the_variance_over_groups_is_obuchowskis_term_by_term() -> None:
     m, n = len(upper), len(lower)
     variance = with_positives / (with_positives - 1) * s10 / m**2 + with_negatives / (with_negatives - 1) * s01 / n**2
     variance += 2 * 30 / 29 * s11 / (m * n)
-    quantile = student_quantile(min(with_positives, with_negatives) - 1)
+    sizes = [np.bincount(groups[chosen]) for chosen in (positive, ~positive)]
+    quantile = student_quantile(min(size.sum() ** 2 / (size**2).sum() for size in sizes) - 1)
     assert standard_error(area, bounds, quantile) ** 2 == pytest.approx(variance, rel=1e-9)
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from featcli.evaluation.intervals import (
     design_effect,
+    equal_groups,
     group_interval,
     share_interval,
     student_quantile,
@@ -92,3 +93,26 @@ def test_students_quantile_is_scipys() -> None:
     stats = pytest.importorskip("scipy.stats")
     for freedom in (9, 10, 19, 99, 5000):
         assert student_quantile(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), abs=2e-5)
+
+
+def test_a_few_groups_that_have_most_images_say_too_little() -> None:
+    # As 13 groups of one size would, and as one would that has all images.
+    groups = np.repeat(np.arange(13), [500, *[2] * 12])
+    hits = np.arange(len(groups)) % 7 > 0
+    assert share_interval(hits, groups) is None
+    even = np.repeat(np.arange(13), 40)
+    assert share_interval(np.arange(len(even)) % 7 > 0, even) is not None
+
+
+def test_unequal_groups_have_fewer_degrees_of_freedom() -> None:
+    sizes = np.array([100] * 6 + [5] * 30)
+    assert equal_groups(sizes) == pytest.approx(750**2 / (6 * 100**2 + 30 * 5**2))
+    assert equal_groups(np.full(20, 7)) == pytest.approx(20)
+    random, held = np.random.default_rng(0), 0
+    for _ in range(300):
+        shares = random.beta(0.85 * 9, 0.15 * 9, len(sizes))  # a correlation of 0.1
+        hits = random.random(750) < np.repeat(shares, sizes)
+        bounds = share_interval(hits, np.repeat(np.arange(36), sizes))
+        assert bounds is not None
+        held += bounds[0] <= 0.85 <= bounds[1]
+    assert held / 300 > 0.92

@@ -1,22 +1,27 @@
 from __future__ import annotations
 
+import time
+
+import numpy as np
 import torch
 
-from featcli.heads import logistic_effort as effort
 from featcli.heads.kind import Workload
 from featcli.heads.logistic_effort import estimate_seconds
+from featcli.heads.logistic_path import solve_path
 from featcli.heads.registry import find_head
 
 
-def test_more_work_takes_longer(monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr(effort, "_iteration_seconds", lambda rows, features, classes: rows * classes * 1e-6)
-    one = estimate_seconds(Workload(1000, 512, 10))
-    assert one == effort.ONE_ITERATIONS * 0.01
-    chosen = estimate_seconds(Workload(1000, 512, 10, Cs=7, folds=5))
-    assert chosen == one + 35 * effort.PATH_ITERATIONS * 0.008
-    # Beyond a hundred classes C is chosen on a hundred of them, and a tenth of the rows.
-    many = Workload(10_000, 512, 1000, Cs=7, folds=5)
-    assert estimate_seconds(many) == effort.ONE_ITERATIONS * 10.0 + 35 * effort.PATH_ITERATIONS * 0.08
+def test_the_estimate_is_of_the_size_of_the_work() -> None:
+    # Wide bounds: other work goes on where tests run. A trial that is scaled wrongly is off by a hundred times.
+    rng = np.random.default_rng(0)
+    labels = np.arange(1200) % 60
+    features = (rng.normal(size=(60, 128))[labels] + rng.normal(size=(1200, 128))).astype(np.float32)
+    start = time.process_time()
+    solve_path(features, labels, 60, [1.0])
+    spent = time.process_time() - start
+    assert spent / 20 < estimate_seconds(Workload(1200, 128, 60)) < 20 * spent
+    few = estimate_seconds(Workload(1200, 128, 60, Cs=2, folds=5))
+    assert estimate_seconds(Workload(1200, 128, 60, Cs=40, folds=5)) > 3 * few
 
 
 def test_a_small_problem_is_measured_in_no_time_and_leaves_the_threads_alone() -> None:
