@@ -53,7 +53,11 @@ class Data(Section):
         default=None, description="Instead of root: a CSV or Parquet file with columns path,label[,split][,group]."
     )
     val_fraction: float = Field(
-        default=0.2, gt=0, lt=1, description="Share of each class for validation, where the user made no such split."
+        default=0.2,
+        gt=0,
+        lt=1,
+        description="Share of each class for validation (of whole groups, as near as they allow), where the user "
+        "made no such split.",
     )
     test_fraction: float = Field(
         default=0.0, ge=0, lt=1, description="Share of each class for a test set that is read once, at the end."

@@ -93,7 +93,7 @@ def test_long_and_wide_names_fit_into_eighty_columns(lab: Lab) -> None:
     assert done.code == 0, done.stderr
     text = [*block(done.stderr), *lab("evaluate", "run", "photos").text.splitlines()]
     assert max(len(line) + line.count("猫") for line in text) <= 80
-    assert any("most confused: aaa" in line for line in text)
+    assert any("most confused: " in line and "..." in line for line in text)
 
 
 def test_the_positive_class_lives_in_the_checkpoint(lab: Lab) -> None:
@@ -105,9 +105,9 @@ def test_the_positive_class_lives_in_the_checkpoint(lab: Lab) -> None:
     found = lab("evaluate", "run", "split")
     assert ASKS not in found.stderr
     assert line_of(found.text, "positive class") == "positive class     dogs"
-    assert line_of(found.text, "sensitivity") == "sensitivity        1.0000  (95 % interval 0.4385 to 1.0000)"
+    assert line_of(found.text, "sensitivity") == "sensitivity        1.0000  (95 % interval 0.3424 to 1.0000)"
     threshold = line_of(found.text, "  0.80 ").split()[1]
-    scores = [row["top"] for row in lab("predict", "run", "split/val/dogs").rows]
+    scores = [row["top"] for row in lab("predict", "run", "split/test/dogs").rows]
     assert float(threshold) == pytest.approx(min(dict(top)["dogs"] for top in scores), abs=1.1e-6)
     other = strict_json(lab("evaluate", "run", "split", "--set", "data.positive=cats", "--json").text)
     assert other["positive"] == "cats"
@@ -166,9 +166,9 @@ def test_with_groups_the_interval_is_over_groups(lab: Lab, make_folder) -> None:
     assert f"          95 % interval over 10 groups {low:.3f} to {high:.3f}\n" in done.stderr
     assert f"(95 % interval over 10 groups {low:.4f} to {high:.4f})\n" in lab("info", "run").text
     said = lab("evaluate", "run", "--json", "--max-bad", "1")
-    assert strict_json(said.text) == val
+    assert strict_json(said.text) == val | {"trained_on": 0}
     again = lab("evaluate", "run", "patients", "--json", "--max-bad", "1")  # by the run's expression
-    assert strict_json(again.text) == val
+    assert strict_json(again.text) == val | {"trained_on": 0}
     elsewhere = lab("evaluate", "run", "photos", "--json")
     assert "note: the run's data.group finds no group in some of these paths: give one with --set" in elsewhere.stderr
     assert strict_json(elsewhere.text)["interval"] == "images"
@@ -193,24 +193,21 @@ def test_with_few_groups_there_is_no_interval(lab: Lab, make_folder) -> None:
 
 
 def test_a_model_of_no_use_is_called_that(lab: Lab) -> None:
-    """Noise under two names, eleven to one: worse than the largest class alone, and one class is never found."""
-    for index in range(33):
-        noise(lab.folder / "noise" / "val" / "cats" / f"{index}.png", index)
-    for index in range(3):
-        noise(lab.folder / "noise" / "val" / "dogs" / f"{index}.png", 100 + index)
+    """Validation images under the wrong names: worse than the largest class alone."""
+    for name, other, count in (("cats", "dogs", 6), ("dogs", "cats", 1)):
+        (lab.folder / "noise" / "val" / name).mkdir(parents=True)
+        for path in sorted((lab.folder / "split" / "train" / other).iterdir())[:count]:
+            shutil.copy(path, lab.folder / "noise" / "val" / name)
     shutil.copytree(lab.folder / "split" / "train", lab.folder / "noise" / "train")
     for train in (lab.train, lab.finetune):
-        done = train(data="noise", output=train.__name__)
+        done = train("--set", "train.lr=0.0", data="noise", output=train.__name__)  # nothing better is found
         val = strict_json((lab.folder / train.__name__ / "metrics.json").read_text())["val"]
-        assert val["accuracy"] < 33 / 36
+        assert val["accuracy"] < 6 / 7
         assert (
-            f"warning: val: accuracy {val['accuracy']:.3f} is below the majority-class baseline 0.917: always naming "
+            f"warning: val: accuracy {val['accuracy']:.3f} is below the majority-class baseline 0.857: always naming "
             "the largest class would be right more often\n"
         ) in done.stderr
         assert "warning: " in lab("evaluate", train.__name__).stderr
-    (lab.folder / "noise" / "val" / "cats").rename(lab.folder / "cats")
-    (lab.folder / "noise" / "val" / "dogs").rename(lab.folder / "noise" / "val" / "cats")
-    (lab.folder / "cats").rename(lab.folder / "noise" / "val" / "dogs")
     for name in ("cats", "dogs"):
         shutil.rmtree(lab.folder / "noise" / "val" / name)
         source = "dogs" if name == "cats" else "cats"
@@ -233,7 +230,7 @@ def test_what_was_chosen_on_validation_says_so(lab: Lab) -> None:
     assert hint in tuned.stderr
     assert f"             {said}\n" in lab("info", "run").text
     assert f"                   {said}\n" in lab("evaluate", "run").text
-    assert strict_json(lab("evaluate", "run", "--json").text) == metrics["val"]
+    assert strict_json(lab("evaluate", "run", "--json").text) == metrics["val"] | {"trained_on": 0}
     assert strict_json(lab("evaluate", "run", "photos", "--json").text)["selected"] is None
     gradient = ("--set", "head.kind=linear", "--set", "train.epochs=2")
     linear = lab.train(*gradient, data="split", output="linear")
