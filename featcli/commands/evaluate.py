@@ -55,7 +55,8 @@ def evaluate(session: Session, checkpoint: Path | None, data_dir: Path | None, o
     model, path = open_model(session, checkpoint)
     task = open_task(session, model.metadata.classes, model.metadata.positive)
     samples, where = _samples(session, model, path, data_dir, runtime, options)
-    samples = with_groups(samples, data_dir, path, session)
+    grouped = bool(model.metadata.split.get("grouped"))
+    samples = with_groups(samples, data_dir, path, session, grouped=grouped)
     overlap = find_overlap(path, model.metadata, samples, unseen=options.unseen, emit=session.emit)
     samples = overlap.samples
     if session.dry_run:

@@ -16,7 +16,9 @@ from featcli.runs.folder import CONFIG_NAME
 from featcli.workflow.session import Session, placed
 
 
-def with_groups(samples: Sequence[Sample], root: Path | None, checkpoint: Path, session: Session) -> Sequence[Sample]:
+def with_groups(
+    samples: Sequence[Sample], root: Path | None, checkpoint: Path, session: Session, *, grouped: bool
+) -> Sequence[Sample]:
     """Images, each with its group by `data.group`: of the call, else of the run that a checkpoint lies in.
 
     Args:
@@ -24,6 +26,7 @@ def with_groups(samples: Sequence[Sample], root: Path | None, checkpoint: Path, 
         root: the folder; the expression is searched in paths relative to it. None for a config's data.
         checkpoint: its run may have an expression; where that does not fit, images stay without groups, and it is said.
         session: whose config may have one.
+        grouped: whether the run had groups, whatever they came from.
 
     Raises:
         ConfigError: the call's expression finds no group in some of the paths.
@@ -43,6 +46,9 @@ def with_groups(samples: Sequence[Sample], root: Path | None, checkpoint: Path, 
             return _grouped(samples, groups_of(names, pattern))
     pattern = _pattern_of_run(checkpoint)
     if pattern is None:
+        if grouped:
+            said = "the run had groups, and of these images none is known: intervals are over images"
+            session.emit(Note(f"{said}; --set data.group=... names them"))
         return samples
     try:
         return _grouped(samples, groups_of(names, pattern))

@@ -264,6 +264,16 @@ def change_rule(checkpoint: Path, version: int | None) -> None:
     safetensors.numpy.save_file(tensors, checkpoint, metadata={"featcli": json.dumps(description, sort_keys=True)})
 
 
+def test_evaluating_a_folder_says_that_the_groups_of_a_manifest_are_not_known_there(lab: Lab) -> None:
+    lines = [f"photos/{name}/{index:02d}.png,{name},p{index // 2}" for name in ("cats", "dogs") for index in range(8)]
+    lab.write("labels.csv", "\n".join(["path,label,group", *lines]) + "\n")
+    assert "in 4 groups" in train(lab, "--set", "data.manifest=labels.csv")
+    said = "note: the run had groups, and of these images none is known: intervals are over images; --set data.group"
+    assert said in lab("evaluate", "run", "photos").stderr
+    assert said not in lab("evaluate", "run").stderr
+    assert said not in lab("evaluate", "run", "photos", "--set", "data.group=0(.)").stderr
+
+
 def test_groups_and_identical_files_between_the_users_splits_are_said(lab: Lab) -> None:
     root = lab.folder / "split"
     for split, label, index, patient in (
