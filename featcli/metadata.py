@@ -58,6 +58,7 @@ class CheckpointMetadata(_Part):
     format: int
     classes: list[str] = Field(min_length=2)
     positive: str | None = None  # may be absent
+    training_fingerprint: str | None = None  # of the training images, as that of validation; may be absent
     backbone: BackboneFacts
     freeze_depth: str | int
     preprocessing: dict[str, Any]

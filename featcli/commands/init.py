@@ -81,8 +81,8 @@ def init(folder: Path, output: Path | None, *, overwrite: bool, emit: Emit) -> s
 
 
 def _some_facts(data: Dataset) -> list[ImageFacts]:
-    step = max(1, len(data.samples) // _LOOKED_AT)
-    looks = [load_depth(sample.ref) for sample in data.samples[::step]]
+    train = data.split("train")  # as data.range: auto, these alone are looked at
+    looks = [load_depth(sample.ref) for sample in train[:: max(1, len(train) // _LOOKED_AT)]]
     return [facts for facts in looks if facts is not None]  # `train-head` will name the others
 
 

@@ -12,7 +12,7 @@ from featcli.data.splits import hash_order
 
 NEAR = 0.015  # of all images: a share that is so near is left as the hash has it
 EVEN = 0.02  # of all images: what a change must win for the classes where the share is near
-MOST_SWAPPED = 300  # groups among which one is exchanged for one: with more, adding and leaving out is enough
+MOST_SWAPPED = 300  # groups, of one class each, among which one is exchanged for one: with more there is no need
 MOST_PAIRED = 16  # groups among which pairs are exchanged
 
 Content = Mapping[int, int]  # images of each class
@@ -111,7 +111,7 @@ class _Part:
         mine, others = list(self._taken), [unit for unit in self._contents if unit not in self._taken]
         yield from (((), (unit,)) for unit in others)
         yield from (((unit,), ()) for unit in mine)
-        if len(self._contents) > MOST_SWAPPED:
+        if sum(map(len, self._contents.values())) > MOST_SWAPPED:
             return
         yield from (((give,), (take,)) for give in mine for take in others)
         if len(self._contents) <= MOST_PAIRED:

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from featcli.data.dataset import Dataset, Sample, fingerprint
+from featcli.data.dataset import SPLITS, Dataset, Sample, fingerprint
 from featcli.errors import CheckpointError
 from featcli.events import Emit, Fact, Warn
 from featcli.metadata import CheckpointMetadata
@@ -66,7 +66,8 @@ def describe_changes(run: Run, images: Sequence[RunImage], emit: Emit) -> Change
 def training_digests(run: Run, metadata: CheckpointMetadata) -> frozenset[bytes] | None:
     """The sha256 of the images that the checkpoint in this folder was trained on; None where there is no list of them.
 
-    The list is the checkpoint's own where its validation images are those that the checkpoint names by their hash.
+    The list is the checkpoint's own where its training and validation images are those that the checkpoint names by
+    their hashes.
 
     Raises:
         CheckpointError: the list is damaged, or of another run than the checkpoint.
@@ -79,10 +80,12 @@ def training_digests(run: Run, metadata: CheckpointMetadata) -> frozenset[bytes]
     samples = [
         Sample(image.path, label_of[image.label], image.split, bytes.fromhex(image.sha256) or None)
         for image in images
-        if image.label in label_of and re.fullmatch("([0-9a-f]{64})?", image.sha256)
+        if image.label in label_of and image.split in SPLITS and re.fullmatch("([0-9a-f]{64})?", image.sha256)
     ]
-    validated = fingerprint(sample for sample in samples if sample.split == "val")
-    if len(samples) < len(images) or validated != metadata.validation.fingerprint:
+    found = {split: fingerprint(sample for sample in samples if sample.split == split) for split in SPLITS}
+    is_own = found["val"] == metadata.validation.fingerprint
+    is_own &= metadata.training_fingerprint in (found["train"], None)
+    if len(samples) < len(images) or not is_own:
         raise CheckpointError(f"{run.folder / IMAGES_NAME} is damaged, or of another run than the checkpoint beside it")
     return frozenset(sample.digest for sample in samples if sample.split == "train" and sample.digest is not None)
 

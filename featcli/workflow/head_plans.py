@@ -12,6 +12,7 @@ from featcli.heads.kind import NewHead, Workload
 from featcli.heads.registry import build_head, find_head
 from featcli.units import duration_text
 from featcli.workflow.session import Session
+from featcli.workflow.solving import choice_among
 
 _STEPS = 5  # that are timed
 
@@ -27,6 +28,9 @@ def plan_head(session: Session, data: Dataset, n_features: int, *, finetuned: bo
 
     Returns:
         `kind`, `choice` in words and `estimated_seconds`; None where a training starts from random weights.
+
+    Raises:
+        ConfigError: C cannot be chosen.
     """
     config, n = session.loaded.config, len(data.split("train"))
     kind = find_head(config.head.kind)
@@ -34,14 +38,14 @@ def plan_head(session: Session, data: Dataset, n_features: int, *, finetuned: bo
         starts_from = None if kind.gradient is None or config.head.init != "solved" else kind.gradient.starts_from
         if finetuned and starts_from is None:
             return None
-        solved = _solved(session, starts_from, n, n_features, len(data.classes)) if starts_from else None
+        solved = _solved(session, starts_from, data, n_features) if starts_from else None
         if finetuned:
             return solved
         seconds = _trained_seconds(session, n, n_features, len(data.classes))
         before = 0.0 if solved is None else solved["estimated_seconds"] or 0.0
         epochs = f"{config.train.epochs} epochs of {-(-n // config.train.batch_size)} steps"
         return {"kind": config.head.kind, "choice": epochs, "estimated_seconds": round(before + seconds, 1)}
-    return _solved(session, config.head.kind, n, n_features, len(data.classes))
+    return _solved(session, config.head.kind, data, n_features)
 
 
 def head_line(plan: dict[str, Any]) -> str:
@@ -50,11 +54,11 @@ def head_line(plan: dict[str, Any]) -> str:
     return f"{plan['kind']}, {plan['choice']}" + ("" if seconds is None else f", {duration_text(seconds)} here")
 
 
-def _solved(session: Session, name: str, n: int, n_features: int, n_classes: int) -> dict[str, Any]:
-    config, kind = session.loaded.config.head, find_head(name)
-    Cs = config.candidates()
-    choice = f"C {Cs[0]:g}" if len(Cs) == 1 else f"C from {len(Cs)} values in {config.folds} folds"
-    work = Workload(n, n_features, n_classes, len(Cs), config.folds)
+def _solved(session: Session, name: str, data: Dataset, n_features: int) -> dict[str, Any]:
+    folds, kind, train = session.loaded.config.head.folds, find_head(name), data.split("train")
+    Cs = choice_among(session, data, train).Cs
+    choice = f"C {Cs[0]:g}" if len(Cs) == 1 else f"C from {len(Cs)} values in {folds} folds"
+    work = Workload(len(train), n_features, len(data.classes), len(Cs), folds)
     seconds = None if kind.seconds is None else round(kind.seconds(work), 1)
     return {"kind": name, "choice": choice, "estimated_seconds": seconds}
 

@@ -12,6 +12,7 @@ from featcli.analysis.mirroring import LabelledImages, try_mirroring
 from featcli.analysis.sides import sided_names
 from featcli.config import Train
 from featcli.data.dataset import Dataset
+from featcli.events import Emit, Warn
 from featcli.features.extraction import Extractor, FeatureTable
 from featcli.tasks import task_of
 from featcli.workflow.session import Session
@@ -40,6 +41,14 @@ def plan_mirroring(train: Train, classes: Sequence[str]) -> Mirroring | None:
     return None
 
 
+def warn_of_sides(mirroring: Mirroring | None, classes: Sequence[str], emit: Emit) -> None:
+    """Says that images are mirrored whose classes are named after sides, where that was asked for."""
+    named = sided_names(classes)
+    if mirroring is not None and mirroring.mirror and named is not None:
+        said = f"training mirrors images ({mirroring.reason}), and the classes are named after {named}"
+        emit(Warn(f"{said}: an image may become one of another class"))
+
+
 def decide_mirroring(
     session: Session, extractor: Extractor, data: Dataset, table: FeatureTable, rows: Sequence[int]
 ) -> Mirroring:
@@ -54,6 +63,7 @@ def decide_mirroring(
     """
     config = session.loaded.config
     planned = plan_mirroring(config.train, data.classes)
+    warn_of_sides(planned, data.classes, session.emit)
     if planned is not None:
         return planned
     samples = [data.samples[row] for row in rows]

@@ -127,6 +127,7 @@ def make_checkpoint(model: Model, config: Config, runtime: Runtime, data: Datase
             sha256=head_sha256(model.head),
         ),
         split=data.rule,
+        training_fingerprint=fingerprint(data.split("train")),
         validation=ValidationFacts(
             fingerprint=fingerprint(data.split("val")),
             n=val["n"],

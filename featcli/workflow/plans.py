@@ -178,7 +178,7 @@ def _data_lines(seen: Survey, grey_range: GreyRange | None) -> list[str]:
         lines.append(f"groups      {len(groups)}, the largest '{printable(largest)}' of {count} images")
     named = sided_names(seen.data.classes)
     if named is not None:
-        lines.append(f"names       {printable(named)}: mirroring would change the class (train.mirror: auto does not)")
+        lines.append(f"names       {printable(named)}: mirroring would change the class")
     lines.append(f"imbalance   {seen.imbalance():.1f} : 1 (largest : smallest training class)")
     if seen.data.ignored.counts:
         lines.append(f"skipped     {seen.data.ignored}")
@@ -191,14 +191,20 @@ def _range_lines(seen: Survey, grey_range: GreyRange | None) -> list[str]:
     if grey is None:
         return []
     if grey_range is not None:
-        return [f"range       {grey['images']} 16-bit images, scaled from {grey_range[0]} to {grey_range[1]}"]
+        clipped = sum(value > grey_range[1] for value in seen.largest_grey().values())
+        lost = f"; {clipped} have larger values, which are clipped" if clipped else ""
+        return [f"range       {grey['images']} 16-bit images, scaled from {grey_range[0]} to {grey_range[1]}{lost}"]
     narrow = grey["narrow"]
     if not narrow:
         return []
     high = grey["narrow_range"][1]
     said = f"{len(narrow)} of {grey['images']} 16-bit images use under a quarter of their range (0 to {high} of 65535)"
-    helps = grey["auto"] is not None and is_narrow(grey["auto"][1])
-    advice = "set data.range: auto" if helps else f"the others use more, and data.range: [0, {high}] would clip them"
+    if grey["auto"] is None:
+        advice = f"no training image is 16-bit, so data.range: auto would not help; [0, {high}] would"
+    elif is_narrow(grey["auto"][1]):
+        advice = "set data.range: auto"
+    else:
+        advice = f"the others use more, and data.range: [0, {high}] would clip them"
     return [f"range       {said}: {advice}", *_listed("", [relative_name(path, seen.data.root) for path in narrow])]
 
 

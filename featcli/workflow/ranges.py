@@ -77,7 +77,7 @@ def _auto(session: Session, train: Sequence[Sample], runtime: Runtime) -> GreyRa
                     break
     session.emit(Progress("range", done, len(train), finished=True))
     if not count:
-        session.emit(Note("data.range: auto changes nothing: no training image is 16-bit grey"))
+        session.emit(Note("data.range: auto changes nothing: no training image is 16-bit grey, and those alone decide"))
         return 0, SIXTEEN_BITS
     low, high = bit_range(largest)
     what = "a training image uses" if high == SIXTEEN_BITS else f"{count} training images use"
@@ -97,7 +97,7 @@ def _require_pixels(session: Session, asked: GreyRange, train: Sequence[Sample],
             least, most = min(least, found[0]), max(most, found[1])
     if most < 0:
         if train:
-            session.emit(Note(f"data.range {list(asked)} changes nothing: no training image is 16-bit grey"))
+            session.emit(Note(f"data.range {list(asked)} changes no training image: none is 16-bit grey"))
         return
     raise session.loaded.error(
         "data.range",

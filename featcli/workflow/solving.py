@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featcli.data.dataset import Dataset
+from featcli.data.dataset import Dataset, Sample
 from featcli.data.folds import stratified_folds
 from featcli.errors import UnreadableDataError
-from featcli.events import Fact
+from featcli.events import Fact, Warn
 from featcli.features.extraction import FeatureTable
 from featcli.heads.kind import Choice, LabelledRows, Solved
 from featcli.heads.registry import find_head
 from featcli.tasks import task_of
 from featcli.workflow.features import unreadable_of
 from featcli.workflow.session import Session
+
+FALLBACK_C = 1.0
 
 
 def training_rows(data: Dataset, table: FeatureTable) -> tuple[list[int], NDArray[np.int64]]:
@@ -45,19 +48,54 @@ def solve_head(kind: str, data: Dataset, table: FeatureTable, session: Session) 
     Raises:
         UnreadableDataError: a class has no readable image.
     """
-    config, task = session.loaded.config, task_of(data.classes)
     solve = find_head(kind).solve
     assert solve is not None, f"{kind} has a solver"
     rows, labels = training_rows(data, table)
-    units = [data.samples[index].unit for index in rows]
-    folds = stratified_folds(units, task.strata(labels).tolist(), folds=config.head.folds, seed=config.seed)
     solved = solve(
-        LabelledRows(table.features[rows], labels, len(task.names), config.head.class_weight),
-        Choice(config.head.candidates(), folds, widen=config.head.C == "auto"),
+        LabelledRows(table.features[rows], labels, len(data.classes), session.loaded.config.head.class_weight),
+        choice_among(session, data, [data.samples[index] for index in rows]),
         session.emit,
     )
     session.emit(Fact("head", solved.text))
     return solved
+
+
+def choice_among(session: Session, data: Dataset, samples: Sequence[Sample]) -> Choice:
+    """What a solver chooses from, on folds of these training images; one C where they are too few, which is said.
+
+    Args:
+        session: its config says which values of C, and how many folds.
+        data: of the images.
+        samples: those that are trained on.
+
+    Raises:
+        ConfigError: values of C to choose from were given, and no fold can tell them apart.
+    """
+    config, task = session.loaded.config, task_of(data.classes)
+    labels = np.array([sample.label for sample in samples], dtype=np.int64)
+    units = [sample.unit for sample in samples]
+    folds = stratified_folds(units, task.strata(labels).tolist(), folds=config.head.folds, seed=config.seed)
+    Cs = config.head.candidates()
+    if len(Cs) == 1 or _tells_apart(folds, labels):
+        return Choice(Cs, folds, widen=config.head.C == "auto")
+    what = "groups of training images" if data.rule.get("grouped") else "training images"
+    if config.head.C != "auto":
+        raise session.loaded.error(
+            "head.C",
+            f"too few {what} to choose from {len(Cs)} values by cross-validation",
+            "Give one value: head.C: 1.",
+        )
+    session.emit(Warn(f"too few {what} to choose C by cross-validation: it is {FALLBACK_C:g}, as head.C: 1 makes it"))
+    return Choice((FALLBACK_C,), folds)
+
+
+def _tells_apart(folds: NDArray[np.int64], labels: NDArray[np.int64]) -> bool:
+    """Whether some fold holds out an image of a class that two or more classes are learned beside."""
+    for fold in np.unique(folds[folds >= 0]):
+        present = np.unique(labels[folds != fold])
+        if len(present) > 1 and np.isin(labels[folds == fold], present).any():
+            return True
+    return False
 
 
 def solved_facts(kind: str, solved: Solved, class_weight: str) -> dict[str, Any]:

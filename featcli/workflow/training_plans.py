@@ -22,7 +22,7 @@ from featcli.training.trainable import TrainableModel
 from featcli.units import duration_text
 from featcli.workflow.boundaries import Boundary, plan_boundary
 from featcli.workflow.learning import gradient_of
-from featcli.workflow.mirroring import plan_mirroring
+from featcli.workflow.mirroring import plan_mirroring, warn_of_sides
 from featcli.workflow.session import Session, placed
 from featcli.workflow.unused import describe_unused
 
@@ -71,6 +71,7 @@ def plan_training(session: Session, extractor: Extractor, data: Dataset) -> Trai
     describe_unused(session, "finetune", data, all_frozen=n_frozen == len(backbone.stages))
     n, n_val = len(data.split("train")), len(data.split("val"))
     mirroring = plan_mirroring(config, data.classes)
+    warn_of_sides(mirroring, data.classes, session.emit)
     # Of what is left open the boundary does not depend: light and strong have as many variants with and without it.
     mirror = mirroring is None or mirroring.mirror
     boundary = plan_boundary(session, extractor, n_frozen, mirror=mirror, train=n, val=n_val)

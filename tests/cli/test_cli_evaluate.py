@@ -211,6 +211,8 @@ def test_what_a_run_was_trained_on_may_be_unknown(here: Lab) -> None:
         (b"".join(rows[:-1]), other),
         (whole.replace(b",dogs,", b",wolves,"), other),
         (whole[:-3], other),
+        (b"".join(row for row in rows if b",train," not in row), other),
+        (whole.replace(b",train,", b",trained,"), other),
         ((here.folder / "splitrun" / "images.csv").read_bytes(), other),
     ):
         path.write_bytes(content)

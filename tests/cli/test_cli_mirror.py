@@ -93,9 +93,7 @@ def test_init_and_check_speak_of_sides_and_characters(lab: Lab) -> None:
     assert max(map(len, text.splitlines())) <= 120
     plan = lab("check", "-c", "photos.yaml")
     assert plan.code == 0
-    assert (
-        "  names       digits or letters ('7', '8'): mirroring would change the class (train.mirror: auto does not)\n"
-    ) in plan.text
+    assert ("  names       digits or letters ('7', '8'): mirroring would change the class\n") in plan.text
 
 
 def test_a_resumed_training_mirrors_as_it_did(lab: Lab) -> None:
@@ -109,3 +107,19 @@ def test_a_resumed_training_mirrors_as_it_did(lab: Lab) -> None:
     assert line_of(resumed.stderr) == line_of(done.stderr)
     for name in ("checkpoint.safetensors", "metrics.jsonl"):
         assert (lab.folder / "run" / name).read_bytes() == (lab.folder / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize("option", ["train.augment=flip", "train.mirror=true"])
+def test_mirroring_that_was_asked_for_is_warned_of_where_names_are_of_sides(lab: Lab, option: str) -> None:
+    make_sides(lab.folder / "sides", ("left", "right"), count=4)
+    reason = option.replace("=", " is ")
+    said = (
+        f"warning: training mirrors images ({reason}), and the classes are named after sides ('left', 'right'): "
+        "an image may become one of another class\n"
+    )
+    augment = () if "augment" in option else LIGHT
+    for command in (("check", "--for", "finetune"), ("finetune", "-o", "run")):
+        arguments = (*SMALL, "--set", "data.root=sides", "--set", "train.epochs=1", *augment, "--set", option)
+        done = lab(*command, *arguments, "--set", "backbone.freeze_depth=4")
+        assert done.code == 0, done.stderr
+        assert done.stderr.count(said) == 1

@@ -151,11 +151,17 @@ def test_a_range_that_no_pixel_fits(scans: Lab) -> None:
         ]
 
 
-@pytest.mark.parametrize(("value", "said"), [("auto", "data.range: auto"), ("[0, 4095]", "data.range [0, 4095]")])
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("auto", "data.range: auto changes nothing: no training image is 16-bit grey, and those alone decide"),
+        ("[0, 4095]", "data.range [0, 4095] changes no training image: none is 16-bit grey"),
+    ],
+)
 def test_a_range_without_16_bit_images_is_said_to_change_nothing(lab: Lab, value: str, said: str) -> None:
     done = lab.train("--set", f"data.range={value}")
     assert done.code == 0
-    assert f"note: {said} changes nothing: no training image is 16-bit grey\n" in done.stderr
+    assert f"note: {said}\n" in done.stderr
     assert ("range" in preprocessing(lab)) == (value != "auto")
 
 
@@ -208,3 +214,17 @@ def test_a_crop_that_does_not_fit_is_refused_where_it_is_set(lab: Lab) -> None:
         "mine.yaml:5:11: backbone.preprocess.crop: resize 256 is smaller than crop 300 (the weights' own resize): "
         "the crop would have a black border\n" in done.stderr
     )
+
+
+def test_16_bit_images_in_validation_alone_are_named_for_what_they_are(lab: Lab) -> None:
+    for label, name in enumerate(("cats", "dogs")):
+        Image.fromarray(scene(label, 0)).save(lab.folder / "split" / "val" / name / "grey.png")
+    assert lab("init", "split").code == 0
+    assert "range" not in (lab.folder / "split.yaml").read_text()
+    text = lab("check", *SMALL, "--set", "data.root=split").text
+    assert (
+        "2 of 2 16-bit images use under a quarter of their range (0 to 4095 of 65535): no training image is 16-bit, so "
+        "data.range: auto would not help; [0, 4095] would\n"
+    ) in text
+    text = lab("check", *SMALL, "--set", "data.root=split", "--set", "data.range=[0, 2500]").text
+    assert "2 16-bit images, scaled from 0 to 2500; 2 have larger values, which are clipped\n" in text

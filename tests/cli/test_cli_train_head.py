@@ -221,6 +221,22 @@ def test_the_plan_says_how_long_the_head_takes(lab: Lab, options: tuple[str, ...
     assert said == f"  head        {plan['kind']}, {plan['choice']}, under a second here\n"
 
 
+def test_too_few_images_to_choose_C_are_said_before_the_work_and_it_goes_on(lab: Lab) -> None:
+    options = (*SMALL, "--set", "data.root=split", "--limit", "1")
+    said = "warning: too few training images to choose C by cross-validation: it is 1, as head.C: 1 makes it\n"
+    plan = lab("check", *options, "--set", "head.C=auto")
+    assert (plan.code, plan.stderr.count(said)) == (0, 1)
+    assert "  head        logistic, C 1, under a second here\n" in plan.text
+    done = lab("train-head", *options, "--set", "head.C=auto", "-o", "run")
+    assert (done.code, done.stderr.count(said)) == (0, 1)
+    assert strict_json((lab.folder / "run" / "metrics.json").read_text())["head"]["C"] == 1.0
+    for command in (("check",), ("train-head", "-o", "other")):
+        done = lab(*command, *options, "--set", "head.C=[0.1, 10]")
+        assert (done.code, done.text) == (2, "")
+        assert "--set head.C=[0.1, 10]: too few training images to choose from 2 values by" in done.stderr
+        assert done.stderr.endswith("Give one value: head.C: 1.\n")
+
+
 def test_limit_takes_the_first_of_each_class_and_split(lab: Lab) -> None:
     done = lab.train("--limit", "2", "--json", data="split")
     assert done.code == 0

@@ -38,6 +38,7 @@ VALUE: dict[str, Any] = {
         "correct": 2,
         "metrics": {"accuracy": 0.6667, "accuracy_ci95": [0.2, 0.9]},
     },
+    "training_fingerprint": "11",
     "calibration": None,
     "versions": {"featcli": "0.1"},
 }
@@ -73,9 +74,10 @@ def test_the_wrong_place_is_named() -> None:
         parse_metadata(json.dumps(wrong), "x.safetensors")
 
 
-def test_a_checkpoint_of_before_has_no_positive_class() -> None:
-    value = {name: item for name, item in VALUE.items() if name != "positive"}
-    assert parse_metadata(json.dumps(value), "x").positive is None
+@pytest.mark.parametrize("name", ["positive", "training_fingerprint"])
+def test_what_may_be_absent_is_none(name: str) -> None:
+    value = {key: item for key, item in VALUE.items() if key != name}
+    assert getattr(parse_metadata(json.dumps(value), "x"), name) is None
 
 
 @pytest.mark.parametrize("changed", [{"positive": "wasps"}, {"classes": ["ants", "bees", "cats"]}])
