@@ -16,7 +16,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 README = (PROJECT / "README.md").read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
 REPORT = re.search(r"```\n(data\n.*?)```", README, re.DOTALL)[1]
-COMMANDS = [line for block in BLOCKS for line in block.splitlines()]
+COMMANDS = [line for block in BLOCKS for line in block.replace("\\\n", "").splitlines()]
 
 
 def test_every_promise_has_a_test_that_names_it() -> None:
