@@ -97,7 +97,7 @@ def _confusion_lines(metrics: dict[str, Any]) -> list[str]:
 
 def _threshold_lines(metrics: dict[str, Any]) -> list[str]:
     lines = [
-        f"{clipped(metrics['positive'], _LONGEST_NAME)} from a probability (threshold) on, chosen on these images",
+        f"{clipped(metrics['positive'], 30)} from a threshold on, chosen on these images",
         "target  threshold  sensitivity  specificity  precision  flagged",
     ]
     for row in metrics["thresholds"]:

@@ -49,7 +49,7 @@ def test_a_printed_threshold_is_rounded_down_so_that_it_lets_through_what_it_say
     metrics["thresholds"][0] |= {"threshold": 0.12345678}
     metrics["thresholds"][1] |= {"threshold": None}
     lines = metrics_text("in photos", metrics).splitlines()
-    start = lines.index("yes from a probability (threshold) on, chosen on these images")
+    start = lines.index("yes from a threshold on, chosen on these images")
     assert lines[start + 2].startswith("  0.80   0.123456  ")
     assert lines[start + 3] == "  0.90  cannot be reached: too many images cannot be read"
     assert lines[-1].startswith("     -   0.500000  ")
