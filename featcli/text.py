@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher, get_close_matches
 from typing import Any
 
@@ -78,36 +78,7 @@ def _columns_of(char: str) -> int:
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
-def interval_text(metrics: Mapping[str, Any], digits: int = 3) -> str:
-    """The interval of an accuracy in words: `95 % interval over 20 groups 0.900 to 0.973`.
-
-    Args:
-        metrics: of a split; `interval` may be absent.
-        digits: after the point.
-    """
-    bounds, grouped = metrics["accuracy_ci95"], metrics.get("interval") == "groups"
-    if bounds is None:
-        unequal = " of very unequal sizes" if metrics["n_groups"] >= 10 else ""
-        return f"too few groups for an interval: {metrics['n_groups']}{unequal}"
-    over = f" over {metrics['n_groups']} groups" if grouped else ""
-    return f"95 % interval{over} {bounds[0]:.{digits}f} to {bounds[1]:.{digits}f}"
-
-
-def absent_text(metrics: Mapping[str, Any]) -> str | None:
-    """Of which classes the numbers are, where not of all: `of 2 of 3 classes: no image of wasps`."""
-    names = [name for name, scores in metrics["per_class"].items() if scores["support"] == 0]
-    if not names:
-        return None
-    n = len(metrics["per_class"])
-    return f"of {n - len(names)} of {n} classes: no image of {first_few([clipped(name, 20) for name in names])}"
-
-
 def first_few(parts: Sequence[str], most: int = 3) -> str:
     """`a, b, c and 4 more`."""
     more = f" and {len(parts) - most} more" if len(parts) > most else ""
     return ", ".join(parts[:most]) + more
-
-
-def selection_text(selected: Mapping[str, Any]) -> str:
-    """What `selected` of a split's metrics means for them."""
-    return f"the best of epochs 0 to {selected['epochs']} on these images: optimistic"

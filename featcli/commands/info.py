@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from featcli.errors import CheckpointError
+from featcli.evaluation.words import interval_text, selection_text
 from featcli.metadata import CheckpointMetadata, ValidationFacts, find_checkpoint, read_metadata
-from featcli.text import interval_text, printable, selection_text
+from featcli.text import printable
 from featcli.workflow.answer import Answer
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from featcli.text import absent_text, clipped, columns, interval_text, selection_text
+from featcli.evaluation.words import absent_text, interval_text, selection_text
+from featcli.text import clipped, columns
 
 _WIDTH = 70  # of a line: 80 columns without the name before it
 _LONGEST_NAME = 30

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from featcli.text import absent_text, clipped, columns, interval_text, printable, selection_text
+from featcli.evaluation.words import absent_text, interval_text, selection_text
+from featcli.text import clipped, columns, printable
 
 _WIDTH = 80
 _LONGEST_NAME = 40
