@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from featcli.data.splits import hash_order
+from featcli.data.splits import hash_order, unit_contents
 
 EVEN = 0.1  # of a fold's share: a fold that is ahead by less, once a unit has moved, keeps the unit
 PASSES = 3
@@ -32,10 +32,7 @@ def stratified_folds(units: Sequence[str], labels: Sequence[int], *, folds: int,
     Returns:
         (N,) the fold in which each image is held out.
     """
-    contents: dict[str, Counter[int]] = {}
-    for unit, label in zip(units, labels, strict=True):
-        contents.setdefault(unit, Counter())[label] += 1
-    dealt = _Deal(contents, folds, seed)
+    dealt = _Deal(unit_contents(units, labels, lambda unit: hash_order(seed, f"fold:{unit}")), folds)
     dealt.even_out()
     dealt.leave_no_class_alone()
     return np.array([dealt.fold_of[unit] for unit in units], dtype=np.int64)
@@ -45,16 +42,13 @@ class _Deal:
     """Which unit is in which fold.
 
     Args:
-        contents: images of each class, by unit.
+        contents: images of each class, by unit, in the order in which they are dealt.
         folds: how many.
-        seed: of the order.
     """
 
-    def __init__(self, contents: Mapping[str, Counter[int]], folds: int, seed: int) -> None:
+    def __init__(self, contents: Mapping[str, Counter[int]], folds: int) -> None:
         self._folds = folds
-        order = sorted(contents, key=lambda unit: hash_order(seed, f"fold:{unit}"))
-        # Sorted, so that sums of floating-point numbers do not depend on the order of the images.
-        self._contents = {unit: Counter(dict(sorted(contents[unit].items()))) for unit in order}
+        self._contents = contents
         self._totals: Counter[int] = Counter()
         self._units: dict[int, list[str]] = defaultdict(list)  # of each class
         for unit, content in self._contents.items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from featcli.data.splits import hash_order
+from featcli.data.splits import hash_order, unit_contents
 
 NEAR = 0.015  # of all images: a share that is so near is left as the hash has it
 EVEN = 0.02  # of all images: what a change must win for the classes where the share is near
@@ -33,12 +33,7 @@ def split_groups(
         val_fraction: share of the images, in [0, 1).
         test_fraction: share of the images, in [0, 1).
     """
-    contents: dict[str, Counter[int]] = {}
-    for unit, label in zip(units, labels, strict=True):
-        contents.setdefault(unit, Counter())[label] += 1
-    # Sorted, so that sums of floating-point numbers do not depend on the order of the images.
-    order = sorted(contents, key=lambda unit: hash_order(seed, unit))
-    left = {unit: dict(sorted(contents[unit].items())) for unit in order}
+    left = unit_contents(units, labels, lambda unit: hash_order(seed, unit))
     groups = Counter(label for content in left.values() for label in content)
     totals = dict(sorted(Counter(labels).items()))
     side = {}

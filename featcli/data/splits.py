@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 
 def split_by_hash(
@@ -44,6 +44,22 @@ def split_by_hash(
                     splits[index] = name
                 break
     return splits
+
+
+def unit_contents(units: Sequence[str], labels: Sequence[int], key: Callable[[str], bytes]) -> dict[str, Counter[int]]:
+    """Images of each class in each unit.
+
+    Classes ascend, so that sums of floating-point numbers over them do not depend on the order of the images.
+
+    Args:
+        units: of each image, N strings.
+        labels: of each image, N class indices.
+        key: from a unit to its place in the order.
+    """
+    found: dict[str, Counter[int]] = {}
+    for unit, label in zip(units, labels, strict=True):
+        found.setdefault(unit, Counter())[label] += 1
+    return {unit: Counter(dict(sorted(found[unit].items()))) for unit in sorted(found, key=key)}
 
 
 def hash_order(seed: int, unit: str) -> bytes:

@@ -20,31 +20,7 @@ from featcli.runtime import Runtime
 from featcli.tasks import Task
 from featcli.workflow.measuring import TRAINING_FACTS, Measurements, Metrics, confusion_cells
 
-_BRIEF = (
-    "accuracy",
-    "accuracy_ci95",
-    "interval",
-    "selected",
-    "majority_accuracy",
-    "balanced_accuracy",
-    "macro_f1",
-    "log_loss",
-    "brier",
-    "ece",
-    "positive",
-    "sensitivity",
-    "sensitivity_ci95",
-    "specificity",
-    "specificity_ci95",
-    "auroc",
-    "auroc_ci95",
-    "average_precision",
-    "worst_class",
-    "most_confused",
-    "n",
-    "n_errors",
-    "n_groups",
-)
+_LONG = ("classes", "per_class", "confusion", "thresholds")  # what a summary leaves to metrics.json
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +143,7 @@ def finish_run(
 
 def brief(metrics: dict[str, Any]) -> dict[str, Any]:
     """The metrics of one split that a summary has."""
-    return {name: metrics.get(name) for name in _BRIEF}  # some may be absent
+    return {name: value for name, value in metrics.items() if name not in _LONG}
 
 
 def summarise(
