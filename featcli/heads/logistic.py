@@ -161,8 +161,7 @@ def fit_logistic(
         ValueError: arguments that do not fit together.
     """
     ascending = checked_Cs(sorted(set(Cs)))
-    fold_count = len(np.unique(folds[folds >= 0])) if len(ascending) > 1 else 0
-    steps = _Steps(fold_count * len(ascending) + 1, emit)
+    steps = _Steps(1, emit)
     chosen: float = ascending[0]
     candidates: tuple[Candidate, ...] = ()
     if len(ascending) > 1:
@@ -170,6 +169,8 @@ def fit_logistic(
         if folds.shape != rows.labels.shape:
             raise ValueError(f"folds {folds.shape} for labels {rows.labels.shape}")
         some, some_folds = _some_classes(rows, folds)
+        n_folds = len(np.unique(some_folds[some_folds >= 0]))
+        steps.add(n_folds * len(ascending))
         selection = _try_all(some, ascending, some_folds, steps)
         if widen and selection.end is not None:
             factors = [10.0 ** (1 + step) for step in range(WIDER)]
@@ -177,7 +178,7 @@ def fit_logistic(
             beyond = sorted(
                 selection.C * factor if selection.end == "largest" else selection.C / factor for factor in factors
             )
-            steps.add(fold_count * len(beyond))
+            steps.add(n_folds * len(beyond))
             more = _try_all(some, beyond, some_folds, steps)
             selection = Selection.of(selection.candidates + more.candidates, selection.rows)
         if selection.end is not None:
@@ -193,10 +194,13 @@ def fit_logistic(
 
 
 def _some_classes(rows: LabelledRows, folds: NDArray[np.integer]) -> tuple[LabelledRows, NDArray[np.integer]]:
-    """The rows of `MOST_CLASSES` of the classes, and their folds; all where there are no more."""
+    """The rows of `MOST_CLASSES` of the classes, of those with held-out rows first, and their folds; else all."""
     if rows.n_classes <= MOST_CLASSES:
         return rows, folds
-    classes = np.arange(MOST_CLASSES) * rows.n_classes // MOST_CLASSES
+    able = np.unique(rows.labels[folds >= 0])
+    rest = np.setdiff1d(np.arange(rows.n_classes), able)[: max(0, MOST_CLASSES - len(able))]
+    spread = np.arange(min(len(able), MOST_CLASSES)) * len(able) // min(max(len(able), 1), MOST_CLASSES)
+    classes = np.sort(np.concatenate([able[spread], rest]))
     taken = np.flatnonzero(np.isin(rows.labels, classes))
     labels = np.searchsorted(classes, rows.labels[taken])
     return LabelledRows(rows.features[taken], labels, MOST_CLASSES, rows.class_weight), folds[taken]

@@ -326,6 +326,32 @@ def test_of_many_classes_C_is_chosen_on_some(monkeypatch: pytest.MonkeyPatch) ->
     np.testing.assert_allclose(fitted.head.weight, whole.weight, rtol=1e-5, atol=1e-7)
 
 
+def test_of_many_classes_those_that_are_held_out_choose_C(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logistic, "MOST_CLASSES", 4)
+    x, y = cnn_like(240, 12, 8)
+    folds = np.where(
+        np.isin(y, [1, 3, 5]), np.arange(240) % 3, -1
+    )  # spread evenly: 0, 2, 4, 6, of which none is held out
+    events: list[Event] = []
+    fitted = fit_logistic(LabelledRows(x, y, 8), Cs=CS[2:4], folds=folds, emit=events.append)
+    assert len(fitted.candidates) == 2
+    assert events[-1] == Progress("head", 100, 100, "%", finished=True)
+    few = np.where(y == 1, 0, -1)  # one fold, which holds out all of a class: nothing is learned of it
+    with pytest.raises(DatasetError, match="no fold can tell one C from another"):
+        fit_logistic(LabelledRows(x, y, 8), Cs=CS[2:4], folds=few)
+
+
+def test_progress_ends_where_the_classes_that_are_tried_have_fewer_folds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logistic, "MOST_CLASSES", 2)
+    x, y = cnn_like(120, 12, 4)
+    folds = np.where(np.isin(y, [0, 2]), np.arange(120) % 2, 2 + np.arange(120) % 3)  # those of 0 and 2 are 0 and 1
+    events: list[Event] = []
+    fitted = fit_logistic(LabelledRows(x, y, 4), Cs=CS[2:4], folds=folds, emit=events.append)
+    assert [len(candidate.fold_log_losses) for candidate in fitted.candidates] == [2, 2]
+    assert [event.finished for event in events if isinstance(event, Progress)].count(True) == 1
+    assert events[-1] == Progress("head", 100, 100, "%", finished=True)
+
+
 def test_one_C_skips_cross_validation() -> None:
     x, y = cnn_like(50, 6, 3)
     events: list[Event] = []
