@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from featcli.config.short_flags import SHORT_FLAGS, ShortFlag
+
 RUN = "What to run"
+OPTIONS = "Options of the config; each is another spelling of its --set"
 WHERE = "How and where to compute"
 TALK = "What is said"
 
@@ -69,11 +73,18 @@ class Flags:
     quiet: Annotated[bool, option(TALK, "--quiet", "-q", help="Warnings and errors only.")] = False
     verbose: Annotated[bool, option(TALK, "--verbose", "-v", help="Details too.")] = False
     debug: Annotated[bool, option(TALK, "--debug", help="Show the traceback of an error.")] = False
+    spelled: Mapping[str, str] = field(default_factory=dict)  # what was typed, by the name of a short flag
 
 
 SOURCE = ("config", "set", "limit")
+TRAINING = tuple(flag.key for flag in SHORT_FLAGS)
 MACHINE = ("cache", "device", "precision", "workers", "threads", "batch_size")
 SPEECH = ("quiet", "verbose", "debug")
+
+
+def short_option(flag: ShortFlag) -> Any:
+    """The annotation of a short flag, whose value is read later, as that of a `--set`."""
+    return Annotated[str | None, option(OPTIONS, flag.flag, metavar=flag.metavar, help=f"{flag.help} ({flag.key})")]
 
 
 def require_choice(flag: str, value: str, choices: tuple[str, ...]) -> None:

@@ -5,23 +5,27 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import typer
 
 from featcli.cli.errors import errors_to_text
-from featcli.cli.flags import Flags
+from featcli.cli.flags import Flags, short_option
 from featcli.cli.output import say, to_json
 from featcli.cli.root import app
-from featcli.errors import BackboneOptionError, FeatcliError
+from featcli.config.short_flags import SHORT_FLAGS, ShortFlag
+from featcli.errors import BackboneOptionError, FeatcliError, UsageError
 
 if TYPE_CHECKING:
     from featcli.console import Terminal
     from featcli.workflow.answer import Answer
     from featcli.workflow.session import Session
+    from featcli.workflow.subject import Subject
 
 _UNREADABLE = 3
+_KEYS = {flag.flag: flag.key for flag in SHORT_FLAGS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +35,29 @@ class Invocation:
     flags: Flags
     terminal: Terminal
 
-    def session(self, *, run_folder: bool = False) -> Session:
+    def session(
+        self, *, run_folder: bool = False, subject: Subject | None = None, chooses: str | None = None
+    ) -> Session:
         """The checked config and everything else that commands start with.
 
         Loads torch, once the config is sound; before that only for names that are not in the table of backbones.
 
         Args:
             run_folder: whether `-o` names the run folder, which is a key of the config.
+            subject: what the command was given to work on, beside `--config`.
+            chooses: the command for which what is missing is chosen, as `init` does; None: nothing is.
         """
         from featcli.config import load_config
+        from featcli.config.load import Spelled
 
         flags = self.flags
-        loaded = load_config(
-            flags.config,
+        config, images = _places(flags.config, subject)
+        load = partial(
+            load_config,
+            config,
             flags.set or (),
-            {
+            images
+            | {
                 "-o": ("output", flags.output if run_folder else None),
                 "--device": ("device", flags.device),
                 "--precision": ("precision", flags.precision),
@@ -53,12 +65,14 @@ class Invocation:
                 "--workers": ("loader.workers", flags.workers),
                 "--batch-size": ("loader.batch_size", flags.batch_size),
                 "--limit": ("data.limit", flags.limit),
-            },
+            }
+            | {flag: (_KEYS[flag], Spelled(text)) for flag, text in flags.spelled.items()},
             _wrong_names,
         )
+        loaded = load()
         from featcli.workflow.session import Session
 
-        return Session(
+        session = Session(
             loaded=loaded,
             cache=self.cache(),
             emit=self.terminal.emit,
@@ -66,6 +80,12 @@ class Invocation:
             overwrite=flags.overwrite,
             dry_run=flags.dry_run,
         )
+        if chooses is None:
+            return session
+        from featcli.workflow.starting import with_choices
+
+        trains = None if chooses == "extract" else chooses
+        return with_choices(session, trains, lambda chosen: load(chosen=chosen))
 
     def cache(self) -> Path:
         """The folder of the feature store."""
@@ -100,6 +120,17 @@ class Invocation:
             raise typer.Exit(_UNREADABLE)
 
 
+def _places(config: Path | None, subject: Subject | None) -> tuple[Path | None, dict[str, tuple[str, Path]]]:
+    """The config, and the images as a flag gives them, spelled as they were typed."""
+    if subject is None:
+        return config, {}
+    if subject.kind != "config":
+        return config, {subject.text: (subject.kind, Path(subject.text))}
+    if config is not None:
+        raise UsageError(f"two configs: {subject.text} and --config {config}", "Leave one out.")
+    return Path(subject.text), {}
+
+
 def _wrong_names(name: str, places: Sequence[str], depth: str | int) -> Iterable[BackboneOptionError]:
     from featcli.workflow.names import wrong_names
 
@@ -107,14 +138,23 @@ def _wrong_names(name: str, places: Sequence[str], depth: str | int) -> Iterable
 
 
 def command(*common: str, group: typer.Typer | None = None) -> Callable[[Callable[..., None]], None]:
-    """Registers a command, or one of a group: its own parameters, then the common flags that it names."""
+    """Registers a command, or one of a group: its own parameters, then the common flags that it names.
+
+    Args:
+        common: names among `Flags`, and keys of options that have a flag of their own (`train.epochs`).
+        group: of commands; None for the application.
+    """
 
     def register(function: Callable[..., None]) -> None:
         own = [name for name in inspect.signature(function).parameters if name != "run"]
-        parameters = [*_parameters(function, own), *_parameters(Flags, common)]
+        short = {flag.key.replace(".", "_"): flag for flag in SHORT_FLAGS if flag.key in common}
+        shared = [name for name in common if "." not in name]
+        parameters = [*_parameters(function, own), *map(_short_parameter, short.values()), *_parameters(Flags, shared)]
 
         def command(**values: Any) -> None:
-            flags = Flags(**{name: values.pop(name) for name in common})
+            typed = {flag.flag: values.pop(name) for name, flag in short.items()}
+            spelled = {flag: text for flag, text in typed.items() if text is not None}
+            flags = Flags(**{name: values.pop(name) for name in shared}, spelled=spelled)
             with errors_to_text(flags) as terminal:
                 function(Invocation(flags, terminal), **values)
 
@@ -124,6 +164,11 @@ def command(*common: str, group: typer.Typer | None = None) -> Callable[[Callabl
         (group or app).command(function.__name__.removeprefix("cache_").replace("_", "-"))(command)
 
     return register
+
+
+def _short_parameter(flag: ShortFlag) -> inspect.Parameter:
+    name = flag.key.replace(".", "_")
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=short_option(flag))
 
 
 def _parameters(of: Callable[..., Any], names: Collection[str]) -> list[inspect.Parameter]:

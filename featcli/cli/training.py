@@ -6,40 +6,47 @@ from typing import Annotated
 
 import typer
 
-from featcli.cli.flags import MACHINE, RUN, SOURCE, SPEECH, option, require_choice
+from featcli.cli.flags import MACHINE, RUN, SOURCE, SPEECH, TRAINING, option, require_choice
 from featcli.cli.invocation import Invocation, command
+from featcli.cli.subjects import SubjectArgument, is_images, subject_of
 
 
-@command(*SOURCE, "seed", "max_bad", *MACHINE, "as_json", *SPEECH)
+@command(*SOURCE, *TRAINING, "seed", "max_bad", *MACHINE, "as_json", *SPEECH)
 def check(
     run: Invocation,
+    data: SubjectArgument = None,
+    *,
     planned: Annotated[
         str, option(RUN, "--for", metavar="NAME", help="The command to plan: train-head or finetune.")
     ] = "train-head",
 ) -> None:
     """Check config, weights and every image, and print the plan of a command with its time; do no work."""
     require_choice("--for", planned, ("train-head", "finetune"))
-    session = run.session()
+    subject = subject_of(data, "check", run.flags)
+    session = run.session(subject=subject, chooses=planned if is_images(subject) else None)
     from featcli.commands.check import check
 
     run.finish(check(session, planned), listed=False)
 
 
-@command(*SOURCE, "output", "overwrite", "seed", "max_bad", "dry_run", *MACHINE, "as_json", *SPEECH)
-def train_head(run: Invocation) -> None:
+@command(*SOURCE, *TRAINING, "output", "overwrite", "seed", "max_bad", "dry_run", *MACHINE, "as_json", *SPEECH)
+def train_head(run: Invocation, data: SubjectArgument = None) -> None:
     """Compute what features are missing, fit a classifier on them, write a run folder.
 
     Prints the checkpoint's path.
     """
-    session = run.session(run_folder=True)
+    subject = subject_of(data, "train-head", run.flags)
+    session = run.session(run_folder=True, subject=subject, chooses="train-head" if is_images(subject) else None)
     from featcli.commands.train_head import train_head
 
     run.finish(train_head(session))
 
 
-@command(*SOURCE, "output", "overwrite", "seed", "max_bad", "dry_run", *MACHINE, "as_json", *SPEECH)
+@command(*SOURCE, *TRAINING, "output", "overwrite", "seed", "max_bad", "dry_run", *MACHINE, "as_json", *SPEECH)
 def finetune(
     run: Invocation,
+    data: SubjectArgument = None,
+    *,
     resume: Annotated[
         bool, option(RUN, "--resume", help="Resume the unfinished training in the output, at the exact step.")
     ] = False,
@@ -50,7 +57,8 @@ def finetune(
     """
     if resume and run.flags.overwrite:
         raise typer.BadParameter("it resumes what the output holds; --overwrite would remove it", param_hint="--resume")
-    session = run.session(run_folder=True)
+    subject = subject_of(data, "finetune", run.flags)
+    session = run.session(run_folder=True, subject=subject, chooses="finetune" if is_images(subject) else None)
     from featcli.commands.finetune import finetune
 
     run.finish(finetune(session, resume=resume))

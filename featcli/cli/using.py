@@ -11,9 +11,10 @@ import typer
 from featcli.cli.flags import MACHINE, RUN, SOURCE, SPEECH, option, require_choice
 from featcli.cli.invocation import Invocation, command
 from featcli.cli.output import write_stdout
+from featcli.cli.subjects import images_and_config, run_and_paths
 
 
-@command(*SOURCE, "seed", "max_bad", "null", "dry_run", *MACHINE, *SPEECH)
+@command(*SOURCE, "backbone.name", "seed", "max_bad", "null", "dry_run", *MACHINE, *SPEECH)
 def extract(
     run: Invocation,
     paths: Annotated[
@@ -31,10 +32,11 @@ def extract(
     """
     if output is None:
         raise typer.BadParameter("name the file to write: -o features.npz", param_hint="-o")
-    session = run.session()
+    paths, subject = images_and_config(paths, run.flags)
+    session = run.session(subject=subject, chooses="extract" if paths else None)
     from featcli.commands.extract import extract
 
-    run.finish(extract(session, paths or (), output, format, _separator(run.flags.null)))
+    run.finish(extract(session, paths, output, format, _separator(run.flags.null)))
 
 
 @command(*SOURCE, "max_bad", "null", "dry_run", *MACHINE, *SPEECH)
@@ -64,8 +66,8 @@ def predict(
     require_choice("--format", format, ("jsonl", "csv", "table", "parquet"))
     if format == "parquet" and output is None:
         raise typer.BadParameter("parquet needs a file: -o rows.parquet", param_hint="--format")
-    checkpoint, paths = _checkpoint_and_paths(arguments or [], run.flags.config)
-    session = run.session()
+    checkpoint, paths, config = run_and_paths(arguments, "predict", run.flags)
+    session = run.session(subject=config)
     from featcli.commands.predict import PredictOptions, predict
 
     if output is None and sys.stdout is not None and sys.stdout.isatty():
@@ -103,10 +105,10 @@ def evaluate(
         raise typer.BadParameter(
             "--parity is of all validation images; --unseen would leave some out", param_hint="--unseen"
         )
-    checkpoint, paths = _checkpoint_and_paths(arguments or [], run.flags.config)
+    checkpoint, paths, config = run_and_paths(arguments, "evaluate", run.flags)
     if len(paths) > 1:
         raise typer.BadParameter(f"one folder to evaluate on, not {len(paths)}", param_hint="DATA_DIR")
-    session = run.session()
+    session = run.session(subject=config)
     from featcli.commands.evaluate import EvaluateOptions, evaluate
 
     data_dir = Path(paths[0]) if paths else None
@@ -120,17 +122,10 @@ def info(
 ) -> None:
     """Show what is in a checkpoint: classes, backbone, preprocessing, metrics, versions."""
     from featcli.commands.info import info
+    from featcli.workflow.subject import require_run
 
+    require_run(str(checkpoint), "info")
     run.finish(info(checkpoint))
-
-
-def _checkpoint_and_paths(arguments: list[str], config: Path | None) -> tuple[Path | None, list[str]]:
-    """Without --config the first argument is the checkpoint; with it, all are paths."""
-    if config is not None:
-        return None, arguments
-    if not arguments:
-        raise typer.BadParameter("name a checkpoint or run folder, or give --config", param_hint="CHECKPOINT")
-    return Path(arguments[0]), arguments[1:]
 
 
 def _separator(null: bool) -> bytes:

@@ -4,49 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from featcli.analysis.sides import sided_names
-from featcli.backbones.catalogue import local_weights
 from featcli.backbones.registry import find_architecture
 from featcli.data.dataset import Dataset, open_dataset
 from featcli.data.naming.source import DataSource
-from featcli.data.pixels.decoding import SIXTEEN_BITS, GreyRange, ImageFacts, bit_range, is_narrow
-from featcli.data.pixels.loading import load_depth
 from featcli.errors import UsageError
 from featcli.events import Emit, Fact
 from featcli.files import write_text
 from featcli.text import printable
+from featcli.workflow.starting import IMBALANCED, Look, choose_backbone, look_at, range_reason
 
-_LOOKED_AT = 200  # images whose size is read, and of 16-bit grey the values
 _SMALL = 96  # pixels of the shorter side
-_IMBALANCED = 4  # times as many images in the largest class as in the smallest
-
-# In the order of preference on a CPU; the first whose weights are on this machine is chosen.
-_PREFERRED = ("efficientnet_lite0", "mobilenet_v3_large", "resnet18", "resnet50")
-_WITHOUT_WEIGHTS = "resnet18"
-
-
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """What was seen: the data set, and some of its images."""
-
-    data: Dataset
-    facts: Sequence[ImageFacts]
-
-    @property
-    def short_side(self) -> int | None:
-        sides = [min(facts.width, facts.height) for facts in self.facts]
-        return round(statistics.median(sides)) if sides else None
-
-    @property
-    def narrow_range(self) -> GreyRange | None:
-        """What 16-bit images use, where all of them use under a quarter of their range."""
-        largest = [facts.largest for facts in self.facts if facts.largest is not None]
-        return bit_range(max(largest)) if largest and all(map(is_narrow, largest)) else None
 
 
 def init(folder: Path, output: Path | None, *, overwrite: bool, emit: Emit) -> str:
@@ -72,7 +43,7 @@ def init(folder: Path, output: Path | None, *, overwrite: bool, emit: Emit) -> s
     target = output or Path(f"{root.name or 'featcli'}.yaml")
     if target.exists() and not overwrite:
         raise UsageError(f"{target} exists", "Name another file with -o, or replace it with --overwrite.")
-    look = _Look(data, _some_facts(data))
+    look = look_at(data)
     write_text(target, _config_text(look, target))
     counts = data.counts()
     images = ", ".join(f"{sum(per_class)} {split}" for split, per_class in counts.items())
@@ -80,15 +51,9 @@ def init(folder: Path, output: Path | None, *, overwrite: bool, emit: Emit) -> s
     return str(target)
 
 
-def _some_facts(data: Dataset) -> list[ImageFacts]:
-    train = data.split("train")  # as data.range: auto, these alone are looked at
-    looks = [load_depth(sample.ref) for sample in train[:: max(1, len(train) // _LOOKED_AT)]]
-    return [facts for facts in looks if facts is not None]  # `train-head` will name the others
-
-
-def _config_text(look: _Look, target: Path) -> str:
+def _config_text(look: Look, target: Path) -> str:
     data = look.data
-    name, reason = _choose_backbone()
+    name, reason = choose_backbone()
     counts = data.counts()
     train = counts["train"]
     lines = [
@@ -117,15 +82,7 @@ def _config_text(look: _Look, target: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _choose_backbone() -> tuple[str, str]:
-    for name in _PREFERRED:
-        if local_weights(find_architecture(name).default) is not None:
-            entry = find_architecture(name).default
-            return name, f"its weights are on this machine, {entry.top1:g} % on ImageNet"
-    return _WITHOUT_WEIGHTS, "small; its weights are downloaded at the first run"
-
-
-def _size_words(look: _Look) -> str:
+def _size_words(look: Look) -> str:
     if look.short_side is None:
         return ""
     return f" Shorter side: {look.short_side} pixels in the median."
@@ -141,14 +98,13 @@ def _data_lines(data: Dataset, folder: str) -> list[str]:
     ]
 
 
-def _range_lines(look: _Look) -> list[str]:
+def _range_lines(look: Look) -> list[str]:
     if look.narrow_range is None:
         return []
-    used = f"0 to {look.narrow_range[1]} of {SIXTEEN_BITS}"
-    return [f"  range: auto                    # 16-bit images that use {used} would be almost black"]
+    return [f"  range: auto                    # {range_reason(look.narrow_range)}"]
 
 
-def _size_advice(look: _Look, name: str) -> list[str]:
+def _size_advice(look: Look, name: str) -> list[str]:
     crop = find_architecture(name).default.preprocessing.crop
     if look.short_side is None or look.short_side >= _SMALL:
         return []
@@ -156,7 +112,7 @@ def _size_advice(look: _Look, name: str) -> list[str]:
 
 
 def _balance_lines(train: Sequence[int]) -> list[str]:
-    if max(train) < _IMBALANCED * min(train):
+    if max(train) < IMBALANCED * min(train):
         return ["  class_weight: none             # balanced: every class weighs the same, however few its images"]
     times = max(train) / min(train)
     return [f"  class_weight: balanced         # the largest class is {times:.0f} times the smallest"]

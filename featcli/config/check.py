@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from featcli.config.aliases import ALIASES
 from featcli.config.nodes import Entry, Mark, Node, Pairs, Refused, Scalar, has_refused, plain, shown
 from featcli.config.schema import Config
 from featcli.config.sources import Place, Problem, Source
@@ -158,6 +159,9 @@ def _instead(name: str, path: str, model: type[BaseModel]) -> str:
         places = [repr(place) for place in known[name] if place]
         return f"; {name!r} belongs " + (f"under {listing(places)}" if places else "at the top level")
     here = near(name, list(model.model_fields))
+    ours = ALIASES.get(name.lower().rpartition(".")[2].replace("-", "_"))
+    if ours is not None and not here:
+        return f"; here it is {ours!r}"
     if here:
         return meant(here)
     elsewhere = near(name, [other for other, sections in known.items() if "" not in sections])

@@ -171,6 +171,10 @@ def _said(error: yaml.MarkedYAMLError) -> str:
         return problem
     if r"'\t'" in problem:
         return "not valid YAML: a tab; indent with spaces"
+    if "escape" in problem:
+        return (
+            r"not valid YAML: in double quotes, \ begins an escape; write '...' in single quotes, or / for \ in a path"
+        )
     context = " ".join(str(error.context or "").split()) if error.problem else ""
     started = f" {context} (from {_mark(error.context_mark)})" if context and error.context_mark else f" {context}"
     return f"not valid YAML: {problem}{started.rstrip()}"

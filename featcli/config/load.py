@@ -14,12 +14,13 @@ from pydantic import ValidationError
 from featcli.config.backbones import WrongNames, name_problems
 from featcli.config.check import Given, check, options
 from featcli.config.schema import Config
-from featcli.config.sources import Place, Problem, Source, from_file, from_flag, from_set
+from featcli.config.short_flags import SHORT_FLAGS
+from featcli.config.sources import Place, Problem, Source, from_file, from_flag, from_set, from_short_flag
 from featcli.errors import ConfigError
 from featcli.files import is_weights_file
 from featcli.text import listing
 
-_FLAGS = {"output": ("-o DIR",)}
+_FLAGS = {"output": ("-o DIR",)} | {flag.key: (f"{flag.flag} {flag.metavar}",) for flag in SHORT_FLAGS}
 _EITHER = {"data.root": "data.manifest"}  # the other option that will do
 
 
@@ -71,6 +72,10 @@ class LoadedConfig:
         text = f"{listing(_ways(key))} is needed{', not null' if place else ''}: {ways}"
         return place.message(text) if place else text
 
+    def is_given(self, key: str) -> bool:
+        """Whether an option was given, be it with its default."""
+        return key in self.places
+
     def changes(self, key: str) -> bool:
         """Whether an option was given another value than its default."""
         return key in self.places and self._value(key) != _value_of(Config(), key)
@@ -89,6 +94,12 @@ class LoadedConfig:
         return next(iter([*around, *within]), None)
 
 
+class Spelled(str):
+    """The value of a flag as it was typed, which is read as that of a `--set`."""
+
+    __slots__ = ()
+
+
 def _value_of(config: Config, key: str) -> Any:
     value: Any = config
     for name in key.split("."):
@@ -101,27 +112,35 @@ def load_config(
     overrides: Sequence[str] = (),
     flags: Mapping[str, tuple[str, Any]] = MappingProxyType({}),
     wrong_names: WrongNames | None = None,
+    *,
+    chosen: Mapping[str, Any] = MappingProxyType({}),
 ) -> LoadedConfig:
     """Reads and checks a config: flags beat `--set`, `--set` beats the file, the file beats defaults.
 
-    A later `--set` beats an earlier one. Mappings are merged key by key; any other value replaces.
+    A later `--set` beats an earlier one. Mappings are merged key by key; any other value replaces. What was chosen for
+    the user, where nothing was given, beats the defaults alone.
 
     Args:
         path: the file, or None.
         overrides: the arguments of `--set`: `head.C=[0.1, 1]`.
         flags: for each flag as it is spelled the key that it sets and its value; None is a flag that was not given:
-            `{"--device": ("device", "cuda"), "-o": ("output", Path("runs/cats"))}`.
+            `{"--device": ("device", "cuda"), "-o": ("output", Path("runs/cats"))}`. The text of a flag that is another
+            spelling of a `--set` comes as `Spelled`.
         wrong_names: is asked about a backbone or stages that are not in the table of known ones; None: nobody is.
+        chosen: values by key.
 
     Raises:
         ConfigError: the file cannot be read, or anything in any source is not valid; every problem is in it.
     """
     cwd = _working_directory()
     name = None if path is None else os.fspath(path)
-    sources = [] if name is None else [from_file(name, cwd)]
+    sources = [from_flag("chosen", key, value, -1, cwd) for key, value in chosen.items()]
+    sources += [] if name is None else [from_file(name, cwd)]
     sources += [from_set(argument, rank, cwd) for rank, argument in enumerate(overrides, 1)]
     given = [(spelling, key, value) for spelling, (key, value) in flags.items() if value is not None]
-    sources += [from_flag(*flag, rank, cwd) for rank, flag in enumerate(given, len(overrides) + 1)]
+    for rank, (spelling, key, value) in enumerate(given, len(overrides) + 1):
+        read = from_short_flag if isinstance(value, Spelled) else from_flag
+        sources.append(read(spelling, key, value, rank, cwd))
     config, places = _merged(sources, wrong_names)
     return LoadedConfig(config, MappingProxyType(places), name)
 

@@ -32,7 +32,7 @@ from featcli.config.values import (
     Weights,
     WeightsName,
 )
-from featcli.config.words import Words
+from featcli.config.words import Flag, Words
 
 _C_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2)
 
@@ -102,7 +102,7 @@ class Preprocess(Section):
 class Backbone(Section):
     """The pretrained model that reads the images."""
 
-    name: Annotated[Text, Words("a backbone's name")] | None = Field(
+    name: Annotated[Annotated[Text, Words("a backbone's name")] | None, Flag("--backbone", "NAME")] = Field(
         default=None, description="Name as in torchvision.models, or efficientnet_lite0."
     )
     weights: Weights = Field(
@@ -118,7 +118,9 @@ class Backbone(Section):
     pooling: Literal["auto", "avg", "max", "cls", "flatten"] = Field(
         default="auto", description="How the output of a stage becomes a vector; auto: cls of a transformer, else avg."
     )
-    freeze_depth: Literal["all", "none"] | Annotated[int, Field(ge=0)] | StageName = Field(
+    freeze_depth: Annotated[
+        Literal["all", "none"] | Annotated[int, Field(ge=0)] | StageName, Flag("--freeze-depth", "DEPTH")
+    ] = Field(
         default="all", description="Leading stages that stay as they are: all, none, how many, or the last one's name."
     )
 
@@ -126,12 +128,12 @@ class Backbone(Section):
 class Head(Section):
     """The new classifier on top of the features."""
 
-    kind: KindOfHead = Field(
+    kind: Annotated[KindOfHead, Flag("--head", "KIND")] = Field(
         default="logistic",
         description="The classifier: logistic is fitted to its optimum in seconds; linear and mlp are trained by "
         "gradient descent.",
     )
-    C: Literal["auto"] | Positive | Grid = Field(
+    C: Annotated[Literal["auto"] | Positive | Grid, Flag("--C", "X")] = Field(
         default="auto",
         description="Inverse strength of the L2 penalty: auto (7 values, 1e-4 to 1e2, and 2 beyond an end that is "
         "chosen), a number, or a list to choose from.",
@@ -160,14 +162,16 @@ class Head(Section):
 class Train(Section):
     """How the head, and the stages past the freeze depth, are trained by gradient descent."""
 
-    epochs: Count = Field(default=10, description="Passes over the training images.")
+    epochs: Annotated[Count, Flag("--epochs", "N")] = Field(default=10, description="Passes over the training images.")
     batch_size: Count = Field(
         default=32, description="Mini-batch size; the mini-batches of an epoch are of equal size."
     )
     optimizer: Literal["adamw", "sgd"] = Field(
         default="adamw", description="AdamW, or SGD with Nesterov momentum of 0.9."
     )
-    lr: NotNegative = Field(default=5e-4, description="Learning rate of the head, after the warm-up.")
+    lr: Annotated[NotNegative, Flag("--lr", "X")] = Field(
+        default=5e-4, description="Learning rate of the head, after the warm-up."
+    )
     weight_decay: NotNegative = Field(
         default=0.05, description="Decoupled decay (sgd: L2) of weights; norms and biases have none."
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from featcli.config.document import parse
+from featcli.config.document import Document, parse
 from featcli.config.nodes import Entry, Items, Mark, Node, Pairs, Refused, Scalar, shown
 from featcli.config.words import shortened
 from featcli.text import meant, near
@@ -100,7 +100,22 @@ def from_set(argument: str, rank: int, cwd: str) -> Source:
     source = Source(rank, "--set", f"--set {shortened(argument)}", cwd, key)
     if not equals or not all(key.split(".")):
         return source.holding(None, ((_START, "expected key=value, as in --set head.C=0.1"),))
-    document = parse(value, within=key)
+    return _parsed(source, key, value)
+
+
+def from_short_flag(flag: str, key: str, text: str, rank: int, cwd: str) -> Source:
+    """Reads a flag that is another spelling of a `--set`; its value is YAML too."""
+    return _parsed(Source(rank, flag, f"{flag} {shortened(text)}", cwd, key), key, text)
+
+
+def _parsed(source: Source, key: str, text: str) -> Source:
+    document = parse(text, within=key)
+    if isinstance(document.root, Scalar) and " #" in text and text.lstrip()[:1] not in ("'", '"'):
+        document = Document(Scalar(text, text, _START), ())  # a comment would mean nothing here
+    if document.problems and any(text.count(left) > text.count(right) for left, right in ("[]", "{}")):
+        example = f"{source.where} {f'{key}=' if source.where == '--set' else ''}"
+        said = f"not closed; for the shell, what holds spaces needs quotes, as in {example}'[0.1, 1]'"
+        return source.holding(None, ((_START, said),))
     node = Scalar(None, "", _START) if document.root is None and not document.problems else document.root
     return source.holding(_nest(key, node) if node else None, document.problems)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shlex
 from pathlib import Path
@@ -14,6 +13,7 @@ from featcli.workflow.measuring import describe_metrics
 from featcli.workflow.outcome import Model
 from featcli.workflow.positives import ask_for_positive
 from featcli.workflow.session import Session
+from featcli.workflow.starting import middle_stage
 
 _WIDTH = 70  # of a line: 80 columns without the name before it
 _ENOUGH = 0.995  # accuracy, from which there is little left to gain
@@ -50,10 +50,9 @@ def _next_steps(session: Session, run: Run, model: Model) -> list[list[str]]:
     if val["n"]:
         steps.append([f"featcli evaluate {shlex.quote(folder)} --parity"])
     if _may_learn_more(session, model):
-        stages = [stage.name for stage in model.backbone.stages]
-        depth = stages[math.ceil(len(stages) * 2 / 3) - 1]
+        depth = middle_stage([stage.name for stage in model.backbone.stages])
         config, tuned = shlex.quote(f"{folder}/{CONFIG_NAME}"), shlex.quote(f"{folder}-tuned")
-        steps.append([f"featcli finetune -c {config}", f"--set backbone.freeze_depth={depth}", f"-o {tuned}"])
+        steps.append([f"featcli finetune {config}", f"--freeze-depth {depth}", f"-o {tuned}"])
     return steps
 
 

@@ -157,12 +157,14 @@ def test_all_that_is_wrong_with_a_config_at_once(lab: Lab) -> None:
 
 
 def test_what_is_needed(lab: Lab) -> None:
-    done = lab("train-head")
+    lab.write("empty.yaml", "seed: 1\n")
+    done = lab("train-head", "-c", "empty.yaml")
     assert (done.code, done.stdout) == (2, b"")
     assert done.stderr == (
-        "data.root or data.manifest is needed: give --config FILE, --set data.root=... or --set data.manifest=...\n"
-        "backbone.name is needed: give --config FILE or --set backbone.name=...\n"
-        "output is needed: give -o DIR, --config FILE or --set output=...\n"
+        "data.root or data.manifest is needed: add it to empty.yaml, or give --set data.root=... or "
+        "--set data.manifest=...\n"
+        "backbone.name is needed: add it to empty.yaml, or give --backbone NAME or --set backbone.name=...\n"
+        "output is needed: add it to empty.yaml, or give -o DIR or --set output=...\n"
     )
     done = lab("train-head", "-c", "cat.yaml")
     assert (done.code, done.stderr) == (2, "cat.yaml: no such file\n")

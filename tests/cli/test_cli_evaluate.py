@@ -302,7 +302,12 @@ def test_writes_nothing(here: Lab) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("gone",), 3, "error: no such checkpoint: gone\n"),
+        (
+            ("gone",),
+            2,
+            "error: no such checkpoint or run: gone\n"
+            "The run comes first: featcli evaluate RUN. To make one: featcli train-head FOLDER\n",
+        ),
         (("run", "gone"), 2, "error: no such folder: gone\n"),
         (("run", "empty"), 2, "error: no images in the class folders of empty\n"),
         (("run", "photos/cats"), 2, "error: no images in the class folders of photos/cats\n"),

@@ -295,12 +295,17 @@ def test_limit_and_dry_run(here: Lab) -> None:
             "error: nothing to predict\n"
             "Name files or folders after the run, '-' for paths on standard input, or --config.\n",
         ),
-        (("gone", "photos"), 3, "error: no such checkpoint: gone\n"),
+        (
+            ("gone", "photos"),
+            2,
+            "error: no such checkpoint or run: gone\n"
+            "The run comes first: featcli predict RUN photos. To make one: featcli train-head FOLDER\n",
+        ),
         (
             ("photos", "photos"),
-            3,
-            "error: no checkpoint.safetensors in photos: not a run folder, or an unfinished run\n"
-            "The checkpoint or run folder comes first: featcli predict RUN PHOTOS.\n",
+            2,
+            "error: photos is a folder without a checkpoint, not a run\n"
+            "The run comes first: featcli predict RUN photos photos. To make one: featcli train-head FOLDER\n",
         ),
         (("run", "photos", "no*match"), 2, "error: the pattern 'no*match' matches nothing\n"),
         (("run", "photos", "-o", "photos"), 2, "error: the output photos is a folder; -o names a file\n"),

@@ -148,7 +148,7 @@ def test_what_is_needed_is_named_with_all_ways_to_give_it() -> None:
         load_config(None, ["seed=1"]).require("data.root", "seed", "backbone.name", "output")
     assert error.value.problems == (
         "data.root or data.manifest is needed: give --config FILE, --set data.root=... or --set data.manifest=...",
-        "backbone.name is needed: give --config FILE or --set backbone.name=...",
+        "backbone.name is needed: give --backbone NAME, --config FILE or --set backbone.name=...",
         "output is needed: give -o DIR, --config FILE or --set output=...",
     )
     with pytest.raises(ConfigError) as error:

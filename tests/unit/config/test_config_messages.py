@@ -253,8 +253,17 @@ ON_COMMAND_LINE: list[tuple[str, str]] = [
     ("head={C: 1, C: 2}", "key 'head.C' is given twice, first at 1:2"),
     (
         "head.C=[0.1,",
-        "not valid YAML: expected the node content, but found '<stream end>' while parsing a flow node (from 1:6)",
+        "not closed; for the shell, what holds spaces needs quotes, as in --set head.C='[0.1, 1]'",
     ),
+    (
+        'output="C:\\Users\\me"',
+        "not valid YAML: in double quotes, \\ begins an escape; write '...' in single quotes, or / for \\ in a path",
+    ),
+    ("train.learning_rate=1e-3", "unknown key 'train.learning_rate'; here it is 'train.lr'"),
+    ("model=resnet18", "unknown key 'model'; here it is 'backbone.name'"),
+    ("train.WD=0.1", "unknown key 'train.WD'; here it is 'train.weight_decay'"),
+    ("data.val_split=0.1", "unknown key 'data.val_split'; here it is 'data.val_fraction'"),
+    ("head.C=0.1 # strong", "expected auto, a number above 0 or a list of numbers above 0, got '0.1 # strong'"),
 ]
 
 
