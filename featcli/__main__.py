@@ -10,6 +10,7 @@ import warnings
 from types import FrameType
 
 from featcli.errors import ClosedPipe, Interrupted
+from featcli.streams import secure_streams
 
 _ENVIRONMENT = 4
 _CLOSED_PIPE = 141  # 128 + SIGPIPE, as a shell sees a program that SIGPIPE ended
@@ -17,6 +18,7 @@ _CLOSED_PIPE = 141  # 128 + SIGPIPE, as a shell sees a program that SIGPIPE ende
 
 def main() -> None:
     """Runs the command line and exits with its code."""
+    secure_streams()
     # Waiting OpenMP threads must sleep, not spin: decoding threads share the cores with the network, and on a busy
     # machine spinning made the network seven times slower (docs/decisions.md). Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")

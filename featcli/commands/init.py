@@ -18,7 +18,7 @@ from featcli.data.pixels.decoding import SIXTEEN_BITS, GreyRange, ImageFacts, bi
 from featcli.data.pixels.loading import load_depth
 from featcli.errors import UsageError
 from featcli.events import Emit, Fact
-from featcli.files import write_text
+from featcli.files import check_output_file, write_text
 from featcli.text import printable
 
 _LOOKED_AT = 200  # images whose size is read, and of 16-bit grey the values
@@ -32,10 +32,11 @@ _WITHOUT_WEIGHTS = "resnet18"
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What was seen: the data set, and some of its images."""
+    """What was seen: the data set, some of its images, and the folder as it was named."""
 
     data: Dataset
     facts: Sequence[ImageFacts]
+    named: Path
 
     @property
     def short_side(self) -> int | None:
@@ -49,7 +50,7 @@ class _Look:
         return bit_range(max(largest)) if largest and all(map(is_narrow, largest)) else None
 
 
-def init(folder: Path, output: Path | None, *, overwrite: bool, emit: Emit) -> str:
+def init(folder: Path, output: Path | None, *, overwrite: bool, emit: Emit) -> str | None:
     """Writes a starter config for a folder of images.
 
     Args:
@@ -59,25 +60,27 @@ def init(folder: Path, output: Path | None, *, overwrite: bool, emit: Emit) -> s
         emit: hears what was seen.
 
     Returns:
-        The file's path.
+        The file's path; None where the config itself went to standard output.
 
     Raises:
         DatasetError: the folder is not one to learn from.
-        UsageError: the file is there already.
+        UsageError: the file is there already, or a folder.
         StorageError: it cannot be written.
     """
     root = Path(os.path.abspath(folder))
     source = DataSource(root=root, val_fraction=0.2)
     data = open_dataset(source, seed=0, workers=os.cpu_count() or 1, emit=emit)
-    target = output or Path(f"{root.name or 'featcli'}.yaml")
-    if target.exists() and not overwrite:
+    usual = Path(f"{root.name or 'featcli'}.yaml")
+    target = output or usual
+    place = check_output_file(target)
+    if place.replaced is not None and not overwrite:
         raise UsageError(f"{target} exists", "Name another file with -o, or replace it with --overwrite.")
-    look = _Look(data, _some_facts(data))
-    write_text(target, _config_text(look, target))
+    look = _Look(data, _some_facts(data), folder)
+    write_text(target, _config_text(look, usual if place.is_stream else target))
     counts = data.counts()
     images = ", ".join(f"{sum(per_class)} {split}" for split, per_class in counts.items())
     emit(Fact("data", f"{images}; {len(data.classes)} classes"))
-    return str(target)
+    return None if place.is_stdout else str(target)
 
 
 def _some_facts(data: Dataset) -> list[ImageFacts]:
@@ -98,7 +101,7 @@ def _config_text(look: _Look, target: Path) -> str:
         f"# Then:        featcli train-head --config {target.name}",
         "",
         "data:",
-        *_data_lines(data, os.path.dirname(os.path.abspath(target))),
+        *_data_lines(look, os.path.dirname(os.path.abspath(target))),
         *_range_lines(look),
         "",
         "backbone:",
@@ -131,9 +134,11 @@ def _size_words(look: _Look) -> str:
     return f" Shorter side: {look.short_side} pixels in the median."
 
 
-def _data_lines(data: Dataset, folder: str) -> list[str]:
-    root = f"  root: {_quoted(os.path.relpath(data.root, folder))}"
-    if data.rule["made_by"] == "user":
+def _data_lines(look: _Look, folder: str) -> list[str]:
+    """Absolute stays absolute; what is relative to the working directory becomes relative to the config's folder."""
+    named = os.path.normpath(look.named) if look.named.is_absolute() else os.path.relpath(look.named, folder)
+    root = f"  root: {_quoted(named)}"
+    if look.data.rule["made_by"] == "user":
         return [f"{root:32} # its train and val folders are kept as they are"]
     return [
         root,

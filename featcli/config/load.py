@@ -75,6 +75,11 @@ class LoadedConfig:
         """Whether an option was given another value than its default."""
         return key in self.places and self._value(key) != _value_of(Config(), key)
 
+    def on_command_line(self) -> dict[str, str]:
+        """The options that were given by `--set` or a flag, in that order: how each is to be named there."""
+        given = [(place.order, key, place) for key, place in self.places.items() if not place.in_file]
+        return {key: key if place.where == "--set" else place.where for _, key, place in sorted(given, key=_order)}
+
     def _value(self, key: str) -> Any:
         return _value_of(self.config, key)
 
@@ -87,6 +92,10 @@ class LoadedConfig:
         around = [place for other, place in self.places.items() if key.startswith(f"{other}.")]
         within = [place for other, place in self.places.items() if other.startswith(f"{key}.")]
         return next(iter([*around, *within]), None)
+
+
+def _order(given: tuple[Any, str, Place]) -> Any:
+    return given[0]
 
 
 def _value_of(config: Config, key: str) -> Any:

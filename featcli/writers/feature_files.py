@@ -21,8 +21,9 @@ from featcli.data.readers.reader import ImageRef
 from featcli.errors import StorageError, UsageError
 from featcli.extras import import_pyarrow
 from featcli.features.extraction import Extractor
-from featcli.files import atomic_path, storage_errors, write_text
-from featcli.text import csv_text, did_you_mean
+from featcli.files import atomic_path, check_output_file, remove_file, storage_errors, write_text
+from featcli.text import csv_text, listing
+from featcli.writers.formats import choose_format, refuse_on_terminal
 
 FEATURE_FORMATS = ("npz", "npy", "safetensors", "csv", "parquet")
 _CHUNK = 1 << 20
@@ -48,17 +49,18 @@ def check_format(output: Path, format: str | None) -> str:
     """The format by name, else by the file's ending.
 
     Raises:
-        UsageError: neither is one of `FEATURE_FORMATS`, or the output is a folder.
+        UsageError: neither is one of `FEATURE_FORMATS`, or the format cannot go to this output.
+        StorageError: nothing can be written there.
         EnvironmentFault: parquet without pyarrow.
     """
-    chosen = (format or output.suffix.removeprefix(".")).lower()
-    if chosen not in FEATURE_FORMATS:
+    chosen = choose_format(output, format, {f".{name}": name for name in FEATURE_FORMATS})
+    place = check_output_file(output)
+    refuse_on_terminal(chosen, place, ("csv",))
+    if chosen == "npy" and place.is_stream:
         raise UsageError(
-            f"cannot tell the format of '{output}'{did_you_mean(chosen, FEATURE_FORMATS)}",
-            f"End it in .{', .'.join(FEATURE_FORMATS)}, or give --format.",
+            f"npy has a file of names beside it, and there is no place beside '{output}'",
+            f"Choose another --format: {listing([name for name in FEATURE_FORMATS if name != 'npy'])}.",
         )
-    if output.is_dir():
-        raise UsageError(f"the output {output} is a folder; -o names a file")
     if chosen == "npy" and output.suffix == ".csv":
         raise UsageError(f"'{output}' is where the names beside an npy go", "Name the array .npy.")
     if chosen == "parquet":
@@ -131,7 +133,7 @@ def open_feature_file(output: Path, format: str, extractor: Extractor, classes: 
     write = {"npz": _npz, "npy": _npy, "safetensors": _safetensors, "csv": _csv, "parquet": _parquet}[format]
     about = json.dumps(extractor.space.to_json(), sort_keys=True)
     with atomic_path(output) as temporary, storage_errors(output):
-        with tempfile.TemporaryFile(dir=output.parent) as spool:
+        with tempfile.TemporaryFile(dir=temporary.parent) as spool:
             file = FeatureFile(spool, extractor.backbone.feature_size, classes, about)
             yield file
             write(file, temporary, output)
@@ -156,7 +158,7 @@ def _npy(file: FeatureFile, temporary: Path, output: Path) -> None:
     if file.errors:
         write_text(errors, csv_text([("path", "error")], file.errors))
     else:
-        errors.unlink(missing_ok=True)  # of an earlier run
+        remove_file(errors)  # of an earlier run
 
 
 def _write_npy(file: FeatureFile, target: IO[bytes]) -> None:
