@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-_ERROR = 2
+_OUTPUT, _ERROR = 1, 2
 
 
 def secure_streams() -> None:
@@ -18,13 +18,20 @@ def secure_streams() -> None:
 
     What cannot be written to standard error (a full disk, a reader that left) is lost, and nothing else.
     """
-    for descriptor, flags in ((0, os.O_WRONLY), (1, os.O_RDONLY), (_ERROR, os.O_WRONLY)):
+    for descriptor, flags in ((0, os.O_WRONLY), (_OUTPUT, os.O_RDONLY), (_ERROR, os.O_WRONLY)):
         if not _is_open(descriptor):
             _stand_in(descriptor, flags)
     told = sys.stderr
     sys.stderr = io.TextIOWrapper(
         _Log(told), encoding=told.encoding if told else "utf-8", errors="backslashreplace", line_buffering=True
     )
+
+
+def discard_stdout() -> None:
+    """Nothing of what standard output still holds can be written: the end of the process must not try again."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, _OUTPUT)
+    os.close(null)
 
 
 class _Log(io.BufferedIOBase):

@@ -35,7 +35,7 @@ def extract(session: Session, arguments: Sequence[str], output: Path, format: st
         FeatcliError: backbone, data or output are not available. Bad images are listed, not raised.
     """
     session.loaded.require("backbone.name", *(() if arguments else ("data.root",)))
-    chosen = check_format(output, format)
+    chosen = check_format(output, format, session.loaded.config.data.manifest)
     _describe_idle(session, arguments, separator)
     runtime = open_runtime(session)
     backbone = open_backbone(session)

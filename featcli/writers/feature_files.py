@@ -26,6 +26,7 @@ from featcli.text import csv_text, listing
 from featcli.writers.formats import choose_format, refuse_on_terminal
 
 FEATURE_FORMATS = ("npz", "npy", "safetensors", "csv", "parquet")
+_NAMES = ("path", "label", "split")  # the columns of the list beside an npy
 _CHUNK = 1 << 20
 _MAX_HEADER = 100_000_000  # safetensors refuses larger ones
 _ROW_GROUP = 4096
@@ -45,8 +46,13 @@ class LabelledRef:
         return self.ref.name
 
 
-def check_format(output: Path, format: str | None) -> str:
+def check_format(output: Path, format: str | None, manifest: Path | None = None) -> str:
     """The format by name, else by the file's ending.
+
+    Args:
+        output: the path that the user gave.
+        format: its name, or None.
+        manifest: which names the images, and must not be written over; or None.
 
     Raises:
         UsageError: neither is one of `FEATURE_FORMATS`, or the format cannot go to this output.
@@ -63,9 +69,30 @@ def check_format(output: Path, format: str | None) -> str:
         )
     if chosen == "npy" and output.suffix == ".csv":
         raise UsageError(f"'{output}' is where the names beside an npy go", "Name the array .npy.")
+    if _is_manifest(output, manifest):
+        raise UsageError(f"the output {output} is the manifest", "Name another file with -o.")
+    if chosen == "npy" and not _is_ours(output.with_suffix(".csv"), manifest):
+        raise UsageError(
+            f"'{output.with_suffix('.csv')}' is where the names beside an npy go, and it holds something else",
+            "Name the array otherwise.",
+        )
     if chosen == "parquet":
         import_pyarrow()
     return chosen
+
+
+def _is_manifest(path: Path, manifest: Path | None) -> bool:
+    return manifest is not None and path.exists() and manifest.exists() and path.samefile(manifest)
+
+
+def _is_ours(names: Path, manifest: Path | None) -> bool:
+    """Whether a list of names may be written here: nothing else is lost."""
+    if _is_manifest(names, manifest):
+        return False
+    if not names.is_file():
+        return True
+    with storage_errors(names, doing="read"), names.open("rb") as file:
+        return file.readline(100).rstrip() in (b"", ",".join(_NAMES).encode())
 
 
 class FeatureFile:
@@ -153,7 +180,7 @@ def _npy(file: FeatureFile, temporary: Path, output: Path) -> None:
     with temporary.open("wb") as target:
         _write_npy(file, target)
     rows = ([image.path, file.label_name(image), image.split] for image in file.images)
-    write_text(output.with_suffix(".csv"), csv_text([("path", "label", "split")], rows))
+    write_text(output.with_suffix(".csv"), csv_text([_NAMES], rows))
     errors = output.with_suffix(".errors.csv")
     if file.errors:
         write_text(errors, csv_text([("path", "error")], file.errors))

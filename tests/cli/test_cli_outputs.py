@@ -23,6 +23,7 @@ from tests.cli.lab import SMALL, Lab, names, read_csv, strict_json, tree
 pytestmark = pytest.mark.slow
 
 FEATCLI = Path(sys.executable).with_name("featcli")
+MANIFEST = [("cats", 0, "train"), ("dogs", 0, "train"), ("cats", 1, "val"), ("dogs", 1, "val")]
 ARRAYS = ("npz", "safetensors", "csv", "parquet")
 
 
@@ -323,6 +324,24 @@ def test_names_beside_an_array_are_written_into_what_is_there(here: Lab) -> None
     assert here("extract", *SMALL, "photos", "-o", "x.npy").code == 0
     assert len(read_csv(here.folder / "names" / "x.csv")) == 16
     assert stat.S_ISFIFO((here.folder / "x.errors.csv").lstat().st_mode)
+
+
+def test_a_list_that_is_not_ours_is_not_written_over(here: Lab) -> None:
+    table = "".join(f"photos/{name}/0{index}.png,{name},{split}\n" for name, index, split in MANIFEST)
+    for header, given in (("path,label,split\n", ("--set", "data.manifest=x.csv")), ("path,label,fold\n", ("photos",))):
+        here.write("x.csv", header + table)
+        done = here("extract", *SMALL, *given, "-o", "x.npy")
+        assert (done.code, done.text) == (2, "")
+        assert done.stderr == (
+            "error: 'x.csv' is where the names beside an npy go, and it holds something else\n"
+            "Name the array otherwise.\n"
+        )
+        assert (here.folder / "x.csv").read_text() == header + table
+    assert here("extract", *SMALL, "--set", "data.manifest=x.csv", "-o", "y.npy", "--limit", "1").code == 0
+    assert here("extract", *SMALL, "photos", "-o", "y.npy").code == 0, "a list of ours is replaced"
+    assert len(read_csv(here.folder / "y.csv")) == 16
+    done = here("extract", *SMALL, "--set", "data.manifest=x.csv", "-o", "./x.csv")
+    assert (done.code, done.stderr) == (2, "error: the output x.csv is the manifest\nName another file with -o.\n")
 
 
 # A log that cannot be written
