@@ -163,9 +163,7 @@ def _describe_idle(
         idle |= of_images("the images are those that are named")
     describe_idle(session, "predict", idle)
     if options.top is not None and format != "jsonl":
-        session.emit(
-            Note(f"not used by {format} rows: --top (jsonl lists classes; --probs adds all to csv and parquet)")
-        )
+        session.emit(Note(f"not used by {format} rows: --top (jsonl lists classes; csv and parquet take --probs)"))
     if options.probs and format == "table":
         session.emit(Note("not used by table rows: --probs (jsonl, csv and parquet have them)"))
     describe_separator(arguments, options.separator, session.emit)

@@ -28,7 +28,9 @@ def deadly(*arguments, **options):
 
 os.replace = deadly
 """
-_RENAMES = 11  # .writable, space.json, a segment, config, checkpoint, config, predictions, log, images, timings, metrics
+_RENAMES = (
+    11  # .writable, space.json, a segment, config, checkpoint, config, predictions, log, images, timings, metrics
+)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -317,6 +318,14 @@ def test_a_run_folder_of_links(here: Lab) -> None:
     assert here("evaluate", "out", "--parity").code == 0
 
 
+def test_a_link_to_a_folder_among_the_images_is_no_place_for_a_run(here: Lab) -> None:
+    (here.folder / "out").symlink_to("photos/new")
+    done = here.train(output="out")
+    assert (done.code, done.text) == (2, "")
+    assert "lies inside data.root" in done.stderr
+    assert names(here.folder / "photos") == ["cats", "dogs"]
+
+
 def test_names_beside_an_array_are_written_into_what_is_there(here: Lab) -> None:
     (here.folder / "names").mkdir()
     (here.folder / "x.csv").symlink_to("names/x.csv")
@@ -471,3 +480,15 @@ def test_a_folder_without_images_is_a_mistake_that_says_what_was_skipped(here: L
         assert done.stderr.splitlines()[-2].startswith("error: no images in papers: skipped 1 ")
         assert done.stderr.splitlines()[-1] == "Name another folder, or the files themselves: each has a row."
     assert "x.npz" not in names(here.folder)
+
+
+def test_a_config_of_which_no_image_is_left_to_predict(here: Lab, make_folder: Callable[..., Path]) -> None:
+    make_folder(here.folder / "two", {"cats": 1, "dogs": 1})
+    here.write("two.yaml", "data: {root: two}\noutput: run\n")
+    done = here("predict", "-c", "two.yaml", "-o", "x.csv")
+    assert (done.code, done.text) == (2, "")
+    assert done.stderr.splitlines()[-2:] == [
+        "error: the config's data has no images to validate or test on",
+        "Name files or folders.",
+    ]
+    assert "x.csv" not in names(here.folder)
