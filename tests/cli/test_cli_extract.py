@@ -250,7 +250,11 @@ def test_dry_run_writes_nothing(lab: Lab) -> None:
             2,
             "error: 'x.csv' is where the names beside an npy go\nName the array .npy.\n",
         ),
-        (("empty", "-o", "x.npz"), 2, "error: no images in empty\n"),
+        (
+            ("empty", "-o", "x.npz"),
+            2,
+            "error: no images in empty\nName another folder, or the files themselves: each has a row.\n",
+        ),
         (("photos", "no*match", "-o", "x.npz"), 2, "error: the pattern 'no*match' matches nothing\n"),
         (
             ("gone.png", "-o", "x.npz"),
