@@ -8,8 +8,10 @@ import sys
 import threading
 import warnings
 from types import FrameType
+from typing import NoReturn
 
 from featcli.errors import ClosedPipe, Interrupted
+from featcli.streams import discard_stdout, secure_streams
 
 _ENVIRONMENT = 4
 _CLOSED_PIPE = 141  # 128 + SIGPIPE, as a shell sees a program that SIGPIPE ended
@@ -17,6 +19,7 @@ _CLOSED_PIPE = 141  # 128 + SIGPIPE, as a shell sees a program that SIGPIPE ende
 
 def main() -> None:
     """Runs the command line and exits with its code."""
+    secure_streams()
     # Waiting OpenMP threads must sleep, not spin: decoding threads share the cores with the network, and on a busy
     # machine spinning made the network seven times slower (docs/decisions.md). Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -34,8 +37,7 @@ def main() -> None:
     except (BrokenPipeError, ClosedPipe):
         _leave_pipe()
     except OSError as error:  # outside any command: help on a full disk
-        print(f"error: cannot write to standard output: {error.strerror or error}", file=sys.stderr)
-        os._exit(_ENVIRONMENT)
+        _leave_full(error)
     except BaseException as error:
         if _signal_seen is None:
             raise
@@ -83,13 +85,21 @@ def _flush_stdout() -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         _leave_pipe()
+    except OSError as error:
+        _leave_full(error)
     except (AttributeError, ValueError):
         pass  # closed by the caller before we started: nothing was asked for
 
 
+def _leave_full(error: OSError) -> NoReturn:
+    """What was asked for cannot be written."""
+    print(f"error: cannot write to standard output: {error.strerror or error}", file=sys.stderr)
+    os._exit(_ENVIRONMENT)
+
+
 def _leave_pipe() -> None:
     """Nobody reads: quietly leave, without the interpreter trying to flush once more."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    discard_stdout()
     os._exit(_CLOSED_PIPE)
 
 

@@ -173,7 +173,7 @@ def epoch_seconds(work: Path, photos: Path, where: Sequence[str], augment: str, 
         run = work / f"run-{augment}-{precision}-{depth}-{epochs}"
         cache = ("--cache", work / f"cache-resnet50-{precision}")
         command("finetune", *settings, "--precision", precision, *cache, "-o", run, *where)
-        seconds.append(json.loads((run / "metrics.json").read_text())["timings"]["training"])
+        seconds.append(json.loads((run / "timings.json").read_text())["training"])
     return seconds[1] - seconds[0]
 
 

@@ -75,7 +75,6 @@ class Place:
         folder = self.folder / name
         found = {file: sha256(self._clean((folder / file).read_bytes()).encode()) for file in RUN_FILES[1:]}
         metrics = json.loads((folder / "metrics.json").read_bytes())
-        del metrics["timings"]
         found["metrics.json"] = sha256(json.dumps(metrics).encode())
         return {RUN_FILES[0]: sha256((folder / RUN_FILES[0]).read_bytes())} | found
 

@@ -64,7 +64,7 @@ def whole(classes: int, images: int) -> None:
             head = line.strip() if line.startswith("head") else head
         _, status, usage = os.wait4(process.pid, 0)
         metrics = folder / "run" / "metrics.json"
-        seconds = json.loads(metrics.read_text())["timings"]["head"]
+        seconds = json.loads((folder / "run" / "timings.json").read_text())["head"]
         print(
             f"{classes} x {images}: {time.perf_counter() - start:.0f} s, of which the head {seconds:.0f} s; longest "
             f"silence {silence:.0f} s; {usage.ru_maxrss / 1e6:.1f} GB; metrics.json "

@@ -18,7 +18,8 @@ def init(
     run: Invocation,
     data_dir: Annotated[Path, typer.Argument(help="A folder of images.", show_default=False)],
     output: Annotated[
-        Path | None, option(RUN, "--output", "-o", metavar="FILE", help="Config to write; else FOLDER.yaml, here.")
+        Path | None,
+        option(RUN, "--output", "-o", metavar="FILE", help="Config to write; - is stdout; else FOLDER.yaml, here."),
     ] = None,
 ) -> None:
     """Look at a folder of images and write a short config for it, with comments.
@@ -27,7 +28,9 @@ def init(
     """
     from featcli.commands.init import init
 
-    say(init(data_dir, output, overwrite=run.flags.overwrite, emit=run.terminal.emit))
+    written = init(data_dir, output, overwrite=run.flags.overwrite, emit=run.terminal.emit)
+    if written is not None:
+        say(written)
 
 
 @command("as_json", "debug")

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from featcli.errors import StorageError
+from featcli.streams import discard_stdout
 
 
 def to_json(value: Any) -> str:
@@ -35,4 +36,5 @@ def write_stdout(data: bytes) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
+        discard_stdout()
         raise StorageError(f"cannot write to standard output: {error.strerror or error}") from error

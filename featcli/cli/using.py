@@ -20,7 +20,9 @@ def extract(
     paths: Annotated[
         list[str] | None, typer.Argument(help="Files, folders, patterns, - (paths on stdin). None: the config's data.")
     ] = None,
-    output: Annotated[Path | None, option(RUN, "--output", "-o", metavar="FILE", help="Where the features go.")] = None,
+    output: Annotated[
+        Path | None, option(RUN, "--output", "-o", metavar="FILE", help="Where they go; - is stdout.")
+    ] = None,
     format: Annotated[
         str | None,
         option(RUN, "--format", metavar="NAME", help="npz, npy, safetensors, csv, parquet; else by ending."),
@@ -51,21 +53,29 @@ def predict(
             show_default=False,
         ),
     ] = None,
-    format: Annotated[str, option(RUN, "--format", metavar="NAME", help="jsonl, csv, table or parquet.")] = "jsonl",
-    top: Annotated[int, option(RUN, "--top", min=1, metavar="K", help="Classes listed in a row.")] = 5,
+    format: Annotated[
+        str | None,
+        option(RUN, "--format", metavar="NAME", help="jsonl, csv, table, parquet; else by ending (.txt: table)."),
+    ] = None,
+    top: Annotated[
+        int | None, option(RUN, "--top", min=1, metavar="K", help="Classes listed in a row of jsonl (default 5).")
+    ] = None,
     probs: Annotated[bool, option(RUN, "--probs", help="Add every class's probability.")] = False,
     output: Annotated[
-        Path | None, option(RUN, "--output", "-o", metavar="FILE", help="Rows go here instead of stdout.")
+        Path | None, option(RUN, "--output", "-o", metavar="FILE", help="Rows go here; - is stdout.")
     ] = None,
-    summary: Annotated[Path | None, option(RUN, "--summary", metavar="FILE", help="Write counts as JSON.")] = None,
+    summary: Annotated[
+        Path | None, option(RUN, "--summary", metavar="FILE", help="Write counts as JSON; - is stdout.")
+    ] = None,
 ) -> None:
     """Predict images: one row each, in input order, as soon as it is known.
 
     An unreadable image is a row too, with its error.
     """
-    require_choice("--format", format, ("jsonl", "csv", "table", "parquet"))
+    if format is not None:
+        require_choice("--format", format, ("jsonl", "csv", "table", "parquet"))
     if format == "parquet" and output is None:
-        raise typer.BadParameter("parquet needs a file: -o rows.parquet", param_hint="--format")
+        raise typer.BadParameter("parquet needs a file: -o rows.parquet, or -o - in a pipe", param_hint="--format")
     checkpoint, paths, config = run_and_paths(arguments, "predict", run.flags)
     session = run.session(subject=config)
     from featcli.commands.predict import PredictOptions, predict

@@ -11,6 +11,7 @@ from typing import Any
 from featcli.errors import EnvironmentFault
 from featcli.events import Emit, Note, Progress
 from featcli.files import storage_errors, write_text
+from featcli.outputs import check_output_folder
 
 SIDE = 64  # pixels; the originals have 8
 WRONG_SHOWN = 5
@@ -46,6 +47,7 @@ def prepare_demo(folder: Path, emit: Emit) -> DemoData:
         EnvironmentFault: scikit-learn is not installed.
         StorageError: the folder cannot be written.
     """
+    check_output_folder(folder)
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
@@ -121,8 +123,8 @@ def _predictions(path: Path) -> list[str]:
     """The surest right ones and all kinds of wrong ones, for a look."""
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         rows = list(csv.DictReader(file))
-    right = [row for row in rows if row["predicted"] == row["label"]][:: max(1, len(rows) // 4)]
-    wrong = [row for row in rows if row["predicted"] != row["label"]]
+    right = [row for row in rows if row["label"] == row["true_label"]][:: max(1, len(rows) // 4)]
+    wrong = [row for row in rows if row["label"] != row["true_label"]]
     lines = [_prediction(row, "right") for row in right[:3]]
     lines += [_prediction(row, "wrong") for row in wrong[:WRONG_SHOWN]]
     if len(wrong) > WRONG_SHOWN:
@@ -132,4 +134,4 @@ def _predictions(path: Path) -> list[str]:
 
 def _prediction(row: dict[str, str], verdict: str) -> str:
     name = "/".join(Path(row["path"]).parts[-2:])
-    return f"  {name}  is {row['predicted']} ({float(row['confidence']):.2f}), {verdict}"
+    return f"  {name}  is {row['label']} ({float(row['confidence']):.2f}), {verdict}"

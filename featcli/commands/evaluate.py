@@ -21,6 +21,7 @@ from featcli.runtime import Runtime
 from featcli.workflow.answer import Answer
 from featcli.workflow.features import features_of, unreadable_of
 from featcli.workflow.grouping import with_groups
+from featcli.workflow.idle import OF_CHECKPOINT, describe_idle, of_images
 from featcli.workflow.images import read_dataset
 from featcli.workflow.measuring import truth_of
 from featcli.workflow.parity import Measured, check_parity
@@ -53,6 +54,8 @@ def evaluate(session: Session, checkpoint: Path | None, data_dir: Path | None, o
     """
     runtime = open_runtime(session)
     model, path = open_model(session, checkpoint)
+    _check_limit(session, data_dir, options)
+    _describe_idle(session, checkpoint, model, data_dir)
     task = open_task(session, model.metadata.classes, model.metadata.positive)
     samples, where = _samples(session, model, path, data_dir, runtime, options)
     grouped = bool(model.metadata.split.get("grouped"))
@@ -100,12 +103,11 @@ def _samples(
             emit=session.emit,
             memo=session.cache / MEMO_NAME,
         )
-        limit = session.loaded.config.data.limit
-        if limit is not None:
-            samples = tuple(first_of_each(samples, limit))
         split = samples[0].split
-        return samples, f"in {data_dir}" if split == "train" else f"the {split} split of {data_dir}"
-    data = read_dataset(session, _data_config(session, path), runtime, keep=False, split=model.metadata.split)
+        where = f"in {data_dir}" if split == "train" else f"the {split} split of {data_dir}"
+        return _limited(session, samples), where
+    loaded = _data_config(session, path)
+    data = read_dataset(session, loaded, runtime, keep=False, split=model.metadata.split)
     if list(data.classes) != model.metadata.classes:
         raise DatasetError(
             f"the classes of {data.origin} are not those of the checkpoint: "
@@ -114,7 +116,34 @@ def _samples(
     split = "val" if options.parity else "test" if data.split("test") else "val"
     if not data.split(split):
         raise DatasetError(f"{data.origin} has no images in its {split} split")
-    return data.split(split), f"the {split} split of {data.origin}"
+    return _limited(session, data.split(split)), f"the {split} split of {data.origin}"
+
+
+def _limited(session: Session, samples: Sequence[Sample]) -> Sequence[Sample]:
+    """The first images of each class, as many as the call asks for."""
+    limit = session.loaded.config.data.limit
+    return samples if limit is None else tuple(first_of_each(samples, limit))
+
+
+def _check_limit(session: Session, data_dir: Path | None, options: EvaluateOptions) -> None:
+    """Refuses to show parity on some of the images that a run was validated on."""
+    loaded = session.loaded
+    if options.parity and loaded.config.data.limit is not None and not (data_dir or _names_images(loaded)):
+        raise loaded.error("data.limit", "--parity is of all validation images, and this leaves some out")
+
+
+def _describe_idle(session: Session, checkpoint: Path | None, model: Checkpoint, data_dir: Path | None) -> None:
+    """Names the options that were given for this call and that it does nothing with."""
+    data, idle = session.loaded.config.data, dict(OF_CHECKPOINT)
+    if checkpoint is not None:
+        idle["output"] = "a checkpoint is named"
+    if data_dir is not None or not _names_images(session.loaded):
+        idle |= of_images(f"the images are those of {'the run' if data_dir is None else data_dir}")
+        if data.group is not None:
+            del idle["data.group"]  # the groups of the call go before those of the run
+    if data.positive is None and model.metadata.positive is not None:
+        idle["data.positive"] = f"the checkpoint's stays, {model.metadata.positive}"
+    describe_idle(session, "evaluate", idle)
 
 
 def _data_config(session: Session, checkpoint: Path) -> LoadedConfig:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from featcli.data.dataset import Dataset
 from featcli.data.naming.folders import Ignored
 from featcli.data.readers.reader import ImageRef
-from featcli.errors import UnreadableDataError, UsageError
+from featcli.errors import UnreadableDataError
 from featcli.events import Fact, Note, Progress
 from featcli.features.extraction import Extractor
 from featcli.features.store import FeatureStore
+from featcli.files import check_output_file
 from featcli.runtime import Runtime
 from featcli.workflow.answer import Answer, Unreadable
+from featcli.workflow.idle import describe_idle, describe_separator, of_images
 from featcli.workflow.images import open_data, read_dataset
 from featcli.workflow.inputs import expand
+from featcli.workflow.no_images import accept_no_images
 from featcli.workflow.plans import make_plan
 from featcli.workflow.ranges import with_range
 from featcli.workflow.session import Session, open_backbone, open_runtime
@@ -31,7 +35,8 @@ def extract(session: Session, arguments: Sequence[str], output: Path, format: st
         FeatcliError: backbone, data or output are not available. Bad images are listed, not raised.
     """
     session.loaded.require("backbone.name", *(() if arguments else ("data.root",)))
-    chosen = check_format(output, format)
+    chosen = check_format(output, format, session.loaded.config.data.manifest)
+    _describe_idle(session, arguments, separator)
     runtime = open_runtime(session)
     backbone = open_backbone(session)
     ignored = Ignored()
@@ -42,14 +47,18 @@ def extract(session: Session, arguments: Sequence[str], output: Path, format: st
         if data is None:
             return Answer(_plan(extractor, arguments, output))
         return make_plan(session, extractor, data)
-    images = _of_data(data) if data else map(LabelledRef, expand(arguments, ignored, separator=separator))
+    limit = session.loaded.config.data.limit
+    refs = itertools.islice(expand(arguments, ignored, separator=separator), limit)
+    images = _of_data(data) if data else map(LabelledRef, refs)
     store = FeatureStore(session.cache, extractor.space, extractor.backbone.feature_size, session.emit)
     classes = data.classes if data else ()
     with open_feature_file(output, chosen, extractor, classes) as file:
-        unreadable = _extract_all(session, extractor, store, images, data, file)
+        unreadable, done = _extract_all(session, extractor, store, images, data, file)
+        if done == 0:
+            accept_no_images(arguments, ignored, session.emit)
     if ignored.counts:
         session.emit(Note(f"skipped in folders: {ignored}"))
-    return Answer(str(output), unreadable=unreadable)
+    return Answer(None if check_output_file(output).is_stdout else str(output), unreadable=unreadable)
 
 
 def _extract_all(
@@ -59,7 +68,8 @@ def _extract_all(
     images: Iterable[LabelledRef],
     data: Dataset | None,
     file: FeatureFile,
-) -> Unreadable:
+) -> tuple[Unreadable, int]:
+    """The images that could not be read, and how many there were in all."""
     total = len(data.samples) if data else None
     batch_size = session.loaded.config.loader.batch_size
     unreadable = Unreadable()
@@ -87,13 +97,31 @@ def _extract_all(
             done += len(batch)
             session.emit(Progress("features", done, total))
     session.emit(Progress("features", done, total, finished=True))
-    if done == 0:
-        raise UsageError("no images: the folders named hold none, or standard input was empty")
-    if unreadable.count == done:
+    if done and unreadable.count == done:
         path, reason = unreadable.first[0]
         raise UnreadableDataError(f"none of the {done} images can be read; the first: {path}: {reason}")
     session.emit(Fact("features", f"{done - stored - unreadable.count} computed, {stored} from the store"))
-    return unreadable
+    return unreadable, done
+
+
+def _describe_idle(session: Session, arguments: Sequence[str], separator: bytes) -> None:
+    """Names the options that were given for this call and that it does nothing with."""
+    config = session.loaded.config
+    idle = {
+        "head.": "features have none",
+        "train.": "nothing is trained",
+        "backbone.freeze_depth": "nothing is trained",
+        "data.positive": "it is of metrics",
+        "output": "-o names the file",
+    }
+    if config.backbone.layer == "penultimate" and config.backbone.pooling != "auto":
+        idle["backbone.pooling"] = "the penultimate layer has its own"
+    if arguments and config.data.range != "auto":  # which the config's training images decide
+        idle |= of_images("the images are those that are named")
+        if config.backbone.weights == "none":
+            del idle["seed"]
+    describe_idle(session, "extract", idle)
+    describe_separator(arguments, separator, session.emit)
 
 
 def _training_data(session: Session, runtime: Runtime) -> Dataset | None:

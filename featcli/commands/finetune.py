@@ -124,7 +124,7 @@ def _finished_summary(run: Run, data: Dataset) -> dict[str, Any]:
         **splits,
         "head": {"kind": head["kind"], "C": head["C"]},
         **{name: head.get(name) for name in TRAINING_FACTS},
-        "timings": metrics["timings"],
+        "timings": run.read_timings() or metrics.get("timings", {}),
         "epochs": head["epochs"],
         "best_epoch": head["best_epoch"],
     }

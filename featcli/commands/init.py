@@ -13,14 +13,14 @@ from featcli.data.dataset import Dataset, open_dataset
 from featcli.data.naming.source import DataSource
 from featcli.errors import UsageError
 from featcli.events import Emit, Fact
-from featcli.files import write_text
+from featcli.files import check_output_file, write_text
 from featcli.text import printable
 from featcli.workflow.starting import IMBALANCED, Look, choose_backbone, look_at, range_reason
 
 _SMALL = 96  # pixels of the shorter side
 
 
-def init(folder: Path, output: Path | None, *, overwrite: bool, emit: Emit) -> str:
+def init(folder: Path, output: Path | None, *, overwrite: bool, emit: Emit) -> str | None:
     """Writes a starter config for a folder of images.
 
     Args:
@@ -30,28 +30,30 @@ def init(folder: Path, output: Path | None, *, overwrite: bool, emit: Emit) -> s
         emit: hears what was seen.
 
     Returns:
-        The file's path.
+        The file's path; None where the config itself went to standard output.
 
     Raises:
         DatasetError: the folder is not one to learn from.
-        UsageError: the file is there already.
+        UsageError: the file is there already, or a folder.
         StorageError: it cannot be written.
     """
     root = Path(os.path.abspath(folder))
     source = DataSource(root=root, val_fraction=0.2)
     data = open_dataset(source, seed=0, workers=os.cpu_count() or 1, emit=emit)
-    target = output or Path(f"{root.name or 'featcli'}.yaml")
-    if target.exists() and not overwrite:
+    usual = Path(f"{root.name or 'featcli'}.yaml")
+    target = output or usual
+    place = check_output_file(target)
+    if place.replaced is not None and not overwrite:
         raise UsageError(f"{target} exists", "Name another file with -o, or replace it with --overwrite.")
     look = look_at(data)
-    write_text(target, _config_text(look, target))
+    write_text(target, _config_text(look, folder, usual if place.is_stream else target))
     counts = data.counts()
     images = ", ".join(f"{sum(per_class)} {split}" for split, per_class in counts.items())
     emit(Fact("data", f"{images}; {len(data.classes)} classes"))
-    return str(target)
+    return None if place.is_stdout else str(target)
 
 
-def _config_text(look: Look, target: Path) -> str:
+def _config_text(look: Look, folder: Path, target: Path) -> str:
     data = look.data
     name, reason = choose_backbone()
     counts = data.counts()
@@ -63,7 +65,7 @@ def _config_text(look: Look, target: Path) -> str:
         f"# Then:        featcli train-head --config {target.name}",
         "",
         "data:",
-        *_data_lines(data, os.path.dirname(os.path.abspath(target))),
+        *_data_lines(look.data, folder, os.path.dirname(os.path.abspath(target))),
         *_range_lines(look),
         "",
         "backbone:",
@@ -88,8 +90,10 @@ def _size_words(look: Look) -> str:
     return f" Shorter side: {look.short_side} pixels in the median."
 
 
-def _data_lines(data: Dataset, folder: str) -> list[str]:
-    root = f"  root: {_quoted(os.path.relpath(data.root, folder))}"
+def _data_lines(data: Dataset, folder: Path, beside: str) -> list[str]:
+    """The section `data`: the folder absolute where it was named so, else relative to the config's place."""
+    named = os.path.normpath(folder) if folder.is_absolute() else os.path.relpath(folder, beside)
+    root = f"  root: {_quoted(named)}"
     if data.rule["made_by"] == "user":
         return [f"{root:32} # its train and val folders are kept as they are"]
     return [

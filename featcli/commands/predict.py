@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,20 @@ from featcli.errors import UsageError
 from featcli.events import Note, Progress
 from featcli.features.extraction import Extractor
 from featcli.features.store import FeatureStore
-from featcli.files import atomic_path, storage_errors, write_json
+from featcli.files import check_output_file, open_sink, write_json
+from featcli.outputs import STDOUT
 from featcli.predictor import Predictor
 from featcli.workflow.answer import Answer, Unreadable
+from featcli.workflow.idle import OF_CHECKPOINT, describe_idle, describe_separator, of_images
 from featcli.workflow.images import open_data
-from featcli.workflow.inputs import STDIN, expand
+from featcli.workflow.inputs import NEWLINE, STDIN, expand
+from featcli.workflow.no_images import accept_no_images
 from featcli.workflow.session import Session, open_model, open_runtime
-from featcli.writers.prediction_rows import Write, open_writer
+from featcli.writers.formats import refuse_on_terminal
+from featcli.writers.prediction_rows import TEXT_FORMATS, Write, open_writer, row_format
 
 IDLE_SECONDS = 0.2
+_TOP = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +38,20 @@ class PredictOptions:
     """What `predict` takes besides the common flags.
 
     Attributes:
-        format: of the rows.
-        top: how many classes a row lists.
+        format: of the rows; None goes by the ending of `output`.
+        top: how many classes a row lists; None for the usual number.
         probs: whether a row has every class's probability.
-        output: a file for the rows, instead of standard output.
-        summary: a file for counts, or None.
+        output: a file, pipe or device for the rows, instead of standard output.
+        summary: the same for counts, or None.
         separator: between paths on standard input.
     """
 
-    format: str = "jsonl"
-    top: int = 5
+    format: str | None = None
+    top: int | None = None
     probs: bool = False
     output: Path | None = None
     summary: Path | None = None
-    separator: bytes = b"\n"
+    separator: bytes = NEWLINE
 
 
 @dataclass(slots=True)
@@ -73,8 +78,9 @@ def predict(
     Raises:
         FeatcliError: the checkpoint, the device, or an output file is not available. Bad images are rows.
     """
-    if options.output is not None and options.output.is_dir():
-        raise UsageError(f"the output {options.output} is a folder; -o names a file")
+    output = STDOUT if options.output is None else options.output
+    format, answer = _check_outputs(options)
+    _describe_idle(session, checkpoint, arguments, options, format)
     runtime = open_runtime(session)
     model, path = open_model(session, checkpoint)
     ignored = Ignored()
@@ -100,23 +106,23 @@ def predict(
     counts = _Counts()
     total = len(refs) if isinstance(refs, list) else None
     batch_size = session.loaded.config.loader.batch_size
-    with _opened(options.output, write) as sink:
-        writer = open_writer(options.format, sink, predictor.task, probs=options.probs)
+    with open_sink(output) if options.output is not None else contextlib.nullcontext(write) as sink:
+        writer = open_writer(format, sink, predictor.task, probs=options.probs)
         session.emit(Progress("predict", 0, total))
         for batch in extractor.stream(refs, batch_size=batch_size, store=store, idle_timeout=IDLE_SECONDS):
-            rows = predictor.rows(batch, top=options.top, outputs=options.probs)
+            rows = predictor.rows(batch, top=options.top or _TOP, outputs=options.probs)
             writer.write(rows)
             _count(rows, counts)
             session.emit(Progress("predict", counts.n, total))
         session.emit(Progress("predict", counts.n, total, finished=True))
         if counts.n == 0:
-            raise UsageError("no images: the folders named hold none, or standard input was empty")
+            accept_no_images(arguments, ignored, session.emit)
         writer.close()
     if ignored.counts:
         session.emit(Note(f"skipped in folders: {ignored}"))
     if options.summary is not None:
         write_json(options.summary, _summary(counts, model))
-    return Answer(str(options.output) if options.output is not None else None, unreadable=counts.unreadable)
+    return Answer(answer, unreadable=counts.unreadable)
 
 
 def _count(rows: Sequence[dict[str, Any]], counts: _Counts) -> None:
@@ -128,14 +134,39 @@ def _count(rows: Sequence[dict[str, Any]], counts: _Counts) -> None:
             counts.labels[row["label"]] += 1
 
 
-@contextlib.contextmanager
-def _opened(output: Path | None, write: Write) -> Iterator[Write]:
-    """Standard output, or a file that appears when it is complete."""
-    if output is None:
-        yield write
-        return
-    with atomic_path(output) as temporary, storage_errors(output), temporary.open("wb") as file:
-        yield file.write
+def _check_outputs(options: PredictOptions) -> tuple[str, str | None]:
+    """The format of the rows, and what standard output says at the end: nothing, where it takes rows or counts."""
+    output = STDOUT if options.output is None else options.output
+    rows = check_output_file(output)
+    format = row_format(output, options.format)
+    refuse_on_terminal(format, rows, TEXT_FORMATS)
+    answer = None if rows.is_stdout else str(output)
+    if options.summary is not None:
+        counts = check_output_file(options.summary)
+        if counts.path == rows.path and (rows.is_stdout or not rows.is_stream):
+            raise UsageError(
+                f"rows and counts would both go to {'standard output' if rows.is_stdout else output}",
+                "Name another file with -o or --summary.",
+            )
+        answer = None if counts.is_stdout else answer
+    return format, answer
+
+
+def _describe_idle(
+    session: Session, checkpoint: Path | None, arguments: Sequence[str], options: PredictOptions, format: str
+) -> None:
+    """Names the options that were given for this call and that it does nothing with."""
+    idle = dict(OF_CHECKPOINT) | {"data.positive": "it is of metrics"}
+    if checkpoint is not None:
+        idle["output"] = "a checkpoint is named"
+    if arguments:
+        idle |= of_images("the images are those that are named")
+    describe_idle(session, "predict", idle)
+    if options.top is not None and format != "jsonl":
+        session.emit(Note(f"not used by {format} rows: --top (jsonl lists classes; csv and parquet take --probs)"))
+    if options.probs and format == "table":
+        session.emit(Note("not used by table rows: --probs (jsonl, csv and parquet have them)"))
+    describe_separator(arguments, options.separator, session.emit)
 
 
 def _summary(counts: _Counts, model: Checkpoint) -> dict[str, Any]:

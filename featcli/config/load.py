@@ -80,6 +80,11 @@ class LoadedConfig:
         """Whether an option was given another value than its default."""
         return key in self.places and self._value(key) != _value_of(Config(), key)
 
+    def on_command_line(self) -> dict[str, str]:
+        """The options that were given by `--set` or a flag, in that order: how each is to be named there."""
+        given = [(place.order, key, place) for key, place in self.places.items() if not place.in_file]
+        return {key: key if place.where == "--set" else place.where for _, key, place in sorted(given, key=_order)}
+
     def _value(self, key: str) -> Any:
         return _value_of(self.config, key)
 
@@ -98,6 +103,10 @@ class Spelled(str):
     """The value of a flag as it was typed, which is read as that of a `--set`."""
 
     __slots__ = ()
+
+
+def _order(given: tuple[Any, str, Place]) -> Any:
+    return given[0]
 
 
 def _value_of(config: Config, key: str) -> Any:

@@ -14,6 +14,7 @@ from featcli.text import meant, near
 
 _LARGEST = 1_000_000
 _START = Mark(1, 1)
+_FILE = 0  # the rank of the config file; those of the command line follow
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,11 @@ class Place:
     order: tuple[int, Mark]
     folder: str
     key: str = ""
+
+    @property
+    def in_file(self) -> bool:
+        """Whether it is in the config file, and not on the command line."""
+        return self.order[0] == _FILE
 
     def message(self, text: str, key: str = "") -> str:
         """One line: the place, the key unless the place says it, the text."""
@@ -77,7 +83,7 @@ class Source:
 def from_file(name: str, cwd: str) -> Source:
     """Reads a config file; what is wrong with it is among the source's problems."""
     folder = os.path.normpath(os.path.join(cwd, os.path.dirname(name)))
-    source = Source(0, name, name, folder, in_file=True)
+    source = Source(_FILE, name, name, folder, in_file=True)
     data = _read(name)
     if isinstance(data, str):
         place = Place(name, name, (0, _START), folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,12 +13,14 @@ from typing import Any
 
 from featcli.config import Config, differences, dump_config, load_config, same_run
 from featcli.errors import CheckpointError, FeatcliError, UsageError
-from featcli.files import storage_errors, write_json, write_text
+from featcli.files import remove_file, storage_errors, write_json, write_text
 from featcli.metadata import CHECKPOINT_NAME
+from featcli.outputs import check_output_folder
 from featcli.text import csv_text
 
 CONFIG_NAME = "config.yaml"
 METRICS_NAME = "metrics.json"
+TIMINGS_NAME = "timings.json"
 LOG_NAME = "metrics.jsonl"
 PREDICTIONS_NAME = "predictions.csv"
 CONFUSION_NAME = "confusion.csv"
@@ -36,6 +39,7 @@ class RunImage:
     sha256: str
 
 
+_PREDICTIONS_HEADER = ("path", "split", "true_label", "label", "confidence")
 _IMAGES_HEADER = tuple(field.name for field in fields(RunImage))
 
 
@@ -95,16 +99,27 @@ class Run:
 
     def write_predictions(self, rows: Sequence[Sequence[Any]]) -> None:
         """Writes `predictions.csv`; None becomes an empty cell."""
-        write_text(
-            self.folder / PREDICTIONS_NAME, csv_text([("path", "split", "label", "predicted", "confidence")], rows)
-        )
+        write_text(self.folder / PREDICTIONS_NAME, csv_text([_PREDICTIONS_HEADER], rows))
+
+    def read_predictions(self) -> list[dict[str, str]] | None:
+        """What `write_predictions` wrote, by column; None where there is none that can be read.
+
+        Runs of before called the truth `label`, and the prediction `predicted`.
+        """
+        try:
+            text = (self.folder / PREDICTIONS_NAME).read_bytes().decode("utf-8", "surrogateescape")
+            header, *rows = csv.reader(io.StringIO(text, newline=""))
+        except (OSError, ValueError, csv.Error):
+            return None
+        if tuple(header) not in (_PREDICTIONS_HEADER, ("path", "split", "label", "predicted", "confidence")):
+            return None
+        return [dict(zip(_PREDICTIONS_HEADER, row, strict=False)) for row in rows if len(row) == len(header)]
 
     def write_confusion(self, cells: Sequence[Sequence[Any]] | None) -> None:
         """Writes `confusion.csv`; None where the confusion matrix is among the metrics: an old one is removed."""
         path = self.folder / CONFUSION_NAME
         if cells is None:
-            with storage_errors(path):
-                path.unlink(missing_ok=True)
+            remove_file(path)
         else:
             write_text(path, csv_text([("split", "true_label", "label", "count")], cells))
 
@@ -148,6 +163,18 @@ class Run:
             raise CheckpointError(f"{path} cannot be read: the run is damaged", "Run it again.") from error
         return dict(found)
 
+    def read_timings(self) -> dict[str, float]:
+        """What `write_timings` wrote; nothing where it cannot be read."""
+        try:
+            found = json.loads((self.folder / TIMINGS_NAME).read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return dict(found) if isinstance(found, dict) else {}
+
+    def write_timings(self, timings: Mapping[str, float]) -> None:
+        """Writes `timings.json`: apart from the metrics, so that equal runs have equal metrics."""
+        write_json(self.folder / TIMINGS_NAME, timings)
+
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Writes `metrics.json`, last: a folder without it, or with another checkpoint's, is unfinished."""
         write_json(self.folder / METRICS_NAME, metrics)
@@ -167,14 +194,15 @@ def check_output(config: Config, *, command: str, overwrite: bool) -> Path:
     """
     assert config.output is not None, "commands require output first"
     folder, root = config.output, config.data.root
-    if root is not None and folder.is_relative_to(root):
+    check_output_folder(folder)
+    if root is not None and _real(folder).is_relative_to(_real(root)):
         raise UsageError(
             f"the output {folder} lies inside data.root {root}, where it would be taken for a class",
             "Choose a folder beside the images with -o.",
         )
     if not overwrite:
         with storage_errors(folder, doing="read"):
-            here = folder.iterdir() if os.path.lexists(folder) else ()
+            here = folder.iterdir() if folder.exists() else ()
             present = {path.name for path in here if not path.name.startswith(".")}
         _require_ours(folder, present, config, command)
     return folder
@@ -189,12 +217,17 @@ def claim_run(config: Config, *, command: str, overwrite: bool) -> Run:
     """
     folder = check_output(config, command=command, overwrite=overwrite)
     with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        _real(folder).mkdir(parents=True, exist_ok=True)
     probe = folder / ".writable"
     write_text(probe, "")
     probe.unlink(missing_ok=True)
     _remove_leftovers(folder)
     return Run(folder)
+
+
+def _real(folder: Path) -> Path:
+    """With all links followed, also those to what does not exist yet."""
+    return Path(os.path.realpath(folder))
 
 
 def _remove_leftovers(folder: Path) -> None:
@@ -203,6 +236,7 @@ def _remove_leftovers(folder: Path) -> None:
         CHECKPOINT_NAME,
         CONFIG_NAME,
         METRICS_NAME,
+        TIMINGS_NAME,
         LOG_NAME,
         PREDICTIONS_NAME,
         CONFUSION_NAME,

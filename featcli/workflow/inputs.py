@@ -12,6 +12,7 @@ from featcli.data.readers.reader import ImageRef
 from featcli.errors import UsageError
 
 STDIN = "-"
+NEWLINE = b"\n"
 
 
 def expand(

@@ -129,7 +129,7 @@ def write_model(run: Run, config: Config, checkpoint: Checkpoint, model: Model) 
 def finish_run(
     run: Run, sha256: str, model: Model, images: Sequence[RunImage], log: list[dict[str, Any]], clock: Clock
 ) -> FinishedRun:
-    """Writes the log, the images and, last, the metrics."""
+    """Writes the log, the images, the timings and, last, the metrics."""
     events = [
         {"event": split, **{name: values[name] for name in (*model.task.logged, "n")}}
         for split, values in model.metrics.items()
@@ -137,7 +137,8 @@ def finish_run(
     run.write_log(log + events)
     run.write_images(images)
     timings = clock.finish()
-    run.write_metrics({"checkpoint_sha256": sha256, **model.metrics, "head": model.facts, "timings": timings})
+    run.write_timings(timings)
+    run.write_metrics({"checkpoint_sha256": sha256, **model.metrics, "head": model.facts})
     return FinishedRun(run, sha256, timings)
 
 

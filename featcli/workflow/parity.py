@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ from featcli.data.dataset import Sample, fingerprint
 from featcli.errors import ConditionFailed
 from featcli.events import Emit, Note
 from featcli.metadata import CheckpointMetadata
-from featcli.runs.folder import PREDICTIONS_NAME
+from featcli.runs.folder import PREDICTIONS_NAME, Run
 from featcli.runtime import Runtime
 from featcli.tasks import Task
 
@@ -86,12 +84,10 @@ def check_parity(
 
 def _differing_labels(path: Path, measured: Measured, at_least: int) -> tuple[int, str]:
     """Against `predictions.csv` beside the checkpoint; without it, the difference of the counts is all there is."""
-    beside = path.parent / PREDICTIONS_NAME
-    try:
-        text = beside.read_bytes().decode("utf-8", "surrogateescape")
-        told = {row["path"]: row["predicted"] for row in csv.DictReader(io.StringIO(text))}
-    except (OSError, KeyError, csv.Error):
+    rows = Run(path.parent).read_predictions()
+    if rows is None:
         return at_least, f"at least; {PREDICTIONS_NAME} is missing"
+    told = {row["path"]: row["label"] for row in rows}
     cells = map(measured.task.cells, measured.predictions)
     now = {row: cell["label"] for row, cell in zip(measured.rows.tolist(), cells, strict=True)}
     differing = sum(told.get(sample.path, "") != now.get(row, "") for row, sample in enumerate(measured.samples))

@@ -21,10 +21,12 @@ from featcli.data.readers.reader import ImageRef
 from featcli.errors import StorageError, UsageError
 from featcli.extras import import_pyarrow
 from featcli.features.extraction import Extractor
-from featcli.files import atomic_path, storage_errors, write_text
-from featcli.text import csv_text, did_you_mean
+from featcli.files import atomic_path, check_output_file, remove_file, storage_errors, write_text
+from featcli.text import csv_text, listing
+from featcli.writers.formats import choose_format, refuse_on_terminal
 
 FEATURE_FORMATS = ("npz", "npy", "safetensors", "csv", "parquet")
+_NAMES = ("path", "label", "split")  # the columns of the list beside an npy
 _CHUNK = 1 << 20
 _MAX_HEADER = 100_000_000  # safetensors refuses larger ones
 _ROW_GROUP = 4096
@@ -44,26 +46,53 @@ class LabelledRef:
         return self.ref.name
 
 
-def check_format(output: Path, format: str | None) -> str:
+def check_format(output: Path, format: str | None, manifest: Path | None = None) -> str:
     """The format by name, else by the file's ending.
 
+    Args:
+        output: the path that the user gave.
+        format: its name, or None.
+        manifest: which names the images, and must not be written over; or None.
+
     Raises:
-        UsageError: neither is one of `FEATURE_FORMATS`, or the output is a folder.
+        UsageError: neither is one of `FEATURE_FORMATS`, or the format cannot go to this output.
+        StorageError: nothing can be written there.
         EnvironmentFault: parquet without pyarrow.
     """
-    chosen = (format or output.suffix.removeprefix(".")).lower()
-    if chosen not in FEATURE_FORMATS:
+    chosen = choose_format(output, format, {f".{name}": name for name in FEATURE_FORMATS})
+    place = check_output_file(output)
+    refuse_on_terminal(chosen, place, ("csv",))
+    if chosen == "npy" and place.is_stream:
         raise UsageError(
-            f"cannot tell the format of '{output}'{did_you_mean(chosen, FEATURE_FORMATS)}",
-            f"End it in .{', .'.join(FEATURE_FORMATS)}, or give --format.",
+            f"npy has a file of names beside it, and there is no place beside '{output}'",
+            f"Choose another --format: {listing([name for name in FEATURE_FORMATS if name != 'npy'])}.",
         )
-    if output.is_dir():
-        raise UsageError(f"the output {output} is a folder; -o names a file")
     if chosen == "npy" and output.suffix == ".csv":
         raise UsageError(f"'{output}' is where the names beside an npy go", "Name the array .npy.")
+    if _is_manifest(output, manifest):
+        raise UsageError(f"the output {output} is the manifest", "Name another file with -o.")
+    if chosen == "npy" and not _is_ours(output.with_suffix(".csv"), manifest):
+        raise UsageError(
+            f"'{output.with_suffix('.csv')}' is where the names beside an npy go, and it holds something else",
+            "Name the array otherwise.",
+        )
     if chosen == "parquet":
         import_pyarrow()
     return chosen
+
+
+def _is_manifest(path: Path, manifest: Path | None) -> bool:
+    return manifest is not None and path.exists() and manifest.exists() and path.samefile(manifest)
+
+
+def _is_ours(names: Path, manifest: Path | None) -> bool:
+    """Whether a list of names may be written here: nothing else is lost."""
+    if _is_manifest(names, manifest):
+        return False
+    if not names.is_file():
+        return True
+    with storage_errors(names, doing="read"), names.open("rb") as file:
+        return file.readline(100).rstrip() in (b"", ",".join(_NAMES).encode())
 
 
 class FeatureFile:
@@ -131,7 +160,7 @@ def open_feature_file(output: Path, format: str, extractor: Extractor, classes: 
     write = {"npz": _npz, "npy": _npy, "safetensors": _safetensors, "csv": _csv, "parquet": _parquet}[format]
     about = json.dumps(extractor.space.to_json(), sort_keys=True)
     with atomic_path(output) as temporary, storage_errors(output):
-        with tempfile.TemporaryFile(dir=output.parent) as spool:
+        with tempfile.TemporaryFile(dir=temporary.parent) as spool:
             file = FeatureFile(spool, extractor.backbone.feature_size, classes, about)
             yield file
             write(file, temporary, output)
@@ -151,12 +180,12 @@ def _npy(file: FeatureFile, temporary: Path, output: Path) -> None:
     with temporary.open("wb") as target:
         _write_npy(file, target)
     rows = ([image.path, file.label_name(image), image.split] for image in file.images)
-    write_text(output.with_suffix(".csv"), csv_text([("path", "label", "split")], rows))
+    write_text(output.with_suffix(".csv"), csv_text([_NAMES], rows))
     errors = output.with_suffix(".errors.csv")
     if file.errors:
         write_text(errors, csv_text([("path", "error")], file.errors))
     else:
-        errors.unlink(missing_ok=True)  # of an earlier run
+        remove_file(errors)  # of an earlier run
 
 
 def _write_npy(file: FeatureFile, target: IO[bytes]) -> None:

@@ -6,14 +6,19 @@ import io
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+from featcli.errors import UsageError
 from featcli.extras import import_pyarrow
 from featcli.predictor import Row
 from featcli.tasks import Task
 from featcli.text import csv_text, printable
+from featcli.writers.formats import choose_format
 
 Write = Callable[[bytes], object]
+TEXT_FORMATS = ("jsonl", "csv", "table")
+_ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".txt": "table", ".parquet": "parquet"}
 
 
 class RowWriter(ABC):
@@ -121,6 +126,20 @@ class _Sink(io.RawIOBase):
     def write(self, data: Any) -> int:
         self._pass_on(bytes(data))
         return len(data)
+
+
+def row_format(output: Path, name: str | None) -> str:
+    """The format of the rows: by name, else by the ending; JSON lines where there is none.
+
+    Raises:
+        UsageError: the ending is of no format, or the output is a folder.
+        StorageError: nothing can be written there.
+    """
+    if name is None and output.suffix.lower() == ".json":
+        raise UsageError(
+            f"rows are no single JSON value, as '{output}' would be", "End it in .jsonl, or give --format jsonl."
+        )
+    return choose_format(output, name, _ENDINGS, otherwise="jsonl")
 
 
 def open_writer(name: str, write: Write, task: Task, *, probs: bool) -> RowWriter:

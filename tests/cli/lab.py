@@ -27,7 +27,8 @@ SMALL = (
 # Enough to move weights: with a random head, since the solved one on random features leaves nothing to be learned.
 SHORT = ("--set", "train.epochs=2", "--set", "train.batch_size=4", "--set", "train.augment=flip")
 RUN_FILES = [
-    "checkpoint.safetensors", "config.yaml", "images.csv", "metrics.json", "metrics.jsonl", "predictions.csv"
+    "checkpoint.safetensors", "config.yaml", "images.csv", "metrics.json", "metrics.jsonl", "predictions.csv",
+    "timings.json",
 ]  # fmt: skip
 TUNED_FILES = sorted([*RUN_FILES, "last.json", "last.safetensors"])
 BACKBONE_LINE = "backbone  efficientnet_lite0, weights none (seed 0), 3.4 M parameters, 1280 features\n"

@@ -110,7 +110,7 @@ def test_splits_of_a_manifest_and_its_missing_files(lab: Lab) -> None:
     )
     rows = {row["path"]: row for row in read_csv(lab.folder / "run" / "predictions.csv")}
     assert rows[f"{lab.folder}/tables/gone too.png"] == {
-        "path": f"{lab.folder}/tables/gone too.png", "split": "val", "label": "dogs", "predicted": "", "confidence": ""
+        "path": f"{lab.folder}/tables/gone too.png", "split": "val", "true_label": "dogs", "label": "", "confidence": ""
     }  # fmt: skip
     metrics = strict_json((lab.folder / "run" / "metrics.json").read_text())
     assert [(metrics[split]["n"], metrics[split]["n_errors"]) for split in ("val", "test")] == [(9, 1), (1, 1)]

@@ -241,7 +241,8 @@ def test_dry_run_writes_nothing(lab: Lab) -> None:
             ("photos", "-o", "x.nzp"),
             2,
             "error: cannot tell the format of 'x.nzp'; did you mean 'npz' or 'npy'?\n"
-            "End it in .npz, .npy, .safetensors, .csv, .parquet, or give --format.\n",
+            "End it in .npz, .npy, .safetensors, .csv or .parquet, "
+            "or give --format: npz, npy, safetensors, csv or parquet.\n",
         ),
         (("photos", "-o", "photos", "--format", "npz"), 2, "error: the output photos is a folder; -o names a file\n"),
         (
@@ -249,8 +250,11 @@ def test_dry_run_writes_nothing(lab: Lab) -> None:
             2,
             "error: 'x.csv' is where the names beside an npy go\nName the array .npy.\n",
         ),
-        (("empty", "-o", "x.npz"), 2, "error: no images: the folders named hold none, or standard input was empty\n"),
-        (("-", "-o", "x.npz"), 2, "error: no images: the folders named hold none, or standard input was empty\n"),
+        (
+            ("empty", "-o", "x.npz"),
+            2,
+            "error: no images in empty\nName another folder, or the files themselves: each has a row.\n",
+        ),
         (("photos", "no*match", "-o", "x.npz"), 2, "error: the pattern 'no*match' matches nothing\n"),
         (
             ("gone.png", "-o", "x.npz"),

@@ -28,7 +28,9 @@ def deadly(*arguments, **options):
 
 os.replace = deadly
 """
-_RENAMES = 9  # space.json, .writable, a segment, config, checkpoint, config, predictions, log, metrics
+_RENAMES = (
+    11  # .writable, space.json, a segment, config, checkpoint, config, predictions, log, images, timings, metrics
+)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +67,7 @@ def test_killed_before_each_rename_of_a_first_run(lab: Lab, undisturbed: dict[st
         assert is_complete(run)
         for name, data in undisturbed.items():
             assert (run / name).read_bytes() == data, name
-    assert max(map(len, seen)) == 4
+    assert max(map(len, seen)) == 6
     assert lab(*TRAIN, preload=lab.preload(KILL_AT.format(k=_RENAMES + 1))).code == 0
 
 

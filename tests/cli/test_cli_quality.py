@@ -257,7 +257,7 @@ def test_many_classes_have_their_confusion_in_a_file(lab: Lab, make_folder) -> N
     assert list(cells[0]) == ["split", "true_label", "label", "count"]
     assert sum(int(cell["count"]) for cell in cells) == 101
     assert [(cell["true_label"], cell["label"]) for cell in cells] == sorted(
-        {(row["label"], row["predicted"]) for row in rows}
+        {(row["true_label"], row["label"]) for row in rows}
     )
     right = sum(int(cell["count"]) for cell in cells if cell["true_label"] == cell["label"])
     facts = strict_json(lab("info", "run", "--json").text)

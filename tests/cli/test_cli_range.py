@@ -58,7 +58,7 @@ def test_auto_is_one_range_from_training_to_prediction(scans: Lab) -> None:
     told = {row["path"]: row for row in read_csv(scans.folder / "run" / "predictions.csv")}
     for row in rows:
         kept = told[row["path"]]
-        assert (row["label"], row["confidence"]) == (kept["predicted"], float(kept["confidence"]))
+        assert (row["label"], row["confidence"]) == (kept["label"], float(kept["confidence"]))
 
 
 def test_auto_gives_what_the_scaled_files_give_and_full_does_not(scans: Lab) -> None:

@@ -50,14 +50,14 @@ def test_a_folder_of_classes(lab: Lab) -> None:
     checkpoint = (run / "checkpoint.safetensors").read_bytes()
     assert str(lab.folder).encode() not in checkpoint
     metrics = strict_json((run / "metrics.json").read_text())
-    assert list(metrics) == ["checkpoint_sha256", "val", "head", "timings"]
+    assert list(metrics) == ["checkpoint_sha256", "val", "head"]
     assert metrics["checkpoint_sha256"] == hashlib.sha256(checkpoint).hexdigest()
     assert (metrics["val"]["n"], metrics["val"]["accuracy"], metrics["val"]["top5_accuracy"]) == (4, 1.0, None)
     assert metrics["val"]["confusion"] == [[2, 0], [0, 2]]
     rows = read_csv(run / "predictions.csv")
-    assert list(rows[0]) == ["path", "split", "label", "predicted", "confidence"]
+    assert list(rows[0]) == ["path", "split", "true_label", "label", "confidence"]
     assert [row["path"] for row in rows] == sorted(row["path"] for row in rows)
-    assert [(row["split"], row["label"], row["predicted"]) for row in rows] == [("val", "cats", "cats")] * 2 + [
+    assert [(row["split"], row["true_label"], row["label"]) for row in rows] == [("val", "cats", "cats")] * 2 + [
         ("val", "dogs", "dogs")
     ] * 2
     events = [strict_json(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -103,7 +103,7 @@ def test_the_same_command_again(lab: Lab) -> None:
     assert strict_json(done.text)["features"] == {"computed": 0, "stored": 16, "errors": 0}
     assert "features  0 computed, 16 from the store\n" in done.stderr
     after = {name: (lab.folder / "run" / name).read_bytes() for name in RUN_FILES}
-    same = ["checkpoint.safetensors", "config.yaml", "images.csv", "predictions.csv"]
+    same = ["checkpoint.safetensors", "config.yaml", "images.csv", "metrics.json", "predictions.csv"]
     assert [name for name in RUN_FILES if before[name] == after[name]] == same
 
 
@@ -349,8 +349,8 @@ def test_corrupt_images_cost_their_row_and_nothing_else(lab: Lab) -> None:
         np.testing.assert_array_equal(head_of(lab.folder / "run")[name], tensor)
     rows = {row["path"].removeprefix(f"{root}/"): row for row in read_csv(lab.folder / "run" / "predictions.csv")}
     assert len(rows) == 10
-    assert (rows["val/dogs/21.png"]["predicted"], rows["val/dogs/21.png"]["confidence"]) == ("", "")
-    assert rows["val/dogs/20.png"]["predicted"] == "dogs"
+    assert (rows["val/dogs/21.png"]["label"], rows["val/dogs/21.png"]["confidence"]) == ("", "")
+    assert rows["val/dogs/20.png"]["label"] == "dogs"
     val = strict_json((lab.folder / "run" / "metrics.json").read_text())["val"]
     assert (val["n"], val["n_errors"], val["accuracy"]) == (6, 2, 4 / 6)
 
@@ -389,7 +389,7 @@ def test_names_of_classes_are_only_names(lab: Lab) -> None:
     expected = sorted([*classes, "cats", "dogs"])
     assert strict_json(done.text)["classes"] == expected
     assert "; 11 classes: -c, 1, 10, 2, =1+1, [red]cats, ...\n" in done.stderr
-    assert {row["label"] for row in read_csv(lab.folder / "run" / "predictions.csv")} == set(expected)
+    assert {row["true_label"] for row in read_csv(lab.folder / "run" / "predictions.csv")} == set(expected)
     assert (
         "\nclasses      -c, 1, 10, 2, =1+1, [red]cats, a\\nb, cats, dogs, naïve 🐈, null\n" in lab("info", "run").text
     )

@@ -161,7 +161,7 @@ def test_predict_gives_the_predictions_of_the_run(headed: Finished, tuned: Devic
     assert len(rows) == 48
     found = {row["path"].split("photos/")[-1]: (row["label"], round(row["confidence"], 6)) for row in rows}
     expected = {
-        row["path"].split("photos/")[-1]: (row["predicted"], round(float(row["confidence"]), 6))
+        row["path"].split("photos/")[-1]: (row["label"], round(float(row["confidence"]), 6))
         for row in read_csv(tuned.folder / run / "predictions.csv")
     }
     assert len(expected) >= 4

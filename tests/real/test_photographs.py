@@ -61,7 +61,7 @@ def test_predict_agrees_with_predictions(trained: Trained) -> None:
     done = trained.server.run("predict", trained.run / "checkpoint.safetensors", trained.data / "val", timeout=300)
     assert (done.code, len(done.rows)) == (0, 153)
     with (trained.run / "predictions.csv").open(newline="") as file:
-        told = {row["path"]: row["predicted"] for row in csv.DictReader(file)}
+        told = {row["path"]: row["label"] for row in csv.DictReader(file)}
     assert {row["path"]: row["label"] for row in done.rows} == told
 
 

@@ -178,3 +178,17 @@ def test_import_is_light() -> None:
     code = "import sys, featcli.config; print(*sorted({'torch', 'torchvision', 'numpy', 'rich'} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_what_the_command_line_gives_is_told_from_the_file() -> None:
+    file = written("seed: 1\nhead: {folds: 3, C: 1}\n")
+    loaded = load_config(
+        file, ["train.lr=1", "head.C=3", "backbone.preprocess={crop: 32}"], {"--limit": ("data.limit", 9)}
+    )
+    assert list(loaded.on_command_line().items()) == [
+        ("train.lr", "train.lr"),
+        ("head.C", "head.C"),
+        ("backbone.preprocess.crop", "backbone.preprocess.crop"),
+        ("data.limit", "--limit"),
+    ]
+    assert load_config(file).on_command_line() == {}

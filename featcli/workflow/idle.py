@@ -1,0 +1,55 @@
+"""Options of the command line that `predict`, `evaluate` and `extract` do nothing with: said in one note.
+
+A config file is for all commands: what it holds for others is no mistake, and nothing is said of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from featcli.events import Emit, Note
+from featcli.workflow.inputs import NEWLINE, STDIN
+from featcli.workflow.session import Session
+
+# Reasons, by option or by section.
+OF_CHECKPOINT: Mapping[str, str] = {
+    "backbone.": "the checkpoint has its own",
+    "head.": "the checkpoint has its own",
+    "data.range": "the checkpoint has its own",
+    "train.": "nothing is trained",
+}
+_WHICH_IMAGES = ("root", "manifest", "val_fraction", "test_fraction", "group", "exclude")
+
+
+def of_images(reason: str) -> dict[str, str]:
+    """The options that say which images a config means, and how they are split, each with the same reason."""
+    return {f"data.{name}": reason for name in _WHICH_IMAGES} | {"seed": reason}
+
+
+def describe_idle(session: Session, command: str, idle: Mapping[str, str]) -> None:
+    """Says in one note which options were given on the command line and change nothing.
+
+    Args:
+        session: its config knows where each option was given.
+        command: that does nothing with them.
+        idle: why, by option (`data.range`) or section (`head.`).
+    """
+    by_reason: dict[str, list[str]] = {}
+    for key, spelling in session.loaded.on_command_line().items():
+        reason = next((idle[name] for name in idle if key == name or key.startswith(_within(name))), None)
+        if reason is not None:
+            by_reason.setdefault(reason, []).append(spelling)
+    if by_reason:
+        parts = [f"{', '.join(keys)} ({reason})" for reason, keys in by_reason.items()]
+        session.emit(Note(f"not used by {command}: {', '.join(parts)}"))
+
+
+def describe_separator(arguments: Sequence[str], separator: bytes, emit: Emit) -> None:
+    """Says that what ends a path on standard input changes nothing where none is read."""
+    if separator != NEWLINE and STDIN not in arguments:
+        emit(Note("not used: -0 (it is of paths on standard input, and there is no '-')"))
+
+
+def _within(name: str) -> str:
+    """What the keys of a section, or of a mapping that is an option, begin with."""
+    return name if name.endswith(".") else f"{name}."
