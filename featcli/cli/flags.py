@@ -54,7 +54,16 @@ class Flags:
     workers: Annotated[
         int | None, option(WHERE, "--workers", min=1, metavar="N", help="Threads that decode images.")
     ] = None
-    threads: Annotated[int | None, option(WHERE, "--threads", min=1, metavar="N", help="Threads of the model.")] = None
+    threads: Annotated[
+        int | None,
+        option(
+            WHERE,
+            "--threads",
+            min=1,
+            metavar="N",
+            help="Threads of the model; else OMP_NUM_THREADS, else the cores that this process may use.",
+        ),
+    ] = None
     batch_size: Annotated[
         int | None,
         option(

@@ -15,6 +15,7 @@ import torch
 from featcli import __version__
 from featcli.backbones.catalogue import local_weights
 from featcli.backbones.registry import find_architecture, names
+from featcli.cores import decide_cores, memory_limit
 from featcli.data.pixels.decoding import IMAGE_FORMATS
 from featcli.workflow.answer import Answer
 
@@ -33,12 +34,17 @@ def doctor(cache: Path) -> Answer:
     Args:
         cache: the feature store's folder.
     """
+    cores = decide_cores()
     facts = {
         "featcli": __version__,
         "python": sys.version.split()[0],
         "devices": _devices(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "threads": cores.count,
+        "threads_from": cores.source,
+        "ignored_variables": list(cores.ignored),
+        "memory_bytes": _memory(),
+        "memory_limit_bytes": memory_limit(),
         "bf16_on_cpu": "fast" if _cpu_has_bf16() else "slow: no instructions for it",
         "image_formats": list(IMAGE_FORMATS),
         "feature_store": _folder_facts(cache),
@@ -48,6 +54,14 @@ def doctor(cache: Path) -> Answer:
         "missing": _missing(cache),
     }
     return Answer(_text(facts), facts)
+
+
+def _memory() -> int | None:
+    """Of the machine, in bytes."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
 
 
 def _devices() -> list[str]:
@@ -110,7 +124,8 @@ def _text(facts: dict[str, Any]) -> str:
     lines = [
         f"featcli       {facts['featcli']}, Python {facts['python']}",
         f"devices       {', '.join(facts['devices'])}",
-        f"cores         {facts['cores']}, {facts['threads']} threads for the model, bf16 {facts['bf16_on_cpu']}",
+        f"cores         {_cores_text(facts)}",
+        f"memory        {_memory_text(facts)}",
         f"images        {', '.join(facts['image_formats'])}",
         f"store         {_folder_text(store)}",
         f"weights       {_folder_text(weights)}",
@@ -122,6 +137,18 @@ def _text(facts: dict[str, Any]) -> str:
     for item in facts["missing"]:
         lines.append(f"missing       {item['what']}: {item['fix']}")
     return "\n".join(lines)
+
+
+def _cores_text(facts: dict[str, Any]) -> str:
+    ignored = "".join(f", {variable} ignored: not a number of threads" for variable in facts["ignored_variables"])
+    threads = f"{facts['threads']} threads for the model and as many that decode, by {facts['threads_from']}{ignored}"
+    return f"{facts['cores']}; {threads}; bf16 {facts['bf16_on_cpu']}"
+
+
+def _memory_text(facts: dict[str, Any]) -> str:
+    machine, limit = facts["memory_bytes"], facts["memory_limit_bytes"]
+    limited = "" if limit is None else f", of which the control group grants {limit / 1e9:.1f} GB"
+    return f"{'not known' if machine is None else f'{machine / 1e9:.1f} GB'}{limited}"
 
 
 def _folder_text(facts: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from featcli.analysis.sides import sided_names
 from featcli.backbones.catalogue import local_weights
 from featcli.backbones.registry import find_architecture
+from featcli.cores import decide_cores
 from featcli.data.dataset import Dataset, open_dataset
 from featcli.data.naming.source import DataSource
 from featcli.data.pixels.decoding import SIXTEEN_BITS, GreyRange, ImageFacts, bit_range, is_narrow
@@ -68,7 +69,7 @@ def init(folder: Path, output: Path | None, *, overwrite: bool, emit: Emit) -> s
     """
     root = Path(os.path.abspath(folder))
     source = DataSource(root=root, val_fraction=0.2)
-    data = open_dataset(source, seed=0, workers=os.cpu_count() or 1, emit=emit)
+    data = open_dataset(source, seed=0, workers=decide_cores().count, emit=emit)
     target = output or Path(f"{root.name or 'featcli'}.yaml")
     if target.exists() and not overwrite:
         raise UsageError(f"{target} exists", "Name another file with -o, or replace it with --overwrite.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import pytest
@@ -75,6 +76,24 @@ def test_doctor_tells_and_changes_nothing(trained: Lab) -> None:
     assert facts["missing"] == []
     assert trained("doctor").text.splitlines()[-1] == "missing       nothing"
     assert tree(trained.folder) == before
+
+
+@pytest.mark.parametrize("value", ["1", "3", "abc"])
+def test_doctor_and_the_plans_agree_about_threads(trained: Lab, value: str) -> None:
+    environment = {"OMP_NUM_THREADS": value, "MKL_NUM_THREADS": None, "SLURM_CPUS_PER_TASK": None}
+    told = trained("doctor", env=environment).text
+    plan = trained("predict", "run", "photos", "--dry-run", env=environment)
+    threads = re.search(r"(\d+) threads for the model and as many that decode", told)
+    assert threads is not None, told
+    assert f"{threads[1]} threads, {threads[1]} decoding" in plan.text
+    ignored = "OMP_NUM_THREADS=abc is not a number of threads: ignored"
+    if value == "abc":
+        assert f"warning: {ignored}\n" in plan.stderr
+        assert "OMP_NUM_THREADS=abc ignored: not a number of threads" in told
+    else:
+        assert threads[1] == value
+        assert f"{value} decoding (OMP_NUM_THREADS)" in plan.text
+        assert "by OMP_NUM_THREADS" in told
 
 
 def test_doctor_names_the_fix(trained: Lab) -> None:
