@@ -45,7 +45,12 @@ class Flags:
     dry_run: Annotated[bool, option(RUN, "--dry-run", help="Check everything, print the plan, do no work.")] = False
     cache: Annotated[
         Path | None,
-        option(WHERE, "--cache", metavar="DIR", help="Feature store; else FEATCLI_CACHE, else ~/.cache/featcli."),
+        option(
+            WHERE,
+            "--cache",
+            metavar="DIR",
+            help="Feature store; else FEATCLI_CACHE, else featcli in XDG_CACHE_HOME or ~/.cache.",
+        ),
     ] = None
     device: Annotated[str | None, option(WHERE, "--device", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")] = (
         None

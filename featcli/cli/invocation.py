@@ -69,10 +69,9 @@ class Invocation:
 
     def cache(self) -> Path:
         """The folder of the feature store."""
-        from featcli.features.store import default_cache
+        from featcli.features.place import cache_folder
 
-        named = self.flags.cache
-        return named.expanduser().absolute() if named else default_cache()
+        return cache_folder(self.flags.cache)
 
     def finish(self, answer: Answer, *, listed: bool = True) -> None:
         """Says the answer, under `--json` its facts, and ends as it asks for.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import os
@@ -17,6 +18,7 @@ from featcli.backbones.catalogue import local_weights
 from featcli.backbones.registry import find_architecture, names
 from featcli.cores import decide_cores, memory_limit
 from featcli.data.pixels.decoding import IMAGE_FORMATS
+from featcli.features.place import NO_CACHE
 from featcli.workflow.answer import Answer
 
 _LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "safetensors", "pydantic", "typer", "rich", "PyYAML")
@@ -78,18 +80,24 @@ def _cpu_has_bf16() -> bool:
 
 
 def _folder_facts(folder: Path) -> dict[str, Any]:
-    files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
+    sizes = []
+    for here, _, files in os.walk(folder):  # passes over what cannot be listed
+        for name in files:
+            with contextlib.suppress(OSError):
+                sizes.append(os.stat(os.path.join(here, name)).st_size)
+    there = _existing(folder)
     return {
         "path": str(folder),
-        "files": len(files),
-        "bytes": sum(path.stat().st_size for path in files),
-        "free_bytes": shutil.disk_usage(_existing(folder)).free,
-        "writable": os.access(_existing(folder), os.W_OK),
+        "files": len(sizes),
+        "bytes": sum(sizes),
+        "free_bytes": shutil.disk_usage(there).free,
+        "writable": os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK),
     }
 
 
 def _existing(folder: Path) -> Path:
-    return next(path for path in (folder, *folder.parents) if path.exists())
+    """The folder, or the nearest around it that is there and may be looked at."""
+    return next((path for path in (folder, *folder.parents) if os.path.exists(path)), Path(os.curdir))
 
 
 def _weights_here() -> list[str]:
@@ -113,8 +121,11 @@ def _missing(cache: Path) -> list[dict[str, str]]:
         missing.append({"what": "AVIF images", "fix": "pip install -U pillow"})
     facts = _folder_facts(cache)
     if not facts["writable"]:
-        missing.append({"what": f"a feature store that can be written: {cache}", "fix": "export FEATCLI_CACHE=FOLDER"})
-    if facts["free_bytes"] < _LEAST_FREE:
+        what = f"a feature store that can be written: {cache}"
+        if cache == NO_CACHE:
+            what = "a folder for the feature store: this user has no home"
+        missing.append({"what": what, "fix": "export FEATCLI_CACHE=FOLDER"})
+    elif facts["free_bytes"] < _LEAST_FREE:
         missing.append({"what": "room for features on the disk", "fix": "export FEATCLI_CACHE=FOLDER"})
     return missing
 
