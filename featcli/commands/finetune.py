@@ -8,9 +8,11 @@ from typing import Any
 from featcli.data.dataset import SPLITS, Dataset
 from featcli.events import Fact, Note
 from featcli.features.extraction import Extractor
-from featcli.runs.folder import Run, check_output, claim_run
+from featcli.runs.claiming import claim_run
+from featcli.runs.folder import Run
 from featcli.runs.images import describe_changes, list_images
 from featcli.runs.resuming import Identity, check_resumable, start_over
+from featcli.runtime import Runtime
 from featcli.training.freezing import FrozenCheck
 from featcli.training.problem import Diverged
 from featcli.workflow.answer import Answer
@@ -51,10 +53,19 @@ def finetune(session: Session, *, resume: bool = False) -> Answer:
     session.loaded.require("data.root", "backbone.name", "output")
     clock = Clock()
     runtime = open_runtime(session)
-    if session.dry_run:
-        check_output(config, command="finetune", overwrite=session.overwrite)
-    else:
-        run = claim_run(config, command="finetune", overwrite=session.overwrite)
+    with claim_run(
+        config,
+        session.emit,
+        command="finetune",
+        overwrite=session.overwrite,
+        resume=resume,
+        dry_run=session.dry_run,
+    ) as run:
+        return _tune_in(run, session, runtime, clock, resume=resume)
+
+
+def _tune_in(run: Run, session: Session, runtime: Runtime, clock: Clock, *, resume: bool) -> Answer:
+    config = session.loaded.config
     gradient_of(session)  # a head that cannot be trained is told before any work
     backbone = open_backbone(session)
     if session.dry_run:

@@ -9,7 +9,8 @@ from featcli.features.extraction import Extractor, FeatureTable
 from featcli.heads.head import Head
 from featcli.heads.registry import find_head
 from featcli.predictor import Predictor
-from featcli.runs.folder import check_output, claim_run
+from featcli.runs.claiming import claim_run
+from featcli.runs.folder import Run
 from featcli.runs.images import describe_changes, list_images
 from featcli.runtime import Runtime
 from featcli.training.freezing import FrozenCheck
@@ -46,10 +47,14 @@ def train_head(session: Session) -> Answer:
     check_head(session)
     clock = Clock()
     runtime = open_runtime(session)
-    if session.dry_run:
-        check_output(config, command="train-head", overwrite=session.overwrite)
-    else:
-        run = claim_run(config, command="train-head", overwrite=session.overwrite)
+    with claim_run(
+        config, session.emit, command="train-head", overwrite=session.overwrite, dry_run=session.dry_run
+    ) as run:
+        return _train_in(run, session, runtime, clock)
+
+
+def _train_in(run: Run, session: Session, runtime: Runtime, clock: Clock) -> Answer:
+    config = session.loaded.config
     backbone = open_backbone(session)
     data = open_data(session, runtime)
     describe_unused(session, "train-head", data)

@@ -61,10 +61,15 @@ class Identity:
         return said
 
 
+def is_unfinished(run: Run) -> bool:
+    """Whether the folder holds a training that did not come to its end, and what going on with it needs."""
+    found = _read(run)
+    return found is not None and found.get("finished") is None and run.last.is_file()
+
+
 def start_over(run: Run, identity: Identity, emit: Emit) -> None:
     """Marks the folder as that of this training, from the beginning."""
-    found = _read(run)
-    if found is not None and found.get("finished") is None and run.last.is_file():
+    if is_unfinished(run):
         emit(Note(f"an unfinished training in {run.folder} is replaced; --resume would have resumed it"))
     with storage_errors(run.folder):
         run.last.unlink(missing_ok=True)
@@ -93,7 +98,7 @@ def check_resumable(run: Run, identity: Identity, emit: Emit) -> str | None:
     if different:
         raise UsageError(
             f"the training in {run.folder} cannot be resumed: {'; '.join(different)}",
-            "Start over without --resume, or restore what it began with.",
+            "Restore what it began with, or start over with --overwrite.",
         )
     versions = library_versions()
     before = found.get("versions") or {}
