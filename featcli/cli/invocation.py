@@ -14,7 +14,7 @@ from featcli.cli.errors import errors_to_text
 from featcli.cli.flags import Flags
 from featcli.cli.output import say, to_json
 from featcli.cli.root import app
-from featcli.errors import BackboneOptionError, FeatcliError
+from featcli.errors import BackboneOptionError, FeatcliError, UsageError
 
 if TYPE_CHECKING:
     from featcli.console import Terminal
@@ -31,19 +31,30 @@ class Invocation:
     flags: Flags
     terminal: Terminal
 
-    def session(self, *, run_folder: bool = False) -> Session:
+    def session(self, *, run_folder: bool = False, resume: bool = False) -> Session:
         """The checked config and everything else that commands start with.
 
         Loads torch, once the config is sound; before that only for names that are not in the table of backbones.
 
         Args:
             run_folder: whether `-o` names the run folder, which is a key of the config.
+            resume: whether the config, where none is given, is that of the training in the run folder.
         """
         from featcli.config import load_config
+        from featcli.runs.moving import follow_move, is_run_config
 
-        flags = self.flags
+        flags, file = self.flags, self.flags.config
+        if resume and file is None and flags.output is not None:
+            file = flags.output / "config.yaml"
+            if not is_run_config(file):
+                file = None
+                if not flags.set:
+                    raise UsageError(
+                        f"nothing to resume in {flags.output}: it holds no training",
+                        "Name the folder of an unfinished run with -o, or start one with -c FILE.",
+                    )
         loaded = load_config(
-            flags.config,
+            file,
             flags.set or (),
             {
                 "-o": ("output", flags.output if run_folder else None),
@@ -56,6 +67,8 @@ class Invocation:
             },
             _wrong_names,
         )
+        if file is not None and is_run_config(file):
+            loaded = follow_move(loaded, file.parent, self.terminal.emit)
         from featcli.workflow.session import Session
 
         return Session(

@@ -41,7 +41,8 @@ def train_head(run: Invocation) -> None:
 def finetune(
     run: Invocation,
     resume: Annotated[
-        bool, option(RUN, "--resume", help="Resume the unfinished training in the output, at the exact step.")
+        bool,
+        option(RUN, "--resume", help="Resume the unfinished training in the output, at the exact step; with -o alone."),
     ] = False,
 ) -> None:
     """Train the stages past backbone.freeze_depth, and the head, starting from the fitted head.
@@ -50,7 +51,7 @@ def finetune(
     """
     if resume and run.flags.overwrite:
         raise typer.BadParameter("it resumes what the output holds; --overwrite would remove it", param_hint="--resume")
-    session = run.session(run_folder=True)
+    session = run.session(run_folder=True, resume=resume)
     from featcli.commands.finetune import finetune
 
     run.finish(finetune(session, resume=resume))

@@ -11,6 +11,7 @@ from featcli.features.extraction import Extractor
 from featcli.runs.claiming import claim_run
 from featcli.runs.folder import Run
 from featcli.runs.images import describe_changes, list_images
+from featcli.runs.moving import require_same_content
 from featcli.runs.resuming import Identity, check_resumable, start_over
 from featcli.runtime import Runtime
 from featcli.training.freezing import FrozenCheck
@@ -72,8 +73,9 @@ def _tune_in(run: Run, session: Session, runtime: Runtime, clock: Clock, *, resu
         data = open_data(session, runtime)
         open_task(session, data.classes)
         extractor = Extractor(with_range(session, backbone, data, runtime, hint=False), runtime)
-        plan = make_plan(session, extractor, data, plan_training(session, extractor, data))
-        return plan
+        if not session.overwrite:
+            require_same_content(run, config, list_images(data), backbone.weights_sha256, session.emit)
+        return make_plan(session, extractor, data, plan_training(session, extractor, data))
     n_frozen = frozen_depth(backbone, session)
     data = open_data(session, runtime)
     describe_unused(session, "finetune", data, all_frozen=n_frozen == len(backbone.stages))
@@ -81,12 +83,14 @@ def _tune_in(run: Run, session: Session, runtime: Runtime, clock: Clock, *, resu
     backbone = with_range(session, backbone, data, runtime)
     extractor = Extractor(backbone, runtime)
     images = list_images(data)
+    if not session.overwrite:
+        require_same_content(run, config, images, backbone.weights_sha256, session.emit)
     identity = Identity(config, backbone.weights_sha256, images)
     if resume:
         checkpoint = check_resumable(run, identity, session.emit)
         if checkpoint is not None:
             return Answer(checkpoint, _finished_summary(run, data))
-    changes = None if resume else describe_changes(run, images, session.emit)
+    changes = None if resume else describe_changes(run, images, config, session.emit)
     clock.lap("prepare")
 
     frozen_check = FrozenCheck(backbone, n_frozen)

@@ -12,6 +12,7 @@ from featcli.predictor import Predictor
 from featcli.runs.claiming import claim_run
 from featcli.runs.folder import Run
 from featcli.runs.images import describe_changes, list_images
+from featcli.runs.moving import require_same_content
 from featcli.runtime import Runtime
 from featcli.training.freezing import FrozenCheck
 from featcli.workflow.answer import Answer
@@ -60,10 +61,12 @@ def _train_in(run: Run, session: Session, runtime: Runtime, clock: Clock) -> Ans
     describe_unused(session, "train-head", data)
     task = open_task(session, data.classes)
     backbone = with_range(session, backbone, data, runtime, hint=not session.dry_run)
+    images = list_images(data)
+    if not session.overwrite:
+        require_same_content(run, config, images, backbone.weights_sha256, session.emit)
     if session.dry_run:
         return make_plan(session, Extractor(backbone, runtime), data)
-    images = list_images(data)
-    changes = describe_changes(run, images, session.emit)
+    changes = describe_changes(run, images, config, session.emit)
     clock.lap("prepare")
 
     extractor = Extractor(backbone, runtime)
