@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 import threading
 import warnings
 from types import FrameType
@@ -23,6 +24,7 @@ def main() -> None:
     # Waiting OpenMP threads must sleep, not spin: decoding threads share the cores with the network, and on a busy
     # machine spinning made the network seven times slower (docs/decisions.md). Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    _spare_torch_a_folder()
     if "--debug" not in sys.argv:
         warnings.simplefilter("ignore")  # of libraries, about files: ours go through the console
     _install_signals()
@@ -47,6 +49,24 @@ def main() -> None:
         os._exit(128 + _signal_seen)
     finally:
         _flush_stdout()
+
+
+def _spare_torch_a_folder() -> None:
+    """Lets torch start where there is no folder for temporary files.
+
+    As it is imported it makes a folder there for compiled code, and fails without; as a last resort it takes the
+    working directory, where that folder would be litter. A folder that exists already is left as it is.
+    """
+    if "TORCHINDUCTOR_CACHE_DIR" in os.environ:
+        return
+    try:
+        found = os.path.realpath(tempfile.gettempdir())
+        usual = (*filter(None, map(os.environ.get, ("TMPDIR", "TEMP", "TMP"))), "/tmp", "/var/tmp", "/usr/tmp")
+        is_meant = os.name != "posix" or found in map(os.path.realpath, usual)
+    except OSError:
+        is_meant = False
+    if not is_meant:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = "/proc" if os.path.isdir("/proc") else os.getcwd()
 
 
 _signal_seen: int | None = None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
+from featcli.cores import Cores, decide_cores
 from featcli.errors import EnvironmentFault
 
 # Images in one forward pass, padded. On a CPU the bits of a row are the same for 4 to 32 images at once (measured),
@@ -32,6 +32,8 @@ class Runtime:
         tile: images in one forward pass; fixed per kind of device, so that no bit depends on the batch size.
         rank: of this process among those that work together, from 0.
         world_size: how many these are.
+        limited_by: what gave threads or workers their number, where that is neither the call nor the machine: an
+            environment variable or a quota.
     """
 
     device: torch.device
@@ -41,6 +43,7 @@ class Runtime:
     tile: int
     rank: int = 0
     world_size: int = 1
+    limited_by: str | None = None
 
     @property
     def is_main(self) -> bool:
@@ -76,7 +79,8 @@ class Runtime:
             torch.cuda.synchronize(self.device)
 
     def __str__(self) -> str:
-        return f"{self.device} {self.precision}, {self.threads} threads, {self.workers} decoding"
+        limited = f" ({self.limited_by})" if self.limited_by else ""
+        return f"{self.device} {self.precision}, {self.threads} threads, {self.workers} decoding{limited}"
 
 
 def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
@@ -107,9 +111,21 @@ def ask_later(flag: torch.Tensor) -> Callable[[], bool]:
 
 
 def decide_runtime(
-    device: str = "auto", precision: str = "fp32", *, threads: int | None = None, workers: int | None = None
+    device: str = "auto",
+    precision: str = "fp32",
+    *,
+    threads: int | None = None,
+    workers: int | None = None,
+    cores: Cores | None = None,
 ) -> Runtime:
     """Chooses the device and sets torch's global switches: threads, no TF32, deterministic convolutions.
+
+    Args:
+        device: as the config names it.
+        precision: as the config names it.
+        threads: of torch's operators; None for the cores.
+        workers: threads that read and decode images; None for the cores.
+        cores: to use; None for what `decide_cores` finds.
 
     Raises:
         EnvironmentFault: the device is not there, or cannot compute in this precision.
@@ -119,15 +135,17 @@ def decide_runtime(
         raise EnvironmentFault("precision fp16 needs a GPU", "Use --precision bf16 or fp32 on a CPU.")
     if precision == "bf16" and chosen.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise EnvironmentFault(f"precision bf16 is not supported by {chosen}", "Use --precision fp16 or fp32.")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = threads or cores
+    cores = cores or decide_cores()
+    limited_by = cores.source if cores.is_limited and not (threads and workers) else None
+    threads = threads or cores.count
     _keep_freed_memory()
     torch.set_num_threads(threads)
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    return Runtime(chosen, precision, threads, workers or cores, CPU_TILE if chosen.type == "cpu" else GPU_TILE)
+    tile = CPU_TILE if chosen.type == "cpu" else GPU_TILE
+    return Runtime(chosen, precision, threads, workers or cores.count, tile, limited_by=limited_by)
 
 
 def _keep_freed_memory() -> None:

@@ -151,6 +151,9 @@ def require_downloaded(architecture: Architecture, entry: PretrainedEntry, emit:
             return path
         # It stays until the new one replaces it: without a network, nothing is lost.
         emit(Note(f"{path} does not have the hash that its name promises: a damaged download, fetched again"))
+    if not path.is_absolute():  # torch's answer for a user without a home
+        reason = f"there is no folder for them: {path.parent} is no absolute path; export TORCH_HOME=FOLDER"
+        raise _no_weights(architecture, entry, path, reason)
     _require_reachable(architecture, entry, path)
     emit(Note(f"downloading {entry.location} to {path}"))
     try:

@@ -49,7 +49,12 @@ class Flags:
     dry_run: Annotated[bool, option(RUN, "--dry-run", help="Check everything, print the plan, do no work.")] = False
     cache: Annotated[
         Path | None,
-        option(WHERE, "--cache", metavar="DIR", help="Feature store; else FEATCLI_CACHE, else ~/.cache/featcli."),
+        option(
+            WHERE,
+            "--cache",
+            metavar="DIR",
+            help="Feature store; else FEATCLI_CACHE, else featcli in XDG_CACHE_HOME or ~/.cache.",
+        ),
     ] = None
     device: Annotated[str | None, option(WHERE, "--device", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")] = (
         None
@@ -58,7 +63,16 @@ class Flags:
     workers: Annotated[
         int | None, option(WHERE, "--workers", min=1, metavar="N", help="Threads that decode images.")
     ] = None
-    threads: Annotated[int | None, option(WHERE, "--threads", min=1, metavar="N", help="Threads of the model.")] = None
+    threads: Annotated[
+        int | None,
+        option(
+            WHERE,
+            "--threads",
+            min=1,
+            metavar="N",
+            help="Threads of the model; else OMP_NUM_THREADS, else the cores that this process may use.",
+        ),
+    ] = None
     batch_size: Annotated[
         int | None,
         option(

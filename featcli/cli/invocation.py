@@ -19,6 +19,7 @@ from featcli.config.short_flags import SHORT_FLAGS, ShortFlag
 from featcli.errors import BackboneOptionError, FeatcliError, UsageError
 
 if TYPE_CHECKING:
+    from featcli.config import LoadedConfig
     from featcli.console import Terminal
     from featcli.workflow.answer import Answer
     from featcli.workflow.session import Session
@@ -36,7 +37,12 @@ class Invocation:
     terminal: Terminal
 
     def session(
-        self, *, run_folder: bool = False, subject: Subject | None = None, chooses: str | None = None
+        self,
+        *,
+        run_folder: bool = False,
+        subject: Subject | None = None,
+        chooses: str | None = None,
+        resume: bool = False,
     ) -> Session:
         """The checked config and everything else that commands start with.
 
@@ -46,15 +52,26 @@ class Invocation:
             run_folder: whether `-o` names the run folder, which is a key of the config.
             subject: what the command was given to work on, beside `--config`.
             chooses: the command for which what is missing is chosen, as `init` does; None: nothing is.
+            resume: whether the config, where none is given, is that of the training in the run folder.
         """
         from featcli.config import load_config
         from featcli.config.load import Spelled
+        from featcli.runs.moving import follow_move, is_run_config
 
         flags = self.flags
-        config, images = _places(flags.config, subject)
+        file, images = _places(flags.config, subject)
+        if resume and file is None and not images and flags.output is not None:
+            file = flags.output / "config.yaml"
+            if not is_run_config(file):
+                file = None
+                if not flags.set:
+                    raise UsageError(
+                        f"nothing to resume in {flags.output}: it holds no training",
+                        "Name the folder of an unfinished run with -o, or start one: featcli finetune FOLDER",
+                    )
         load = partial(
             load_config,
-            config,
+            file,
             flags.set or (),
             images
             | {
@@ -69,7 +86,12 @@ class Invocation:
             | {flag: (_KEYS[flag], Spelled(text)) for flag, text in flags.spelled.items()},
             _wrong_names,
         )
-        loaded = load()
+
+        def follow(loaded: LoadedConfig) -> LoadedConfig:
+            is_run = file is not None and is_run_config(file)
+            return follow_move(loaded, file.parent, self.terminal.emit) if file and is_run else loaded
+
+        loaded = follow(load())
         from featcli.workflow.session import Session
 
         session = Session(
@@ -85,14 +107,13 @@ class Invocation:
         from featcli.workflow.starting import with_choices
 
         trains = None if chooses == "extract" else chooses
-        return with_choices(session, trains, lambda chosen: load(chosen=chosen))
+        return with_choices(session, trains, lambda chosen: follow(load(chosen=chosen)))
 
     def cache(self) -> Path:
         """The folder of the feature store."""
-        from featcli.features.store import default_cache
+        from featcli.features.place import cache_folder
 
-        named = self.flags.cache
-        return named.expanduser().absolute() if named else default_cache()
+        return cache_folder(self.flags.cache)
 
     def finish(self, answer: Answer, *, listed: bool = True) -> None:
         """Says the answer, under `--json` its facts, and ends as it asks for.

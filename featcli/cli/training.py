@@ -9,6 +9,7 @@ import typer
 from featcli.cli.flags import MACHINE, RUN, SOURCE, SPEECH, TRAINING, option, require_choice
 from featcli.cli.invocation import Invocation, command
 from featcli.cli.subjects import SubjectArgument, is_images, subject_of
+from featcli.errors import UsageError
 
 
 @command(*SOURCE, *TRAINING, "seed", "max_bad", *MACHINE, "as_json", *SPEECH)
@@ -48,7 +49,8 @@ def finetune(
     data: SubjectArgument = None,
     *,
     resume: Annotated[
-        bool, option(RUN, "--resume", help="Resume the unfinished training in the output, at the exact step.")
+        bool,
+        option(RUN, "--resume", help="Resume the unfinished training in the output, at the exact step; with -o alone."),
     ] = False,
 ) -> None:
     """Train the stages past backbone.freeze_depth, and the head, starting from the fitted head.
@@ -57,8 +59,11 @@ def finetune(
     """
     if resume and run.flags.overwrite:
         raise typer.BadParameter("it resumes what the output holds; --overwrite would remove it", param_hint="--resume")
-    subject = subject_of(data, "finetune", run.flags)
-    session = run.session(run_folder=True, subject=subject, chooses="finetune" if is_images(subject) else None)
+    if resume and not data and run.flags.config is None and run.flags.output is None:
+        raise UsageError("--resume of which run?", "Name its folder: featcli finetune --resume -o runs/NAME")
+    subject = None if resume and not data else subject_of(data, "finetune", run.flags)
+    chooses = "finetune" if is_images(subject) else None
+    session = run.session(run_folder=True, subject=subject, chooses=chooses, resume=resume)
     from featcli.commands.finetune import finetune
 
     run.finish(finetune(session, resume=resume))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import os
@@ -15,7 +16,9 @@ import torch
 from featcli import __version__
 from featcli.backbones.catalogue import local_weights
 from featcli.backbones.registry import find_architecture, names
+from featcli.cores import decide_cores, memory_limit
 from featcli.data.pixels.decoding import IMAGE_FORMATS
+from featcli.features.place import NO_CACHE
 from featcli.workflow.answer import Answer
 
 _LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "safetensors", "pydantic", "typer", "rich", "PyYAML")
@@ -33,12 +36,17 @@ def doctor(cache: Path) -> Answer:
     Args:
         cache: the feature store's folder.
     """
+    cores = decide_cores()
     facts = {
         "featcli": __version__,
         "python": sys.version.split()[0],
         "devices": _devices(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "threads": cores.count,
+        "threads_from": cores.source,
+        "ignored_variables": list(cores.ignored),
+        "memory_bytes": _memory(),
+        "memory_limit_bytes": memory_limit(),
         "bf16_on_cpu": "fast" if _cpu_has_bf16() else "slow: no instructions for it",
         "image_formats": list(IMAGE_FORMATS),
         "feature_store": _folder_facts(cache),
@@ -48,6 +56,14 @@ def doctor(cache: Path) -> Answer:
         "missing": _missing(cache),
     }
     return Answer(_text(facts), facts)
+
+
+def _memory() -> int | None:
+    """Of the machine, in bytes."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
 
 
 def _devices() -> list[str]:
@@ -64,18 +80,24 @@ def _cpu_has_bf16() -> bool:
 
 
 def _folder_facts(folder: Path) -> dict[str, Any]:
-    files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
+    sizes = []
+    for here, _, files in os.walk(folder):  # passes over what cannot be listed
+        for name in files:
+            with contextlib.suppress(OSError):
+                sizes.append(os.stat(os.path.join(here, name)).st_size)
+    there = _existing(folder)
     return {
         "path": str(folder),
-        "files": len(files),
-        "bytes": sum(path.stat().st_size for path in files),
-        "free_bytes": shutil.disk_usage(_existing(folder)).free,
-        "writable": os.access(_existing(folder), os.W_OK),
+        "files": len(sizes),
+        "bytes": sum(sizes),
+        "free_bytes": shutil.disk_usage(there).free,
+        "writable": os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK),
     }
 
 
 def _existing(folder: Path) -> Path:
-    return next(path for path in (folder, *folder.parents) if path.exists())
+    """The folder, or the nearest around it that is there and may be looked at."""
+    return next((path for path in (folder, *folder.parents) if os.path.exists(path)), Path(os.curdir))
 
 
 def _weights_here() -> list[str]:
@@ -99,8 +121,11 @@ def _missing(cache: Path) -> list[dict[str, str]]:
         missing.append({"what": "AVIF images", "fix": "pip install -U pillow"})
     facts = _folder_facts(cache)
     if not facts["writable"]:
-        missing.append({"what": f"a feature store that can be written: {cache}", "fix": "export FEATCLI_CACHE=FOLDER"})
-    if facts["free_bytes"] < _LEAST_FREE:
+        what = f"a feature store that can be written: {cache}"
+        if cache == NO_CACHE:
+            what = "a folder for the feature store: this user has no home"
+        missing.append({"what": what, "fix": "export FEATCLI_CACHE=FOLDER"})
+    elif facts["free_bytes"] < _LEAST_FREE:
         missing.append({"what": "room for features on the disk", "fix": "export FEATCLI_CACHE=FOLDER"})
     return missing
 
@@ -110,7 +135,8 @@ def _text(facts: dict[str, Any]) -> str:
     lines = [
         f"featcli       {facts['featcli']}, Python {facts['python']}",
         f"devices       {', '.join(facts['devices'])}",
-        f"cores         {facts['cores']}, {facts['threads']} threads for the model, bf16 {facts['bf16_on_cpu']}",
+        f"cores         {_cores_text(facts)}",
+        f"memory        {_memory_text(facts)}",
         f"images        {', '.join(facts['image_formats'])}",
         f"store         {_folder_text(store)}",
         f"weights       {_folder_text(weights)}",
@@ -122,6 +148,18 @@ def _text(facts: dict[str, Any]) -> str:
     for item in facts["missing"]:
         lines.append(f"missing       {item['what']}: {item['fix']}")
     return "\n".join(lines)
+
+
+def _cores_text(facts: dict[str, Any]) -> str:
+    ignored = "".join(f", {variable} ignored: not a number of threads" for variable in facts["ignored_variables"])
+    threads = f"{facts['threads']} threads for the model and as many that decode, by {facts['threads_from']}{ignored}"
+    return f"{facts['cores']}; {threads}; bf16 {facts['bf16_on_cpu']}"
+
+
+def _memory_text(facts: dict[str, Any]) -> str:
+    machine, limit = facts["memory_bytes"], facts["memory_limit_bytes"]
+    limited = "" if limit is None else f", of which the control group grants {limit / 1e9:.1f} GB"
+    return f"{'not known' if machine is None else f'{machine / 1e9:.1f} GB'}{limited}"
 
 
 def _folder_text(facts: dict[str, Any]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from featcli.checkpoint import Checkpoint
-from featcli.config import LoadedConfig, load_config
+from featcli.config import LoadedConfig
 from featcli.data.dataset import Sample, fingerprint, first_of_each, open_labelled
 from featcli.data.hashing import MEMO_NAME
 from featcli.errors import ConditionFailed, DatasetError, UsageError
@@ -17,6 +19,7 @@ from featcli.events import Warn
 from featcli.features.extraction import Extractor
 from featcli.predictor import Predictor
 from featcli.runs.folder import CONFIG_NAME
+from featcli.runs.moving import load_run_config
 from featcli.runtime import Runtime
 from featcli.workflow.answer import Answer
 from featcli.workflow.features import features_of, unreadable_of
@@ -147,18 +150,33 @@ def _describe_idle(session: Session, checkpoint: Path | None, model: Checkpoint,
 
 
 def _data_config(session: Session, checkpoint: Path) -> LoadedConfig:
-    """The config that names the images: the one that was given, else the run's."""
-    if _names_images(session.loaded):
-        return session.loaded
-    beside = checkpoint.parent / CONFIG_NAME
+    """The config that names the images: the one that was given, else the run's, changed by what was set."""
+    given, beside = session.loaded, checkpoint.parent / CONFIG_NAME
+    if _names_images(given) and (given.file is not None or not beside.is_file()):
+        return given
     if not beside.is_file():
         raise UsageError(
             "nothing to evaluate on", f"Name a folder, or give --config: there is no {CONFIG_NAME} beside {checkpoint}."
         )
-    loaded = load_config(beside)
+    loaded = _with_data(load_run_config(checkpoint.parent, session.emit), given)
     if not _names_images(loaded):
         raise UsageError(f"{beside} names no images", "Name a folder to evaluate on.")
+    for key, path in (("data.root", loaded.config.data.root), ("data.manifest", loaded.config.data.manifest)):
+        if path is not None and not os.path.exists(path) and not _names_images(given):
+            what = "folder" if key == "data.root" else "file"
+            way = f"Where the run's images lie now: --set {key}=..., or name a labelled folder to evaluate on."
+            raise loaded.error(key, f"no such {what}: {path}", way)
     return loaded
+
+
+def _with_data(loaded: LoadedConfig, given: LoadedConfig) -> LoadedConfig:
+    """A run's config, with the options of the section `data` that were given besides."""
+    names = {key.removeprefix("data.") for key in given.places if key.startswith("data.")}
+    if names & {"root", "manifest"}:
+        names |= {"root", "manifest"}
+    data = loaded.config.data.model_copy(update={name: getattr(given.config.data, name) for name in names})
+    config = loaded.config.model_copy(update={"data": data})
+    return dataclasses.replace(loaded, config=config, places={**loaded.places, **given.places})
 
 
 def _names_images(loaded: LoadedConfig) -> bool:

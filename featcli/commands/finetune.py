@@ -8,9 +8,12 @@ from typing import Any
 from featcli.data.dataset import SPLITS, Dataset
 from featcli.events import Fact, Note
 from featcli.features.extraction import Extractor
-from featcli.runs.folder import Run, check_output, claim_run
+from featcli.runs.claiming import claim_run
+from featcli.runs.folder import Run
 from featcli.runs.images import describe_changes, list_images
+from featcli.runs.moving import require_same_content
 from featcli.runs.resuming import Identity, check_resumable, start_over
+from featcli.runtime import Runtime
 from featcli.training.freezing import FrozenCheck
 from featcli.training.problem import Diverged
 from featcli.workflow.answer import Answer
@@ -51,18 +54,28 @@ def finetune(session: Session, *, resume: bool = False) -> Answer:
     session.loaded.require("data.root", "backbone.name", "output")
     clock = Clock()
     runtime = open_runtime(session)
-    if session.dry_run:
-        check_output(config, command="finetune", overwrite=session.overwrite)
-    else:
-        run = claim_run(config, command="finetune", overwrite=session.overwrite)
+    with claim_run(
+        config,
+        session.emit,
+        command="finetune",
+        overwrite=session.overwrite,
+        resume=resume,
+        dry_run=session.dry_run,
+    ) as run:
+        return _tune_in(run, session, runtime, clock, resume=resume)
+
+
+def _tune_in(run: Run, session: Session, runtime: Runtime, clock: Clock, *, resume: bool) -> Answer:
+    config = session.loaded.config
     gradient_of(session)  # a head that cannot be trained is told before any work
     backbone = open_backbone(session)
     if session.dry_run:
         data = open_data(session, runtime)
         open_task(session, data.classes)
         extractor = Extractor(with_range(session, backbone, data, runtime, hint=False), runtime)
-        plan = make_plan(session, extractor, data, plan_training(session, extractor, data))
-        return plan
+        if not session.overwrite:
+            require_same_content(run, config, list_images(data), backbone.weights_sha256, session.emit)
+        return make_plan(session, extractor, data, plan_training(session, extractor, data))
     n_frozen = frozen_depth(backbone, session)
     data = open_data(session, runtime)
     describe_unused(session, "finetune", data, all_frozen=n_frozen == len(backbone.stages))
@@ -70,12 +83,14 @@ def finetune(session: Session, *, resume: bool = False) -> Answer:
     backbone = with_range(session, backbone, data, runtime)
     extractor = Extractor(backbone, runtime)
     images = list_images(data)
+    if not session.overwrite:
+        require_same_content(run, config, images, backbone.weights_sha256, session.emit)
     identity = Identity(config, backbone.weights_sha256, images)
     if resume:
         checkpoint = check_resumable(run, identity, session.emit)
         if checkpoint is not None:
             return Answer(checkpoint, _finished_summary(run, data))
-    changes = None if resume else describe_changes(run, images, session.emit)
+    changes = None if resume else describe_changes(run, images, config, session.emit)
     clock.lap("prepare")
 
     frozen_check = FrozenCheck(backbone, n_frozen)

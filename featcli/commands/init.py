@@ -9,6 +9,7 @@ from pathlib import Path
 
 from featcli.analysis.sides import sided_names
 from featcli.backbones.registry import find_architecture
+from featcli.cores import decide_cores
 from featcli.data.dataset import Dataset, open_dataset
 from featcli.data.naming.source import DataSource
 from featcli.errors import UsageError
@@ -39,7 +40,7 @@ def init(folder: Path, output: Path | None, *, overwrite: bool, emit: Emit) -> s
     """
     root = Path(os.path.abspath(folder))
     source = DataSource(root=root, val_fraction=0.2)
-    data = open_dataset(source, seed=0, workers=os.cpu_count() or 1, emit=emit)
+    data = open_dataset(source, seed=0, workers=decide_cores().count, emit=emit)
     usual = Path(f"{root.name or 'featcli'}.yaml")
     target = output or usual
     place = check_output_file(target)

@@ -9,8 +9,10 @@ from featcli.features.extraction import Extractor, FeatureTable
 from featcli.heads.head import Head
 from featcli.heads.registry import find_head
 from featcli.predictor import Predictor
-from featcli.runs.folder import check_output, claim_run
+from featcli.runs.claiming import claim_run
+from featcli.runs.folder import Run
 from featcli.runs.images import describe_changes, list_images
+from featcli.runs.moving import require_same_content
 from featcli.runtime import Runtime
 from featcli.training.freezing import FrozenCheck
 from featcli.workflow.answer import Answer
@@ -46,19 +48,25 @@ def train_head(session: Session) -> Answer:
     check_head(session)
     clock = Clock()
     runtime = open_runtime(session)
-    if session.dry_run:
-        check_output(config, command="train-head", overwrite=session.overwrite)
-    else:
-        run = claim_run(config, command="train-head", overwrite=session.overwrite)
+    with claim_run(
+        config, session.emit, command="train-head", overwrite=session.overwrite, dry_run=session.dry_run
+    ) as run:
+        return _train_in(run, session, runtime, clock)
+
+
+def _train_in(run: Run, session: Session, runtime: Runtime, clock: Clock) -> Answer:
+    config = session.loaded.config
     backbone = open_backbone(session)
     data = open_data(session, runtime)
     describe_unused(session, "train-head", data)
     task = open_task(session, data.classes)
     backbone = with_range(session, backbone, data, runtime, hint=not session.dry_run)
+    images = list_images(data)
+    if not session.overwrite:
+        require_same_content(run, config, images, backbone.weights_sha256, session.emit)
     if session.dry_run:
         return make_plan(session, Extractor(backbone, runtime), data)
-    images = list_images(data)
-    changes = describe_changes(run, images, session.emit)
+    changes = describe_changes(run, images, config, session.emit)
     clock.lap("prepare")
 
     extractor = Extractor(backbone, runtime)

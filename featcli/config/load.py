@@ -21,6 +21,7 @@ from featcli.files import is_weights_file
 from featcli.text import listing
 
 _FLAGS = {"output": ("-o DIR",)} | {flag.key: (f"{flag.flag} {flag.metavar}",) for flag in SHORT_FLAGS}
+_CHOSEN = "chosen"  # where a value was given that the user did not give
 _EITHER = {"data.root": "data.manifest"}  # the other option that will do
 
 
@@ -82,7 +83,11 @@ class LoadedConfig:
 
     def on_command_line(self) -> dict[str, str]:
         """The options that were given by `--set` or a flag, in that order: how each is to be named there."""
-        given = [(place.order, key, place) for key, place in self.places.items() if not place.in_file]
+        given = [
+            (place.order, key, place)
+            for key, place in self.places.items()
+            if not place.in_file and place.where != _CHOSEN
+        ]
         return {key: key if place.where == "--set" else place.where for _, key, place in sorted(given, key=_order)}
 
     def _value(self, key: str) -> Any:
@@ -143,7 +148,7 @@ def load_config(
     """
     cwd = _working_directory()
     name = None if path is None else os.fspath(path)
-    sources = [from_flag("chosen", key, value, -1, cwd) for key, value in chosen.items()]
+    sources = [from_flag(_CHOSEN, key, value, -1, cwd) for key, value in chosen.items()]
     sources += [] if name is None else [from_file(name, cwd)]
     sources += [from_set(argument, rank, cwd) for rank, argument in enumerate(overrides, 1)]
     given = [(spelling, key, value) for spelling, (key, value) in flags.items() if value is not None]

@@ -9,8 +9,10 @@ import yaml
 
 from featcli.config.nodes import scalar
 from featcli.config.schema import Config, Preprocess, Section
+from featcli.files import is_weights_file
 
 _ASIDE = ("device", "output", "loader")  # where and how fast, not what
+PLACES = ("data.root", "data.manifest", "data.exclude", "backbone.weights")  # where something lies that has a content
 
 
 class Difference(NamedTuple):
@@ -30,14 +32,38 @@ def dump_config(config: Config) -> str:
 
 
 def same_run(first: Config, second: Config) -> bool:
-    """Whether two configs lead to the same result: all is equal but device, output and loader."""
+    """Whether two configs lead to the same result, if the files that they name hold the same."""
     return not differences(first, second)
 
 
 def differences(first: Config, second: Config) -> list[Difference]:
-    """The options that two configs disagree on, in the order of the schema, leaving out what `same_run` ignores."""
+    """The options that change a result and that two configs disagree on, in the order of the schema.
+
+    These are all but device, output and loader, and but the place of what both of them name.
+    """
+    return [item for item, is_place in _compared(first, second) if not is_place]
+
+
+def moves(first: Config, second: Config) -> list[Difference]:
+    """Files and folders that both configs name, at different places."""
+    return [item for item, is_place in _compared(first, second) if is_place]
+
+
+def _compared(first: Config, second: Config) -> list[tuple[Difference, bool]]:
+    """What differs, and whether it is but a place."""
     ours, theirs = _options(first), _options(second)
-    return [Difference(key, _inline(ours[key]), _inline(theirs[key])) for key in ours if ours[key] != theirs[key]]
+    return [
+        (
+            Difference(key, _inline(ours[key]), _inline(theirs[key])),
+            key in PLACES and _names_file(key, ours[key]) and _names_file(key, theirs[key]),
+        )
+        for key in ours
+        if ours[key] != theirs[key]
+    ]
+
+
+def _names_file(key: str, value: str | None) -> bool:
+    return value is not None and (key != "backbone.weights" or is_weights_file(value))
 
 
 def _options(config: Config) -> dict[str, Any]:

@@ -9,6 +9,7 @@ recomputed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 from featcli.errors import StorageError
 from featcli.events import Emit, Warn
 from featcli.features.merging import SMALL_ROWS, merge_segments
+from featcli.features.place import NO_CACHE
 from featcli.features.segments import DAMAGE, DIGEST_BYTES, Segment, as_bytes, segment_paths, write_segment
 from featcli.files import atomic_path, storage_errors, write_json
 
@@ -79,12 +81,6 @@ class Space:
         return facts
 
 
-def default_cache() -> Path:
-    """`FEATCLI_CACHE`, else `~/.cache/featcli`."""
-    named = os.environ.get("FEATCLI_CACHE")
-    return Path(named).expanduser().absolute() if named else Path.home() / ".cache" / "featcli"
-
-
 class FeatureStore:
     """The stored features of one space.
 
@@ -97,6 +93,7 @@ class FeatureStore:
     """
 
     def __init__(self, cache: Path, space: Space, feature_size: int, emit: Emit, *, read_only: bool = False) -> None:
+        self._cache = cache
         self._folder = space_folder(cache, space)
         self._space = space
         self._feature_size = feature_size
@@ -176,19 +173,37 @@ class FeatureStore:
     def writer(self, provenance: Mapping[str, Any]) -> SegmentWriter:
         """A writer of new rows, to be used as a context manager.
 
+        A store that this user may not write to, a colleague's or that of a home elsewhere, is read all the same: the
+        first row that would be kept gives a warning, and none is.
+
         Args:
             provenance: what computes the rows, for a reader who wonders: path and versions.
 
         Raises:
-            StorageError: the store's folder cannot be made or written to.
+            StorageError: the store's folder cannot be made, for another reason than permissions.
         """
-        described = self._folder / "space.json"
-        if not described.is_file():
-            write_json(described, self._space.to_json())
-        elif not os.access(self._folder, os.W_OK):
-            raise StorageError(f"cannot write to the feature store {self._folder}", "Choose another with --cache.")
+        reason = self._refusal()
+        if reason is not None:
+            return _RefusedWriter(self._folder, self._feature_size, reason, self._emit)
         mark_used(self._folder)
         return SegmentWriter(self._folder, self._feature_size, json.dumps(provenance, sort_keys=True))
+
+    def _refusal(self) -> str | None:
+        """Why this user may not write here; None where that is allowed."""
+        if NO_CACHE in self._folder.parents:
+            return "there is no folder for a feature store: HOME is not set"
+        described = self._folder / "space.json"
+        try:
+            if not os.path.isfile(described):
+                write_json(described, self._space.to_json())
+        except StorageError as error:
+            number = getattr(error.__cause__, "errno", None)
+            if number not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            return f"the feature store {self._cache} cannot be written ({os.strerror(number)})"
+        if not os.access(self._folder, os.W_OK):
+            return f"the feature store {self._cache} cannot be written"
+        return None
 
     def _add(self, segment: Segment) -> None:
         with self._lock:
@@ -267,6 +282,28 @@ class SegmentWriter:
         if error is None:
             remove_abandoned(self._folder)
             merge_segments(self._folder, self._feature_size)
+
+
+class _RefusedWriter(SegmentWriter):
+    """Takes rows where none can be written; says so at the first."""
+
+    def __init__(self, folder: Path, feature_size: int, reason: str, emit: Emit) -> None:
+        super().__init__(folder, feature_size, "")
+        self._reason: str | None = reason
+        self._emit = emit
+
+    def add(self, digest: bytes, feature: NDArray[np.float32]) -> None:
+        """Keeps nothing."""
+        if self._reason is not None:
+            self._emit(
+                Warn(f"{self._reason}; features are computed and not kept: --cache or FEATCLI_CACHE names another")
+            )
+            self._reason = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
 
 
 def space_folder(cache: Path, space: Space) -> Path:

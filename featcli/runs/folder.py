@@ -5,17 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from featcli.config import Config, differences, dump_config, load_config, same_run
-from featcli.errors import CheckpointError, FeatcliError, UsageError
+from featcli.config import Config, dump_config, load_config, same_run
+from featcli.errors import CheckpointError, FeatcliError
 from featcli.files import remove_file, storage_errors, write_json, write_text
 from featcli.metadata import CHECKPOINT_NAME
-from featcli.outputs import check_output_folder
 from featcli.text import csv_text
 
 CONFIG_NAME = "config.yaml"
@@ -178,93 +176,3 @@ class Run:
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Writes `metrics.json`, last: a folder without it, or with another checkpoint's, is unfinished."""
         write_json(self.folder / METRICS_NAME, metrics)
-
-
-def check_output(config: Config, *, command: str, overwrite: bool) -> Path:
-    """The output of a config, unless it holds something else; nothing is made or written.
-
-    Args:
-        config: names the output.
-        command: `train-head` or `finetune`; the other's run is something else.
-        overwrite: whatever it holds.
-
-    Raises:
-        UsageError: the folder holds another run, is not a run's, or lies among the images.
-        StorageError: it is a file, or cannot be read.
-    """
-    assert config.output is not None, "commands require output first"
-    folder, root = config.output, config.data.root
-    check_output_folder(folder)
-    if root is not None and _real(folder).is_relative_to(_real(root)):
-        raise UsageError(
-            f"the output {folder} lies inside data.root {root}, where it would be taken for a class",
-            "Choose a folder beside the images with -o.",
-        )
-    if not overwrite:
-        with storage_errors(folder, doing="read"):
-            here = folder.iterdir() if folder.exists() else ()
-            present = {path.name for path in here if not path.name.startswith(".")}
-        _require_ours(folder, present, config, command)
-    return folder
-
-
-def claim_run(config: Config, *, command: str, overwrite: bool) -> Run:
-    """The run folder of a config, unless it holds something else; tried for writing before any work.
-
-    Raises:
-        UsageError: the folder holds another run, is not a run's, or lies among the images.
-        StorageError: it cannot be made or written to.
-    """
-    folder = check_output(config, command=command, overwrite=overwrite)
-    with storage_errors(folder):
-        _real(folder).mkdir(parents=True, exist_ok=True)
-    probe = folder / ".writable"
-    write_text(probe, "")
-    probe.unlink(missing_ok=True)
-    _remove_leftovers(folder)
-    return Run(folder)
-
-
-def _real(folder: Path) -> Path:
-    """With all links followed, also those to what does not exist yet."""
-    return Path(os.path.realpath(folder))
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Takes away what killed runs were writing when they ended: files of ours that never got their name."""
-    for name in (
-        CHECKPOINT_NAME,
-        CONFIG_NAME,
-        METRICS_NAME,
-        TIMINGS_NAME,
-        LOG_NAME,
-        PREDICTIONS_NAME,
-        CONFUSION_NAME,
-        IMAGES_NAME,
-        LAST_NAME,
-        LAST_FACTS_NAME,
-        ".writable",
-    ):
-        for path in folder.glob(f".{name}.{'[0-9a-f]' * 12}.tmp"):
-            path.unlink(missing_ok=True)
-
-
-def _require_ours(folder: Path, present: set[str], config: Config, command: str) -> None:
-    ways_out = "Choose another folder with -o, or replace what it holds with --overwrite."
-    if not present:
-        return
-    if CONFIG_NAME not in present:
-        raise UsageError(
-            f"the output {folder} is not a run's folder: it holds {', '.join(sorted(present)[:5])}", ways_out
-        )
-    try:
-        earlier = load_config(folder / CONFIG_NAME).config
-    except FeatcliError as error:
-        raise UsageError(f"the output {folder} holds a run whose {CONFIG_NAME} cannot be read", ways_out) from error
-    changed = differences(earlier, config)
-    if changed:
-        listed = "; ".join(f"{item.key} was {item.first}, now {item.second}" for item in changed[:5])
-        raise UsageError(f"the output {folder} holds another run: {listed}", ways_out)
-    made_by = "finetune" if LAST_FACTS_NAME in present else "train-head" if METRICS_NAME in present else command
-    if made_by != command:
-        raise UsageError(f"the output {folder} holds another run: of {made_by}", ways_out)

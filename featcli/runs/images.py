@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
+from featcli.config import Config, load_config
 from featcli.data.dataset import SPLITS, Dataset, Sample, fingerprint
-from featcli.errors import CheckpointError
+from featcli.data.naming.source import relative_name
+from featcli.errors import CheckpointError, FeatcliError
 from featcli.events import Emit, Fact, Warn
 from featcli.metadata import CheckpointMetadata
-from featcli.runs.folder import IMAGES_NAME, Run, RunImage
+from featcli.runs.folder import CONFIG_NAME, IMAGES_NAME, Run, RunImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +51,39 @@ def list_images(data: Dataset) -> list[RunImage]:
     ]
 
 
-def describe_changes(run: Run, images: Sequence[RunImage], emit: Emit) -> Changes | None:
+def changes_since(run: Run, images: Sequence[RunImage], config: Config) -> Changes | None:
+    """What changed since the run in a folder; None where it has no list of its images.
+
+    Paths are compared as seen from the folder or manifest that each config names: images that were moved together are
+    where they were.
+
+    Raises:
+        CheckpointError: the list is damaged.
+    """
+    before = run.read_images()
+    if before is None:
+        return None
+    try:
+        then = load_config(run.folder / CONFIG_NAME).config
+    except FeatcliError:
+        then = config
+    return compare_images(_relative(before, then), _relative(images, config))
+
+
+def _relative(images: Sequence[RunImage], config: Config) -> list[RunImage]:
+    base = config.data.root or (config.data.manifest.parent if config.data.manifest else None)
+    return [replace(image, path=relative_name(image.path, base)) for image in images] if base else list(images)
+
+
+def describe_changes(run: Run, images: Sequence[RunImage], config: Config, emit: Emit) -> Changes | None:
     """Says in one line what changed since the run in this folder; None, and no line, where there is none."""
     try:
-        before = run.read_images()
+        changes = changes_since(run, images, config)
     except CheckpointError as error:
         emit(Warn(f"{error.message}; what is new since the run that this replaces is not known"))
         return None
-    if before is None:
-        return None
-    changes = compare_images(before, images)
-    emit(Fact("changes", f"{changes}, since the run that this replaces"))
+    if changes is not None:
+        emit(Fact("changes", f"{changes}, since the run that this replaces"))
     return changes
 
 

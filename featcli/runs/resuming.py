@@ -9,12 +9,12 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from featcli.checkpoint import library_versions
-from featcli.config import Config
+from featcli.config import Config, load_config, moves
 from featcli.errors import CheckpointError, UsageError
 from featcli.events import Emit, Note, Warn
 from featcli.files import storage_errors, write_json
-from featcli.runs.folder import METRICS_NAME, Run, RunImage
-from featcli.runs.images import compare_images
+from featcli.runs.folder import CONFIG_NAME, METRICS_NAME, Run, RunImage
+from featcli.runs.images import changes_since
 
 _FORMAT = 1
 
@@ -54,17 +54,27 @@ class Identity:
             said.append(f"the backbone's weights were {before}, now {now}")
         if found.get("images_sha256") != facts["images_sha256"]:
             try:
-                earlier = run.read_images()
+                changes = changes_since(run, self.images, self.config)
             except CheckpointError:
-                earlier = None
-            said.append(f"the images: {compare_images(earlier, self.images) if earlier else 'not as they were'}")
+                changes = None
+            said.append(f"the images: {changes or 'not as they were'}")
         return said
+
+
+def is_unfinished(run: Run) -> bool:
+    """Whether the folder holds a training that did not come to its end, and what going on with it needs."""
+    found = _read(run)
+    return found is not None and found.get("finished") is None and run.last.is_file()
+
+
+def recorded_weights(run: Run) -> str | None:
+    """The sha256 of the weights that the training in a folder began with; None where it holds none."""
+    return (_read(run) or {}).get("weights_sha256")
 
 
 def start_over(run: Run, identity: Identity, emit: Emit) -> None:
     """Marks the folder as that of this training, from the beginning."""
-    found = _read(run)
-    if found is not None and found.get("finished") is None and run.last.is_file():
+    if is_unfinished(run):
         emit(Note(f"an unfinished training in {run.folder} is replaced; --resume would have resumed it"))
     with storage_errors(run.folder):
         run.last.unlink(missing_ok=True)
@@ -93,7 +103,7 @@ def check_resumable(run: Run, identity: Identity, emit: Emit) -> str | None:
     if different:
         raise UsageError(
             f"the training in {run.folder} cannot be resumed: {'; '.join(different)}",
-            "Start over without --resume, or restore what it began with.",
+            "Restore what it began with, or start over with --overwrite.",
         )
     versions = library_versions()
     before = found.get("versions") or {}
@@ -105,6 +115,9 @@ def check_resumable(run: Run, identity: Identity, emit: Emit) -> str | None:
     if found.get("finished") is not None and run.is_complete():
         emit(Note(f"the training in {run.folder} is finished"))
         return str(run.checkpoint)
+    if moves(load_config(run.folder / CONFIG_NAME).config, identity.config):
+        run.write_config(identity.config)
+        run.write_images(identity.images)
     return None
 
 

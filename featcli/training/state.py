@@ -80,7 +80,7 @@ def read_snapshot(path: Path) -> Snapshot:
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
     except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"{path} is damaged: training cannot be resumed from it", "Start over, without --resume."
+            f"{path} is damaged: training cannot be resumed from it", "Start over with --overwrite."
         ) from error
     return Snapshot(progress, tensors)
 
@@ -111,7 +111,7 @@ def copy_into(live: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
         CheckpointError: the names or shapes differ.
     """
     if live.keys() != values.keys() or any(live[name].shape != values[name].shape for name in live):
-        raise CheckpointError("the saved training is of another model", "Start over, without --resume.")
+        raise CheckpointError("the saved training is of another model", "Start over with --overwrite.")
     with torch.no_grad():
         for name, tensor in live.items():
             tensor.copy_(values[name])

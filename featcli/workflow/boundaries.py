@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -155,8 +158,16 @@ def _source(
     session: Session, runtime: Runtime, boundary: Boundary, views: Views, refs: Sequence[ImageRef], *, kept: bool
 ) -> Examples:
     if kept and refs:
-        return CachedExamples(refs, views, boundary.prefix, runtime, folder=session.cache, emit=session.emit)
+        return CachedExamples(refs, views, boundary.prefix, runtime, folder=_scratch(session), emit=session.emit)
     return Examples(refs, views, boundary.prefix, runtime)
+
+
+def _scratch(session: Session) -> Path:
+    """Where large temporary files go: the feature store's folder, or the output where that cannot be written."""
+    with contextlib.suppress(OSError):
+        session.cache.mkdir(parents=True, exist_ok=True)
+    output = session.loaded.config.output
+    return session.cache if output is None or os.access(session.cache, os.W_OK) else output
 
 
 def _refs(data: Dataset, rows: Sequence[int]) -> list[ImageRef]:

@@ -11,8 +11,9 @@ from featcli.data.dataset import Sample
 from featcli.data.groups import groups_of, joined_groups
 from featcli.data.naming.source import DataOptionError, relative_name
 from featcli.errors import FeatcliError
-from featcli.events import Note
+from featcli.events import Note, ignore
 from featcli.runs.folder import CONFIG_NAME
+from featcli.runs.moving import load_run_config
 from featcli.workflow.session import Session, placed
 
 
@@ -36,7 +37,7 @@ def with_groups(
     if root is None:
         if pattern is None or data.root is not None or data.manifest is not None:
             return samples
-        run = load_config(checkpoint.parent / CONFIG_NAME).config.data
+        run = load_run_config(checkpoint.parent, ignore).config.data
         root = run.root or (run.manifest or checkpoint).parent
     names = [relative_name(sample.path, root) for sample in samples]
     if pattern is not None:

@@ -13,9 +13,10 @@ from featcli.backbones.stages import Backbone
 from featcli.backbones.weights import load_backbone
 from featcli.checkpoint import Checkpoint, load_checkpoint
 from featcli.config import LoadedConfig, Preprocess
+from featcli.cores import decide_cores
 from featcli.data.naming.source import DataOptionError
 from featcli.errors import BackboneOptionError, ConfigError, DatasetError, UsageError
-from featcli.events import Detail, Emit, Fact
+from featcli.events import Detail, Emit, Fact, Warn
 from featcli.metadata import find_checkpoint
 from featcli.runtime import Runtime, decide_runtime
 from featcli.training.freezing import count_frozen
@@ -50,7 +51,10 @@ def open_runtime(session: Session) -> Runtime:
     """
     config = session.loaded.config
     workers = None if config.loader.workers == "auto" else config.loader.workers
-    return decide_runtime(config.device, config.precision, threads=session.threads, workers=workers)
+    cores = decide_cores()
+    for variable in cores.ignored:
+        session.emit(Warn(f"{variable} is not a number of threads: ignored"))
+    return decide_runtime(config.device, config.precision, threads=session.threads, workers=workers, cores=cores)
 
 
 def open_backbone(session: Session) -> Backbone:

@@ -182,8 +182,8 @@ def _earlier(output: Path, config: Config) -> Config | None:
         found = load_config(output / CONFIG_NAME).config
     except FeatcliError:
         return None
-    same = (found.data.root, found.data.manifest) == (config.data.root, config.data.manifest)
-    return found if same else None
+    source, before = (of.data.root or of.data.manifest for of in (config, found))
+    return found if before is None or before == source or not before.exists() else None
 
 
 def _value_of(config: Config, key: str) -> Any:

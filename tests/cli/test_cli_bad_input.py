@@ -305,3 +305,32 @@ def test_out_of_memory_is_said(lab: Lab) -> None:
     done = lab.train(preload=full)
     assert (done.code, done.stdout) == (4, b"")
     assert done.stderr.endswith("error: not enough memory\nTry a smaller --batch-size, or fewer --workers.\n")
+
+
+@pytest.mark.parametrize("command", ["train-head", "finetune"])
+@pytest.mark.parametrize(
+    ("extra", "code"),
+    [
+        (("--set", "data.root=nowhere"), 2),
+        (("--set", "data.root=photos/cats"), 2),
+        (("--set", "backbone.weights=none.pth"), 4),
+        (("--set", "backbone.freeze_depth=99", "--set", "backbone.name=nothing"), 2),
+        (("--set", "data.group=(x)"), 2),
+    ],
+)
+def test_nothing_is_left_of_a_run_that_did_not_begin(lab: Lab, command: str, extra: tuple[str, ...], code: int) -> None:
+    before = names(lab.folder)
+    done = lab(command, *SMALL, "--set", "data.root=photos", "-o", "runs/deep/one", *extra)
+    assert (done.code, done.stdout) == (code, b""), done.stderr
+    assert names(lab.folder) == before
+
+
+def test_nothing_is_left_of_a_run_that_is_interrupted_before_its_first_file(lab: Lab) -> None:
+    stop = "import os, signal\nfrom featcli.features.extraction import Extractor\n"
+    stop += "def forward(self, pixels):\n    os.kill(os.getpid(), signal.SIGTERM)\nExtractor.forward = forward\n"
+    before = names(lab.folder)
+    (lab.folder / "kept").mkdir()
+    for output in ("runs/one", "kept"):
+        assert lab.train(output=output, preload=lab.preload(stop)).code == 143
+    assert [name for name in names(lab.folder) if not name.startswith("preload")] == sorted([*before, "kept"])
+    assert names(lab.folder / "kept") == []

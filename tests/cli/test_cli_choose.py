@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -10,7 +14,8 @@ import yaml
 from PIL import Image
 from torchvision import models
 
-from tests.cli.lab import SMALL, Lab, names, strict_json, tree
+from tests.cli.lab import SMALL, TUNED_FILES, Lab, line_of, names, strict_json, tree
+from tests.process import PROJECT
 
 pytestmark = pytest.mark.slow
 
@@ -75,6 +80,83 @@ def test_doctor_tells_and_changes_nothing(trained: Lab) -> None:
     assert facts["missing"] == []
     assert trained("doctor").text.splitlines()[-1] == "missing       nothing"
     assert tree(trained.folder) == before
+
+
+@pytest.mark.parametrize("value", ["1", "3", "abc"])
+def test_doctor_and_the_plans_agree_about_threads(trained: Lab, value: str) -> None:
+    environment = {"OMP_NUM_THREADS": value, "MKL_NUM_THREADS": None, "SLURM_CPUS_PER_TASK": None}
+    told = trained("doctor", env=environment).text
+    plan = trained("predict", "run", "photos", "--dry-run", env=environment)
+    threads = re.search(r"(\d+) threads for the model and as many that decode", told)
+    assert threads is not None, told
+    assert f"{threads[1]} threads, {threads[1]} decoding" in plan.text
+    ignored = "OMP_NUM_THREADS=abc is not a number of threads: ignored"
+    if value == "abc":
+        assert f"warning: {ignored}\n" in plan.stderr
+        assert "OMP_NUM_THREADS=abc ignored: not a number of threads" in told
+    else:
+        assert threads[1] == value
+        assert f"{value} decoding (OMP_NUM_THREADS)" in plan.text
+        assert "by OMP_NUM_THREADS" in told
+
+
+def test_a_user_without_home_name_or_folder_for_temporary_files(lab: Lab) -> None:
+    """As in a container under a number that the system does not know."""
+    nobody = lab.preload(
+        "import os, pwd, tempfile\ndef unknown(uid):\n    raise KeyError(uid)\n"
+        "pwd.getpwuid = unknown\ntempfile._candidate_tempdir_list = lambda: [os.getcwd()]\n"
+    )
+    bare = dict.fromkeys(("HOME", "FEATCLI_CACHE", "XDG_CACHE_HOME", "TORCH_HOME", "USER", "LOGNAME"))
+    before = names(lab.folder)
+    done = lab.train(preload=nobody, env=bare)
+    assert done.code == 0, done.stderr
+    said = "warning: there is no folder for a feature store: HOME is not set; features are computed and not kept"
+    assert done.stderr.count(said) == 1
+    assert names(lab.folder) == sorted([*before, "run"])
+    done = lab("predict", "run", "photos", preload=nobody, env=bare)
+    assert (done.code, done.stderr) == (0, "")
+    tuned = lab.finetune(output="tuned", preload=nobody, env=bare)
+    assert tuned.code == 0, tuned.stderr
+    assert names(lab.folder / "tuned") == TUNED_FILES
+    told = lab("doctor", preload=nobody, env=bare)
+    assert told.code == 0
+    assert (
+        "missing       a folder for the feature store: this user has no home: export FEATCLI_CACHE=FOLDER" in told.text
+    )
+    assert lab("cache", "show", preload=nobody, env=bare).code == 0
+    needed = ("--set", "backbone.name=resnet18", "--set", "data.root=photos")
+    done = lab("check", *needed, preload=nobody, env=bare)
+    assert done.code == 4
+    assert "is no absolute path; export TORCH_HOME=FOLDER" in done.stderr
+    assert names(lab.folder) == sorted([*before, "run", "tuned"])
+
+
+def test_torch_starts_without_a_folder_for_temporary_files(lab: Lab) -> None:
+    """In a process of its own: as it is imported, torch makes a folder there."""
+    code = (
+        "import os, tempfile\ntempfile._candidate_tempdir_list = lambda: [{there}]\n"
+        "from featcli.__main__ import main\nmain()\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "TORCHINDUCTOR_CACHE_DIR"}
+    before = names(lab.folder)
+    for there in ("", "os.getcwd()"):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(there=there), "doctor"],
+            cwd=lab.folder, env={**environment, "PYTHONPATH": str(PROJECT)}, capture_output=True, text=True,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+        assert names(lab.folder) == before
+
+
+def test_a_store_of_somebody_else_is_read(lab: Lab) -> None:
+    done = lab.train("--cache", "/sys/featcli")
+    assert done.code == 0, done.stderr
+    warning = line_of(done.stderr, "warning")
+    assert warning.startswith("warning: the feature store /sys/featcli cannot be written (")
+    assert warning.endswith("); features are computed and not kept: --cache or FEATCLI_CACHE names another")
+    done = lab("extract", *SMALL, "photos", "-o", "x.npz", "--cache", "/sys/featcli")
+    assert done.code == 0
+    assert warning in done.stderr
 
 
 def test_doctor_names_the_fix(trained: Lab) -> None:

@@ -87,9 +87,9 @@ def test_places_that_cannot_be_written(locked: Lab) -> None:
     )  # fmt: skip
     assert not (locked.folder / "cache").exists()
     done = locked.train("--cache", "locked/cache", output="run")
-    assert done.code == 4
-    assert "error: cannot write " in done.stderr
-    assert done.stderr.endswith(f": Permission denied\n{way_out}")
+    assert done.code == 0
+    refused = f"warning: the feature store {locked.folder}/locked/cache cannot be written (Permission denied); "
+    assert f"{refused}features are computed and not kept" in done.stderr
     locked.train("--cache", "cache", output="run")
     done = locked("predict", "run", "photos", "-o", "locked/rows.jsonl")
     assert (done.code, done.stdout) == (4, b"")

@@ -5,6 +5,7 @@ import os
 import pytest
 import torch
 
+from featcli.cores import AFFINITY, Cores
 from featcli.errors import EnvironmentFault
 from featcli.runtime import CPU_TILE, decide_runtime
 
@@ -20,9 +21,17 @@ def test_a_cpu_as_asked() -> None:
 
 
 def test_by_default_every_core_that_this_process_may_use() -> None:
-    cores = len(os.sched_getaffinity(0))
-    runtime = decide_runtime("cpu")
-    assert (runtime.threads, runtime.workers) == (cores, cores)
+    cores = Cores(len(os.sched_getaffinity(0)), AFFINITY)
+    runtime = decide_runtime("cpu", cores=cores)
+    assert (runtime.threads, runtime.workers) == (cores.count, cores.count)
+    assert str(runtime) == f"cpu fp32, {cores.count} threads, {cores.count} decoding"
+
+
+def test_what_limits_the_cores_is_said_where_it_does() -> None:
+    cores = Cores(1, "OMP_NUM_THREADS")
+    assert str(decide_runtime("cpu", cores=cores)) == "cpu fp32, 1 threads, 1 decoding (OMP_NUM_THREADS)"
+    assert str(decide_runtime("cpu", workers=3, cores=cores)) == "cpu fp32, 1 threads, 3 decoding (OMP_NUM_THREADS)"
+    assert str(decide_runtime("cpu", threads=2, workers=3, cores=cores)) == "cpu fp32, 2 threads, 3 decoding"
 
 
 def test_fp32_means_fp32() -> None:

@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featcli.config import Backbone, Config, Data, Head, Loader, Preprocess, differences, dump_config, same_run
+from featcli.config import Backbone, Config, Data, Head, Loader, Preprocess, differences, dump_config, moves, same_run
 from featcli.config.document import parse
 from featcli.config.load import load_config
 from featcli.config.nodes import plain
@@ -224,6 +224,36 @@ def test_where_and_how_fast_does_not_make_another_run(other: Config) -> None:
 def test_differences_name_the_option_and_both_values(other: Config, message: str) -> None:
     assert not same_run(Config(), other)
     assert [str(difference) for difference in differences(Config(), other)] == [message]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "key"),
+    [
+        (Data(root=Path("/a")), Data(root=Path("/b")), "data.root"),
+        (Data(manifest=Path("/a")), Data(manifest=Path("/b")), "data.manifest"),
+        (Data(root=Path("/a"), exclude=Path("/x")), Data(root=Path("/a"), exclude=Path("/y")), "data.exclude"),
+        (Backbone(weights="/a/w.pth"), Backbone(weights="/b/w.safetensors"), "backbone.weights"),
+    ],
+)
+def test_another_place_alone_is_no_difference(first: Data | Backbone, second: Data | Backbone, key: str) -> None:
+    one, other = (Config(**{key.partition(".")[0]: section}) for section in (first, second))
+    assert differences(one, other) == []
+    assert [item.key for item in moves(one, other)] == [key]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (Data(root=Path("/a")), Data(manifest=Path("/a/list.csv"))),
+        (Data(root=Path("/a")), Data(root=Path("/a"), exclude=Path("/x"))),
+        (Backbone(weights="/a/w.pth"), Backbone(weights="DEFAULT")),
+        (Backbone(weights="package:a/w.pth"), Backbone(weights="package:b/w.pth")),
+    ],
+)
+def test_what_only_one_config_names_is_no_place(first: Data | Backbone, second: Data | Backbone) -> None:
+    name = "data" if isinstance(first, Data) else "backbone"
+    assert differences(Config(**{name: first}), Config(**{name: second})) != []
+    assert moves(Config(**{name: first}), Config(**{name: second})) == []
 
 
 def test_differences_come_in_the_order_of_the_schema() -> None:

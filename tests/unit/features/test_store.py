@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from featcli.errors import StorageError
 from featcli.events import Event, Warn, ignore
-from featcli.features.store import FeatureStore, Space, default_cache
+from featcli.features.place import NO_CACHE
+from featcli.features.store import FeatureStore, Space
 from tests.unit.features.lab import SPACE, WIDTH, digest, ended, feature, in_child, segments
 
 
@@ -376,15 +377,6 @@ def test_the_space_is_described_beside_its_segments(tmp_path: Path) -> None:
     assert json.loads(described.read_text()) == SPACE.to_json()
 
 
-def test_the_cache_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("FEATCLI_CACHE", str(tmp_path))
-    assert default_cache() == tmp_path
-    monkeypatch.setenv("FEATCLI_CACHE", "~/x")
-    assert default_cache() == Path.home() / "x"
-    monkeypatch.delenv("FEATCLI_CACHE")
-    assert default_cache() == Path.home() / ".cache" / "featcli"
-
-
 # Interruption, several processes, disks
 
 
@@ -484,7 +476,27 @@ def test_a_file_in_the_way_is_a_storage_error(tmp_path: Path, block: str) -> Non
     assert in_the_way.read_text() == "mine"
 
 
-def test_a_folder_without_permission_is_a_storage_error(tmp_path: Path) -> None:
+def require_refused(cache: Path) -> None:
+    """What is stored is found, and what is new is not kept, which is said once."""
+    store, events = opened(cache)
+    with store.writer({}) as writer:
+        writer.add(digest("b"), feature("b"))
+        writer.add(digest("c"), feature("c"))
+    (event,) = events
+    assert isinstance(event, Warn)
+    assert "features are computed and not kept: --cache or FEATCLI_CACHE names another" in event.text
+    assert store.get(digest("b")) is None
+
+
+def test_a_store_where_nobody_may_write_is_a_warning() -> None:
+    require_refused(Path("/proc/1/no-such-place" if not os.path.isdir("/sys") else "/sys/featcli"))
+
+
+def test_a_user_without_a_home_has_no_store() -> None:
+    require_refused(NO_CACHE)
+
+
+def test_a_folder_without_permission_is_read(tmp_path: Path) -> None:
     fill(tmp_path, ["a"])
     folder = segments(tmp_path)[0].parent
     folder.chmod(0o555)
@@ -492,8 +504,7 @@ def test_a_folder_without_permission_is_a_storage_error(tmp_path: Path) -> None:
         folder.chmod(0o755)
         pytest.skip("root writes everywhere")
     try:
-        with pytest.raises(StorageError, match="cannot write to the feature store"):
-            opened(tmp_path)[0].writer({})
+        require_refused(tmp_path)
     finally:
         folder.chmod(0o755)
 

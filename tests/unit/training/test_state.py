@@ -70,7 +70,7 @@ def test_a_damaged_snapshot_is_told(tmp_path: Path, spoil: str) -> None:
     )
     with pytest.raises(CheckpointError, match="is damaged: training cannot be resumed from it") as caught:
         read_snapshot(path)
-    assert caught.value.hint == "Start over, without --resume."
+    assert caught.value.hint == "Start over with --overwrite."
 
 
 def test_an_optimizer_is_restored_in_the_layout_of_its_parameters() -> None:
