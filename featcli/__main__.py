@@ -25,8 +25,9 @@ def main() -> None:
     _install_signals()
     try:
         from featcli.cli import app
+        from featcli.cli.usage import run
 
-        app(prog_name="featcli")
+        sys.exit(run(app))
     except SystemExit as stop:
         if isinstance(stop.__context__, BrokenPipeError):  # rich's and typer's answer, while help was printed
             _leave_pipe()
