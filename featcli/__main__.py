@@ -17,6 +17,10 @@ _CLOSED_PIPE = 141  # 128 + SIGPIPE, as a shell sees a program that SIGPIPE ende
 
 def main() -> None:
     """Runs the command line and exits with its code."""
+    if os.environ.get("_FEATCLI_COMPLETE"):  # a shell asks what may follow; before anything that takes time
+        from featcli.completion import answer
+
+        os._exit(answer(os.environ))
     # Waiting OpenMP threads must sleep, not spin: decoding threads share the cores with the network, and on a busy
     # machine spinning made the network seven times slower (docs/decisions.md). Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -1,7 +1,7 @@
 """Writes what is derived from the code; with `--check`, fails where it is stale.
 
-That is docs/cli.md, docs/config.md and the table of backbones, featcli/config/known_backbones.py, for which every
-network is built (13 s).
+That is docs/cli.md, docs/config.md, the table of completion, and the table of backbones,
+featcli/config/known_backbones.py, for which every network is built (13 s).
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from pydantic.fields import FieldInfo
 from featcli.backbones.building import build_network
 from featcli.backbones.registry import find_architecture, names
 from featcli.cli import app
+from featcli.cli.completing import completion_table
+from featcli.completion.table import TABLE, as_json
 from featcli.config import Config
 from featcli.config.check import is_section, options
 from featcli.config.words import expected
@@ -124,6 +126,7 @@ def main() -> None:
     pages = {
         DOCS / "cli.md": cli_page(),
         DOCS / "config.md": config_page(),
+        TABLE: as_json(completion_table()),
         ROOT / "featcli" / "config" / "known_backbones.py": known_backbones(),
     }
     stale = [path.name for path, text in pages.items() if not path.is_file() or path.read_text() != text]

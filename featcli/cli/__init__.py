@@ -19,5 +19,6 @@ _ORDER = (
     "doctor",
     "demo",
     "help",
+    "completion",
 )
 app.registered_commands.sort(key=lambda command: _ORDER.index(command.name or ""))

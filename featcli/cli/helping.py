@@ -1,4 +1,4 @@
-"""The command `help`: the same text as `--help`, for those who type the word."""
+"""Commands about the command line itself: help, completion."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import typer
 from typer.main import get_command
 
 from featcli.cli.invocation import Invocation, command
+from featcli.cli.output import say
 from featcli.cli.root import app
 
 
@@ -21,3 +22,23 @@ def help(
     """Show the commands, or what one of them does and takes, as `featcli COMMAND --help` does."""
     group: Any = get_command(app)
     group.main([*(words or ()), "--help"], prog_name="featcli", standalone_mode=False)
+
+
+@command("debug")
+def completion(
+    run: Invocation,
+    shell: Annotated[str, typer.Argument(help="bash, zsh or fish.", show_default=False)],
+) -> None:
+    """Print what a shell reads in order to complete commands, flags, keys, backbones and stages.
+
+    bash: featcli completion bash > ~/.local/share/bash-completion/completions/featcli
+
+    zsh: featcli completion zsh > ~/.zfunc/_featcli, with fpath+=~/.zfunc in ~/.zshrc before compinit
+
+    fish: featcli completion fish > ~/.config/fish/completions/featcli.fish
+
+    Then open a new shell.
+    """
+    from featcli.commands.completion import completion
+
+    say(completion(shell))
