@@ -24,6 +24,7 @@ from featcli.cli.completing import completion_table
 from featcli.completion.table import TABLE, as_json
 from featcli.config import Config
 from featcli.config.check import is_section, options
+from featcli.config.json_schema import beyond
 from featcli.config.words import expected
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,6 +78,7 @@ def _config_lines() -> Iterator[str]:
             yield from _table(f"## {name}", str(option.description), inside)
     beside = [item for item in listed if not item[0] and not is_section(item[2])]
     yield from _table("## Beside the sections", "What concerns the whole run.", beside)
+    yield from beyond()
 
 
 def _table(title: str, text: str, rows: Sequence[tuple[str, str, FieldInfo]]) -> Iterator[str]:

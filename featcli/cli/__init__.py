@@ -20,5 +20,6 @@ _ORDER = (
     "demo",
     "help",
     "completion",
+    "schema",
 )
 app.registered_commands.sort(key=lambda command: _ORDER.index(command.name or ""))

@@ -1,4 +1,4 @@
-"""Commands about the command line itself: help, completion."""
+"""Commands about the command line itself: help, completion, schema."""
 
 from __future__ import annotations
 
@@ -42,3 +42,14 @@ def completion(
     from featcli.commands.completion import completion
 
     say(completion(shell))
+
+
+@command("debug")
+def schema(run: Invocation) -> None:
+    """Print the JSON Schema of a config: with it editors complete keys and mark what is wrong.
+
+    featcli init writes it beside the config.
+    """
+    from featcli.commands.schema import schema
+
+    say(schema())

@@ -12,12 +12,13 @@ from pathlib import Path
 from featcli.analysis.sides import sided_names
 from featcli.backbones.catalogue import local_weights
 from featcli.backbones.registry import find_architecture
+from featcli.config.json_schema import FILE, schema_text
 from featcli.data.dataset import Dataset, open_dataset
 from featcli.data.naming.source import DataSource
 from featcli.data.pixels.decoding import SIXTEEN_BITS, GreyRange, ImageFacts, bit_range, is_narrow
 from featcli.data.pixels.loading import load_depth
 from featcli.errors import UsageError
-from featcli.events import Emit, Fact
+from featcli.events import Emit, Fact, Note
 from featcli.files import write_text
 from featcli.text import printable
 
@@ -73,11 +74,31 @@ def init(folder: Path, output: Path | None, *, overwrite: bool, emit: Emit) -> s
     if target.exists() and not overwrite:
         raise UsageError(f"{target} exists", "Name another file with -o, or replace it with --overwrite.")
     look = _Look(data, _some_facts(data))
-    write_text(target, _config_text(look, target))
+    write_text(target, _modeline(target) + _config_text(look, target))
+    _write_schema(target, emit)
     counts = data.counts()
     images = ", ".join(f"{sum(per_class)} {split}" for split, per_class in counts.items())
     emit(Fact("data", f"{images}; {len(data.classes)} classes"))
     return str(target)
+
+
+def _modeline(target: Path) -> str:
+    """The first line: by it editors find the schema in the folder of the config, wherever that is checked out."""
+    return f"# yaml-language-server: $schema={FILE}\n" if _is_file(target) else ""
+
+
+def _write_schema(target: Path, emit: Emit) -> None:
+    if not _is_file(target):
+        return
+    beside, text = target.with_name(FILE), schema_text()
+    if not beside.is_file() or beside.read_bytes() != text.encode():
+        write_text(beside, text)
+        emit(Note(f"{beside} is for editors: it says which keys a config has"))
+
+
+def _is_file(target: Path) -> bool:
+    """Whether the config is a file among others, not a stream."""
+    return str(target) != "-" and (target.is_file() or not target.exists())
 
 
 def _some_facts(data: Dataset) -> list[ImageFacts]:

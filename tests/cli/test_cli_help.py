@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from featcli import __version__
 from featcli.cli import app
+from featcli.config.json_schema import json_schema
 from tests.cli.lab import Lab
 from tests.process import Finished
 
@@ -162,6 +164,12 @@ def test_help_of_a_command_is_what_its_flag_shows(featcli: Callable[..., Finishe
     assert (asked.code, asked.stderr) == (0, "")
     assert asked.text == flagged.text
     assert f"Usage: featcli {' '.join(words)}" in asked.text
+
+
+def test_the_schema_of_a_config_is_printed(featcli: Callable[..., Finished]) -> None:
+    done = featcli("schema")
+    assert (done.code, done.stderr) == (0, "")
+    assert json.loads(done.text) == json_schema()
 
 
 def test_a_group_without_a_command_shows_its_help(featcli: Callable[..., Finished]) -> None:
