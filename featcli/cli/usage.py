@@ -174,7 +174,7 @@ def _nearest_flag(flag: str, command: Any, group: Any) -> str:
     if word == flag:
         return ""
     flags = [name[2:] for parameter in command.params for name in parameter.opts if name.startswith("--")] + ["help"]
-    wanted = _ALIASES.get(word, word)
+    wanted = _ALIASES.get(word, word).replace("_", "-")
     if wanted in flags:
         return meant([f"--{wanted}"])
     keys = _keys() if "set" in flags else {}
@@ -190,14 +190,15 @@ def _nearest_flag(flag: str, command: Any, group: Any) -> str:
 
 
 def _keys() -> dict[str, list[str]]:
-    """Keys of the config by their last part, spelled as flags are."""
+    """Keys of the config by their last part, and whole, spelled as flags are."""
     from featcli.config.check import sections_of
 
     keys = {
         name.replace("_", "-"): [f"{section}.{name}" for section in sections if section]
         for name, sections in sections_of().items()
     }
-    return {name: places for name, places in keys.items() if places} | {"backbone": ["backbone.name"]}
+    whole = {key.replace("_", "-"): [key] for places in keys.values() for key in places}
+    return {name: places for name, places in keys.items() if places} | whole | {"backbone": ["backbone.name"]}
 
 
 def _flags_of(group: Any, path: str = "") -> Iterator[tuple[str, set[str]]]:

@@ -17,17 +17,18 @@ _featcli() {
             *) COMPREPLY+=("$line") ;;
         esac
     done < <(env COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD="$COMP_CWORD" _FEATCLI_COMPLETE=complete_bash \
-        "${name/#\~\//$HOME/}" 2>/dev/null)
+        "${name/#\~\//${HOME-}/}" 2>/dev/null)
     if [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *= ]]; then
         compopt -o nospace 2>/dev/null
     fi
     case $path in
-        folder) compopt -o dirnames 2>/dev/null ;;
-        file) compopt -o default 2>/dev/null ;;
+        # bash 3.2, of macOS, has no compopt
+        folder) compopt -o dirnames 2>/dev/null || COMPREPLY+=($(compgen -d -- "$current")) ;;
+        file) compopt -o default 2>/dev/null || COMPREPLY+=($(compgen -f -- "$current")) ;;
         yaml)
             compopt -o filenames -o default 2>/dev/null
             while IFS= read -r line; do
-                if [[ $line == *.yaml || $line == *.yml || -d ${line/#\~\//$HOME/} ]]; then
+                if [[ $line == *.yaml || $line == *.yml || -d ${line/#\~\//${HOME-}/} ]]; then
                     COMPREPLY+=("$line")
                 fi
             done < <(compgen -f -- "$current")
@@ -85,7 +86,8 @@ function __featcli_complete
     set -lx COMP_CWORD (count $words)
     set -lx COMP_WORDS (string join -- \n $words "$current" | string collect)
     set -lx _FEATCLI_COMPLETE complete_fish
-    for line in (command $words[1] 2>/dev/null)
+    set -l name (string replace -r '^~/' -- "$HOME/" $words[1])
+    for line in (command $name 2>/dev/null)
         set -l parts (string split -- \t $line)
         if test -n "$parts[1]"
             echo $line

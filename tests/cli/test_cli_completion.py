@@ -96,6 +96,8 @@ def test_another_shell_is_refused(featcli: Callable[..., Finished]) -> None:
         (["featcli", "train-head", "-c", "mine.yaml", "--set", "backbone.layer", "=", "n"], 7, ["norm"]),
         (["featcli", "train-head", "-c", ""], 3, ["mine.yaml", "my scans", "other.yml", "photos"]),
         (["featcli", "train-head", "--limit", ""], 3, []),
+        (["featcli", "train-head", "--set", "data.root", "=", "ph"], 5, ["photos"]),
+        (["featcli", "predict", "no"], 2, ["notes.txt"]),
     ],
 )
 def test_the_function_of_bash(place: Path, words: list[str], index: int, reply: list[str]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from featcli.cli.completing import completion_table
+from featcli.completion.candidates import candidates
 from featcli.completion.protocol import complete
-from featcli.completion.table import TABLE, as_json, read_table
+from featcli.completion.table import TABLE, Flag, as_json, read_table
 from featcli.config.known_backbones import STAGES
 
 
@@ -123,6 +125,23 @@ def test_stages_are_those_of_the_backbone_that_the_line_names(tmp_path: Path) ->
     assert stages("--set", "backbone.name=my_own") == words
     assert values("finetune", "-c", str(config), "--set", "backbone.layer=st") == [
         *(f"backbone.layer=stage{number}" for number in (1, 2, 3, 4)),
+    ]
+
+
+def test_a_flag_that_stands_for_a_key_is_completed_as_the_key_and_beats_the_setting() -> None:
+    backbone = Flag(("--backbone",), "key backbone.name", False, "")
+    depth = Flag(("--freeze-depth",), "key backbone.freeze_depth", False, "")
+    table = read_table()
+    command = replace(table.root.commands["finetune"], flags=(backbone, depth))
+    table = replace(table, root=replace(table.root, commands={"finetune": command}))
+
+    def offered(*words: str) -> list[str]:
+        return [word for word, _ in candidates(table, ["finetune", *words[:-1]], words[-1]).words]
+
+    assert offered("--backbone", "resnet1") == ["resnet101", "resnet152", "resnet18"]
+    assert offered("--backbone=resnet18", "--freeze-depth", "l") == ["layer1", "layer2", "layer3", "layer4"]
+    assert offered("--set", "backbone.name=vgg11", "--backbone", "resnet18", "--freeze-depth=s") == [
+        "--freeze-depth=stem"
     ]
 
 
