@@ -132,8 +132,9 @@ def test_a_flag_that_stands_for_a_key_is_completed_as_the_key_and_beats_the_sett
     backbone = Flag(("--backbone",), "key backbone.name", False, "")
     depth = Flag(("--freeze-depth",), "key backbone.freeze_depth", False, "")
     table = read_table()
-    command = replace(table.root.commands["finetune"], flags=(backbone, depth))
-    table = replace(table, root=replace(table.root, commands={"finetune": command}))
+    finetune = table.root.commands["finetune"]
+    finetune = replace(finetune, flags=(*finetune.flags, backbone, depth))
+    table = replace(table, root=replace(table.root, commands={"finetune": finetune}))
 
     def offered(*words: str) -> list[str]:
         return [word for word, _ in candidates(table, ["finetune", *words[:-1]], words[-1]).words]
