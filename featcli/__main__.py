@@ -20,6 +20,10 @@ _CLOSED_PIPE = 141  # 128 + SIGPIPE, as a shell sees a program that SIGPIPE ende
 
 def main() -> None:
     """Runs the command line and exits with its code."""
+    if os.environ.get("_FEATCLI_COMPLETE"):  # a shell asks what may follow; before anything that takes time
+        from featcli.completion import answer
+
+        os._exit(answer(os.environ))
     secure_streams()
     # Waiting OpenMP threads must sleep, not spin: decoding threads share the cores with the network, and on a busy
     # machine spinning made the network seven times slower (docs/decisions.md). Read when torch is loaded.
@@ -30,8 +34,9 @@ def main() -> None:
     _install_signals()
     try:
         from featcli.cli import app
+        from featcli.cli.usage import run
 
-        app(prog_name="featcli")
+        sys.exit(run(app))
     except SystemExit as stop:
         if isinstance(stop.__context__, BrokenPipeError):  # rich's and typer's answer, while help was printed
             _leave_pipe()

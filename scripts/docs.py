@@ -1,7 +1,7 @@
 """Writes what is derived from the code; with `--check`, fails where it is stale.
 
-That is docs/cli.md, docs/config.md, the flags of options, featcli/config/short_flags.py, and the table of backbones,
-featcli/config/known_backbones.py, for which every network is built (13 s).
+That is docs/cli.md, docs/config.md, the table of completion, the flags of options, featcli/config/short_flags.py, and
+the table of backbones, featcli/config/known_backbones.py, for which every network is built (13 s).
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ from pydantic.fields import FieldInfo
 from featcli.backbones.building import build_network
 from featcli.backbones.registry import find_architecture, names
 from featcli.cli import app
+from featcli.cli.completing import completion_table
+from featcli.completion.table import TABLE, as_json
 from featcli.config import Config
 from featcli.config.check import is_section, options
+from featcli.config.json_schema import beyond
 from featcli.config.words import Flag, expected
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,6 +78,7 @@ def _config_lines() -> Iterator[str]:
             yield from _table(f"## {name}", str(option.description), inside)
     beside = [item for item in listed if not item[0] and not is_section(item[2])]
     yield from _table("## Beside the sections", "What concerns the whole run.", beside)
+    yield from beyond()
 
 
 def _table(title: str, text: str, rows: Sequence[tuple[str, str, FieldInfo]]) -> Iterator[str]:
@@ -163,6 +167,7 @@ def main() -> None:
     pages = {
         DOCS / "cli.md": cli_page(),
         DOCS / "config.md": config_page(),
+        TABLE: as_json(completion_table()),
         ROOT / "featcli" / "config" / "known_backbones.py": known_backbones(),
         ROOT / "featcli" / "config" / "short_flags.py": short_flags(),
     }

@@ -1,9 +1,9 @@
 """The command line: parses arguments, wires the console to events, imports a command when it runs."""
 
-from featcli.cli import choosing, store, training, using
+from featcli.cli import choosing, helping, store, training, using
 from featcli.cli.root import app
 
-__all__ = ["app", "choosing", "store", "training", "using"]
+__all__ = ["app", "choosing", "helping", "store", "training", "using"]
 
 # As the help lists them: in the order in which they are used.
 _ORDER = (
@@ -18,5 +18,8 @@ _ORDER = (
     "models",
     "doctor",
     "demo",
+    "help",
+    "completion",
+    "schema",
 )
 app.registered_commands.sort(key=lambda command: _ORDER.index(command.name or ""))

@@ -10,9 +10,11 @@ from featcli import __version__
 from featcli.cli.errors import errors_to_text
 from featcli.cli.flags import Flags
 from featcli.cli.output import say
+from featcli.cli.usage import Group
 
 app = typer.Typer(
     name="featcli",
+    cls=Group,
     help="Turn a folder of images into a classifier that you can trust, by reusing a pretrained backbone.",
     epilog="Start here: featcli demo. Then: featcli train-head --config my.yaml, featcli predict RUN PHOTOS.",
     no_args_is_help=True,

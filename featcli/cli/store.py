@@ -9,8 +9,9 @@ import typer
 from featcli.cli.flags import RUN, option
 from featcli.cli.invocation import Invocation, command
 from featcli.cli.root import app
+from featcli.cli.usage import Group
 
-_cache = typer.Typer(help="Manage the feature store: show, verify, prune, clear.", no_args_is_help=True)
+_cache = typer.Typer(cls=Group, help="Manage the feature store: show, verify, prune, clear.", no_args_is_help=True)
 app.add_typer(_cache, name="cache")
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from featcli.analysis.sides import sided_names
 from featcli.backbones.registry import find_architecture
+from featcli.config.json_schema import FILE, schema_text
 from featcli.cores import decide_cores
 from featcli.data.dataset import Dataset, open_dataset
 from featcli.data.naming.source import DataSource
 from featcli.errors import UsageError
-from featcli.events import Emit, Fact
+from featcli.events import Emit, Fact, Note
 from featcli.files import check_output_file, write_text
 from featcli.text import printable
 from featcli.workflow.starting import IMBALANCED, Look, choose_backbone, look_at, range_reason
@@ -47,11 +48,31 @@ def init(folder: Path, output: Path | None, *, overwrite: bool, emit: Emit) -> s
     if place.replaced is not None and not overwrite:
         raise UsageError(f"{target} exists", "Name another file with -o, or replace it with --overwrite.")
     look = look_at(data)
-    write_text(target, _config_text(look, folder, usual if place.is_stream else target))
+    write_text(target, _modeline(target) + _config_text(look, folder, usual if place.is_stream else target))
+    _write_schema(target, emit)
     counts = data.counts()
     images = ", ".join(f"{sum(per_class)} {split}" for split, per_class in counts.items())
     emit(Fact("data", f"{images}; {len(data.classes)} classes"))
     return None if place.is_stdout else str(target)
+
+
+def _modeline(target: Path) -> str:
+    """The first line: by it editors find the schema in the folder of the config, wherever that is checked out."""
+    return f"# yaml-language-server: $schema={FILE}\n" if _is_file(target) else ""
+
+
+def _write_schema(target: Path, emit: Emit) -> None:
+    if not _is_file(target):
+        return
+    beside, text = target.with_name(FILE), schema_text()
+    if not beside.is_file() or beside.read_bytes() != text.encode():
+        write_text(beside, text)
+        emit(Note(f"{beside} is for editors: it says which keys a config has"))
+
+
+def _is_file(target: Path) -> bool:
+    """Whether the config is a file among others, not a stream."""
+    return str(target) != "-" and (target.is_file() or not target.exists())
 
 
 def _config_text(look: Look, folder: Path, target: Path) -> str:

@@ -1,8 +1,18 @@
-"""The options of a run: their schema, and reading them from a file, `--set` and flags."""
+"""The options of a run: their schema, and reading them from a file, `--set` and flags.
 
-from featcli.config.load import LoadedConfig, load_config
-from featcli.config.record import PLACES, Difference, differences, dump_config, moves, same_run
-from featcli.config.schema import Backbone, Config, Data, Head, Loader, Preprocess, Train
+What is exported is imported when it is first asked for: the command line needs the names of flags, and not the library
+that checks values, which takes longer to load than a help text may.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from featcli.config.load import LoadedConfig, load_config
+    from featcli.config.record import PLACES, Difference, differences, dump_config, moves, same_run
+    from featcli.config.schema import Backbone, Config, Data, Head, Loader, Preprocess, Train
 
 __all__ = [
     "PLACES",
@@ -21,3 +31,27 @@ __all__ = [
     "moves",
     "same_run",
 ]
+
+_MODULES = {
+    "Backbone": "schema",
+    "Config": "schema",
+    "Data": "schema",
+    "Difference": "record",
+    "Head": "schema",
+    "LoadedConfig": "load",
+    "Loader": "schema",
+    "PLACES": "record",
+    "Preprocess": "schema",
+    "Train": "schema",
+    "differences": "record",
+    "dump_config": "record",
+    "load_config": "load",
+    "moves": "record",
+    "same_run": "record",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -54,6 +54,8 @@ ALIASES: Mapping[str, str] = {
     "gpu": "device",
     "gpus": "device",
     "cuda": "device",
+    "cpu": "device",
+    "epoch": "train.epochs",
     "num_workers": "loader.workers",
     "n_jobs": "loader.workers",
     "out": "output",

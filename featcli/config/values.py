@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from featcli.config.kinds import HEAD_KINDS
@@ -78,30 +78,61 @@ def _ascending(ends: tuple[int, int]) -> tuple[int, int]:
 
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 Positive: TypeAlias = Annotated[float, Field(gt=0)]
-PathName: TypeAlias = Annotated[Path, BeforeValidator(_path)]
-Text: TypeAlias = Annotated[str, AfterValidator(_usable)]
+# What the JSON Schema says of values that a function checks.
+_TEXT: dict[str, Any] = {"type": "string", "pattern": r"^[^\u0000]+$"}
+_DECIMAL = r"[0-9]{1,15}(\.[0-9]{1,15})?"
+
+PathName: TypeAlias = Annotated[Path, BeforeValidator(_path), WithJsonSchema(_TEXT)]
+Text: TypeAlias = Annotated[str, AfterValidator(_usable), WithJsonSchema(_TEXT)]
 Share: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 NotNegative: TypeAlias = Annotated[float, Field(ge=0)]
-Duration: TypeAlias = Annotated[str, AfterValidator(_duration), Words("a duration such as 90s, 10m or 2h")]
-Size: TypeAlias = Annotated[str, AfterValidator(_size), Words("a size such as 800MB or 8GB")]
-Grid: TypeAlias = Annotated[tuple[Positive, ...], Field(min_length=1), AfterValidator(_distinct)]
+Duration: TypeAlias = Annotated[
+    str,
+    AfterValidator(_duration),
+    WithJsonSchema({"type": "string", "pattern": rf"^(?=[^1-9]*[1-9])\s*{_DECIMAL}\s*[smhdw]\s*$"}),
+    Words("a duration such as 90s, 10m or 2h"),
+]
+Size: TypeAlias = Annotated[
+    str,
+    AfterValidator(_size),
+    WithJsonSchema({"type": "string", "pattern": rf"^\s*{_DECIMAL}\s*([bB]|[kKmMgGtT]([iI]?[bB])?)\s*$"}),
+    Words("a size such as 800MB or 8GB"),
+]
+Grid: TypeAlias = Annotated[
+    tuple[Positive, ...], Field(min_length=1, json_schema_extra={"uniqueItems": True}), AfterValidator(_distinct)
+]
 _Grey: TypeAlias = Annotated[int, Field(ge=0, le=65535)]
 GreyRange: TypeAlias = Annotated[
     tuple[_Grey, _Grey], AfterValidator(_ascending), Words("two integers [low, high], 0 <= low < high <= 65535")
 ]
 Weights: TypeAlias = Annotated[
-    Text, Words("DEFAULT, none, a weights name, a file or package:MODULE/FILE", choices=("DEFAULT", "none"))
+    Text,
+    WithJsonSchema({"anyOf": [{"enum": ["DEFAULT", "none"]}, _TEXT]}),
+    Words("DEFAULT, none, a weights name, a file or package:MODULE/FILE", choices=("DEFAULT", "none")),
 ]
 GroupPattern: TypeAlias = Annotated[Text, AfterValidator(_one_group), Words("a regular expression with one group")]
 WeightsName: TypeAlias = Annotated[Text, Words("a weights name")]
 StageName: TypeAlias = Annotated[Text, Words("a stage's name")]
 StageNames: TypeAlias = Annotated[
-    tuple[Text, ...], Field(min_length=1), AfterValidator(_distinct), Words("a list of stages' names")
+    tuple[Text, ...],
+    Field(min_length=1, json_schema_extra={"uniqueItems": True}),
+    AfterValidator(_distinct),
+    Words("a list of stages' names"),
 ]
-ClassName: TypeAlias = Annotated[Text, BeforeValidator(_name), Words("the name of a class")]
+ClassName: TypeAlias = Annotated[
+    Text, BeforeValidator(_name), WithJsonSchema({"anyOf": [_TEXT, {"type": "integer"}]}), Words("the name of a class")
+]
 Device: TypeAlias = Annotated[
     str,
     Field(pattern=r"^(auto|cpu|mps|cuda(:(0|[1-9][0-9]{0,3}))?)$"),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": ["auto", "cpu", "cuda", "mps"]},
+                {"type": "string", "pattern": "^cuda:(0|[1-9][0-9]{0,3})$"},
+            ]
+        }
+    ),
     Words("auto, cpu, cuda, cuda:N or mps", ("auto", "cpu", "cuda", "cuda:0", "mps"), synonyms=(("gpu", "cuda"),)),
 ]
 Precision: TypeAlias = Annotated[
@@ -121,5 +152,8 @@ def _known_head(name: str) -> str:
 
 
 KindOfHead: TypeAlias = Annotated[
-    str, AfterValidator(_known_head), Words(listing(list(HEAD_KINDS)), choices=tuple(HEAD_KINDS))
+    str,
+    AfterValidator(_known_head),
+    WithJsonSchema({"type": "string", "enum": list(HEAD_KINDS)}),
+    Words(listing(list(HEAD_KINDS)), choices=tuple(HEAD_KINDS)),
 ]

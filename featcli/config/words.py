@@ -55,6 +55,11 @@ def choices(option: FieldInfo) -> tuple[str, ...]:
     return tuple(_choices(option.annotation, option.metadata))
 
 
+def accepts(option: FieldInfo, kind: type) -> bool:
+    """Whether values of a type are among what an option accepts."""
+    return any(member is kind for member, _ in _walk(option.annotation, option.metadata))
+
+
 def suggestion(word: str, option: FieldInfo) -> str:
     """`; did you mean 'balanced'?` for a word that is nearly a choice, else an empty string."""
     members = _walk(option.annotation, option.metadata)

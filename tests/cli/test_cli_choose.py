@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from jsonschema import Draft202012Validator
 from PIL import Image
 from torchvision import models
 
+from featcli.commands.init import _modeline
 from tests.cli.lab import SMALL, TUNED_FILES, Lab, line_of, names, strict_json, tree
 from tests.process import PROJECT
 
@@ -181,6 +185,31 @@ def test_what_init_writes_runs_as_it_is(lab: Lab, data: str) -> None:
     assert max(map(len, text.splitlines())) <= 120
     trained = lab("train-head", "--config", f"{data}.yaml")
     assert (trained.code, trained.text) == (0, f"{lab.folder}/runs/{data}/checkpoint.safetensors\n")
+
+
+def test_init_says_to_editors_where_the_schema_is(lab: Lab) -> None:
+    done = lab("init", "photos", "-o", "configs/mine.yaml")
+    assert "note: configs/.featcli.schema.json is for editors" in done.stderr
+    first = (lab.folder / "configs" / "mine.yaml").read_text().splitlines()[0]
+    named = re.fullmatch(r"# yaml-language-server: \$schema=(\S+)", first)
+    assert named is not None
+    schema = lab.folder / "configs" / named[1]
+    assert schema.read_text() == lab("schema").text
+    Draft202012Validator(json.loads(schema.read_text())).validate(
+        yaml.safe_load(schema.with_name("mine.yaml").read_text())
+    )
+    before = schema.stat().st_mtime_ns
+    again = lab("init", "split", "-o", "configs/other.yaml")
+    assert (again.code, "editors" in again.stderr, schema.stat().st_mtime_ns) == (0, False, before)
+    schema.write_text("of an earlier release")
+    assert lab("init", "split", "-o", "configs/other.yaml", "--overwrite").code == 0
+    assert schema.read_text() == lab("schema").text
+
+
+def test_a_config_that_goes_into_a_stream_names_no_schema(lab: Lab) -> None:
+    fifo = lab.folder / "pipe"
+    os.mkfifo(fifo)
+    assert _modeline(fifo) == _modeline(Path("-")) == ""
 
 
 def test_init_weighs_classes_that_are_far_apart(lab: Lab, make_folder) -> None:
