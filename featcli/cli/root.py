@@ -9,6 +9,7 @@ import typer
 from featcli import __version__
 from featcli.cli.errors import errors_to_text
 from featcli.cli.flags import Flags
+from featcli.cli.help import Group
 from featcli.cli.output import say
 
 app = typer.Typer(
@@ -16,6 +17,7 @@ app = typer.Typer(
     help="Turn a folder of images into a classifier that you can trust, by reusing a pretrained backbone.",
     epilog="Start here: featcli demo. Then: featcli train-head --config my.yaml, featcli predict RUN PHOTOS.",
     no_args_is_help=True,
+    cls=Group,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from featcli.cli.flags import RUN, option
+from featcli.cli.help import Group
 from featcli.cli.invocation import Invocation, command
 from featcli.cli.root import app
 
-_cache = typer.Typer(help="Manage the feature store: show, verify, prune, clear.", no_args_is_help=True)
+_cache = typer.Typer(help="Manage the feature store: show, verify, prune, clear.", no_args_is_help=True, cls=Group)
 app.add_typer(_cache, name="cache")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from featcli.cli.flags import MACHINE, RUN, SOURCE, SPEECH, option, require_choice
 from featcli.cli.invocation import Invocation, command
-from featcli.cli.output import write_stdout
+from featcli.cli.output import terminal_width, write_stdout
 
 
 @command(*SOURCE, "seed", "max_bad", "null", "dry_run", *MACHINE, *SPEECH)
@@ -49,7 +48,15 @@ def predict(
             show_default=False,
         ),
     ] = None,
-    format: Annotated[str, option(RUN, "--format", metavar="NAME", help="jsonl, csv, table or parquet.")] = "jsonl",
+    format: Annotated[
+        str | None,
+        option(
+            RUN,
+            "--format",
+            metavar="NAME",
+            help="jsonl, csv, table or parquet; else a table on a terminal, jsonl in a pipe or file.",
+        ),
+    ] = None,
     top: Annotated[int, option(RUN, "--top", min=1, metavar="K", help="Classes listed in a row.")] = 5,
     probs: Annotated[bool, option(RUN, "--probs", help="Add every class's probability.")] = False,
     output: Annotated[
@@ -61,16 +68,19 @@ def predict(
 
     An unreadable image is a row too, with its error.
     """
-    require_choice("--format", format, ("jsonl", "csv", "table", "parquet"))
+    if format is not None:
+        require_choice("--format", format, ("jsonl", "csv", "table", "parquet"))
     if format == "parquet" and output is None:
         raise typer.BadParameter("parquet needs a file: -o rows.parquet", param_hint="--format")
     checkpoint, paths = _checkpoint_and_paths(arguments or [], run.flags.config)
     session = run.session()
     from featcli.commands.predict import PredictOptions, predict
 
-    if output is None and sys.stdout is not None and sys.stdout.isatty():
+    width = terminal_width() if output is None else None
+    if width is not None:
         run.terminal.leave_room_for_rows()
-    options = PredictOptions(format, top, probs, output, summary, _separator(run.flags.null))
+    chosen = _format_of_rows(format, width)
+    options = PredictOptions(chosen, top, probs, output, summary, _separator(run.flags.null), width)
     run.finish(predict(session, checkpoint, paths, options, write_stdout), listed=False)
 
 
@@ -122,6 +132,11 @@ def info(
     from featcli.commands.info import info
 
     run.finish(info(checkpoint))
+
+
+def _format_of_rows(named: str | None, width: int | None) -> str:
+    """The format that was named, else a table on a terminal and JSON lines elsewhere."""
+    return named or ("jsonl" if width is None else "table")
 
 
 def _checkpoint_and_paths(arguments: list[str], config: Path | None) -> tuple[Path | None, list[str]]:

@@ -16,6 +16,7 @@ from featcli import __version__
 from featcli.backbones.catalogue import local_weights
 from featcli.backbones.registry import find_architecture, names
 from featcli.data.pixels.decoding import IMAGE_FORMATS
+from featcli.layout import lines_of
 from featcli.workflow.answer import Answer
 
 _LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "safetensors", "pydantic", "typer", "rich", "PyYAML")
@@ -47,7 +48,7 @@ def doctor(cache: Path) -> Answer:
         "libraries": {name: _version(name) for name in _LIBRARIES},
         "missing": _missing(cache),
     }
-    return Answer(_text(facts), facts)
+    return Answer(lines_of(_lines(facts)), facts)
 
 
 def _devices() -> list[str]:
@@ -105,7 +106,7 @@ def _missing(cache: Path) -> list[dict[str, str]]:
     return missing
 
 
-def _text(facts: dict[str, Any]) -> str:
+def _lines(facts: dict[str, Any]) -> list[str]:
     store, weights = facts["feature_store"], facts["weights_cache"]
     lines = [
         f"featcli       {facts['featcli']}, Python {facts['python']}",
@@ -121,7 +122,7 @@ def _text(facts: dict[str, Any]) -> str:
         lines.append("missing       nothing")
     for item in facts["missing"]:
         lines.append(f"missing       {item['what']}: {item['fix']}")
-    return "\n".join(lines)
+    return lines
 
 
 def _folder_text(facts: dict[str, Any]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from featcli.data.dataset import Dataset
@@ -12,10 +13,11 @@ from featcli.errors import UnreadableDataError, UsageError
 from featcli.events import Fact, Note, Progress
 from featcli.features.extraction import Extractor
 from featcli.features.store import FeatureStore
+from featcli.layout import lines_of
 from featcli.runtime import Runtime
 from featcli.workflow.answer import Answer, Unreadable
 from featcli.workflow.images import open_data, read_dataset
-from featcli.workflow.inputs import expand
+from featcli.workflow.inputs import Total, expand
 from featcli.workflow.plans import make_plan
 from featcli.workflow.ranges import with_range
 from featcli.workflow.session import Session, open_backbone, open_runtime
@@ -40,13 +42,14 @@ def extract(session: Session, arguments: Sequence[str], output: Path, format: st
     extractor = Extractor(with_range(session, backbone, decides, runtime, hint=not session.dry_run), runtime)
     if session.dry_run:
         if data is None:
-            return Answer(_plan(extractor, arguments, output))
+            return Answer(lines_of(_plan_lines(extractor, arguments, output)))
         return make_plan(session, extractor, data)
     images = _of_data(data) if data else map(LabelledRef, expand(arguments, ignored, separator=separator))
+    total = partial(len, data.samples) if data else Total(arguments)
     store = FeatureStore(session.cache, extractor.space, extractor.backbone.feature_size, session.emit)
     classes = data.classes if data else ()
     with open_feature_file(output, chosen, extractor, classes) as file:
-        unreadable = _extract_all(session, extractor, store, images, data, file)
+        unreadable = _extract_all(session, extractor, store, images, total, file)
     if ignored.counts:
         session.emit(Note(f"skipped in folders: {ignored}"))
     return Answer(str(output), unreadable=unreadable)
@@ -57,10 +60,9 @@ def _extract_all(
     extractor: Extractor,
     store: FeatureStore,
     images: Iterable[LabelledRef],
-    data: Dataset | None,
+    total: Callable[[], int | None],
     file: FeatureFile,
 ) -> Unreadable:
-    total = len(data.samples) if data else None
     batch_size = session.loaded.config.loader.batch_size
     unreadable = Unreadable()
     labelled: list[LabelledRef] = []  # handed out, not yet come back: bounded by what is in flight
@@ -71,7 +73,7 @@ def _extract_all(
             yield image.ref
 
     done = stored = 0
-    session.emit(Progress("features", 0, total))
+    session.emit(Progress("features", 0, total()))
     with store.writer(extractor.engine.provenance()) as writer:
         for batch in extractor.stream(refs(), batch_size=batch_size, store=store):
             for row, image in zip(batch, labelled[: len(batch)], strict=True):
@@ -85,8 +87,8 @@ def _extract_all(
                     writer.add(row.digest, row.feature)
             del labelled[: len(batch)]
             done += len(batch)
-            session.emit(Progress("features", done, total))
-    session.emit(Progress("features", done, total, finished=True))
+            session.emit(Progress("features", done, total()))
+    session.emit(Progress("features", done, done, finished=True))
     if done == 0:
         raise UsageError("no images: the folders named hold none, or standard input was empty")
     if unreadable.count == done:
@@ -108,15 +110,13 @@ def _of_data(data: Dataset) -> Iterable[LabelledRef]:
     return (LabelledRef(sample.ref, sample.label, sample.split) for sample in data.samples)
 
 
-def _plan(extractor: Extractor, arguments: Sequence[str], output: Path) -> str:
+def _plan_lines(extractor: Extractor, arguments: Sequence[str], output: Path) -> list[str]:
     backbone = extractor.backbone
-    return "\n".join(
-        [
-            "plan",
-            f"  device      {extractor.runtime}",
-            f"  backbone    {backbone.name}, weights {backbone.weights}",
-            f"  input       {backbone.preprocessing}",
-            f"  images      from {', '.join(arguments)}",
-            f"  output      {output}",
-        ]
-    )
+    return [
+        "plan",
+        f"  device      {extractor.runtime}",
+        f"  backbone    {backbone.name}, weights {backbone.weights}",
+        f"  input       {backbone.preprocessing}",
+        f"  images      from {', '.join(arguments)}",
+        f"  output      {output}",
+    ]

@@ -7,6 +7,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from featcli.events import Note, Progress
 from featcli.features.extraction import Extractor
 from featcli.features.store import FeatureStore
 from featcli.files import atomic_path, storage_errors, write_json
+from featcli.layout import lines_of
 from featcli.predictor import Predictor
 from featcli.workflow.answer import Answer, Unreadable
 from featcli.workflow.images import open_data
-from featcli.workflow.inputs import STDIN, expand
+from featcli.workflow.inputs import STDIN, Total, expand
 from featcli.workflow.session import Session, open_model, open_runtime
 from featcli.writers.prediction_rows import Write, open_writer
 
@@ -39,6 +41,7 @@ class PredictOptions:
         output: a file for the rows, instead of standard output.
         summary: a file for counts, or None.
         separator: between paths on standard input.
+        width: columns of the terminal that a table is for; None for a pipe or a file.
     """
 
     format: str = "jsonl"
@@ -47,6 +50,7 @@ class PredictOptions:
     output: Path | None = None
     summary: Path | None = None
     separator: bytes = b"\n"
+    width: int | None = None
 
 
 @dataclass(slots=True)
@@ -95,20 +99,20 @@ def predict(
     if arguments and limit is not None:
         refs = itertools.islice(refs, limit)
     if session.dry_run:
-        return Answer(_plan(path, model, extractor, arguments, refs))
+        return Answer(lines_of(_plan_lines(path, model, extractor, arguments, refs)))
 
     counts = _Counts()
-    total = len(refs) if isinstance(refs, list) else None
+    total = Total(arguments, limit) if arguments else partial(len, list(refs))
     batch_size = session.loaded.config.loader.batch_size
     with _opened(options.output, write) as sink:
-        writer = open_writer(options.format, sink, predictor.task, probs=options.probs)
-        session.emit(Progress("predict", 0, total))
+        writer = open_writer(options.format, sink, predictor.task, probs=options.probs, width=options.width)
+        session.emit(Progress("predict", 0, total()))
         for batch in extractor.stream(refs, batch_size=batch_size, store=store, idle_timeout=IDLE_SECONDS):
             rows = predictor.rows(batch, top=options.top, outputs=options.probs)
             writer.write(rows)
             _count(rows, counts)
-            session.emit(Progress("predict", counts.n, total))
-        session.emit(Progress("predict", counts.n, total, finished=True))
+            session.emit(Progress("predict", counts.n, total()))
+        session.emit(Progress("predict", counts.n, counts.n, finished=True))
         if counts.n == 0:
             raise UsageError("no images: the folders named hold none, or standard input was empty")
         writer.close()
@@ -149,11 +153,11 @@ def _summary(counts: _Counts, model: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _plan(
+def _plan_lines(
     path: Path, model: Checkpoint, extractor: Extractor, arguments: Sequence[str], refs: Iterable[ImageRef]
-) -> str:
+) -> list[str]:
     images = "as they arrive on standard input" if STDIN in arguments else str(sum(1 for _ in refs))
-    lines = [
+    return [
         "plan",
         f"  device      {extractor.runtime}",
         f"  checkpoint  {path}",
@@ -162,4 +166,3 @@ def _plan(
         f"  classes     {', '.join(model.metadata.classes)}",
         f"  images      {images}",
     ]
-    return "\n".join(lines)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from featcli.errors import FeatcliError
 
@@ -24,18 +25,21 @@ class Unreadable:
             self.first.append((path, reason))
 
 
+Layout: TypeAlias = Callable[[int | None], str]  # from the columns of a terminal, or None for a pipe, to text
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What was asked for.
 
     Attributes:
-        text: for a person, or a path for a pipe; None where everything was written already.
+        text: for a person, or a path for a pipe, or how it is laid out; None where everything was written already.
         facts: the same as one JSON value, for `--json`.
         unreadable: the images that could not be read.
         failure: an error to end with once the answer is out: a condition that does not hold, damage that was found.
     """
 
-    text: str | None
+    text: str | Layout | None
     facts: Any = None
     unreadable: Unreadable = field(default_factory=Unreadable)
     failure: FeatcliError | None = None

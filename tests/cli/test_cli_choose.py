@@ -125,9 +125,17 @@ def test_check_is_the_plan_of_train_head(lab: Lab) -> None:
     (lab.folder / "cache").mkdir()
     before = names(lab.folder)
     done = lab("check", *arguments)
-    assert (done.code, done.text.splitlines()[0]) == (0, "plan")
+    assert done.code == 0
+    assert done.text.splitlines()[:3] == [
+        "plan",
+        "  images      22 in 2 classes: 12 train, 6 val, 4 test",
+        "  splits      as the folders have them",
+    ]
+    assert "config" not in done.text
+    assert "\nconfig\n  data:\n" in lab("check", *arguments, "-v").text
     assert names(lab.folder) == before
     facts = strict_json(lab("check", *arguments, "--json").text)
+    assert facts["config"]["data"]["root"] == f"{lab.folder}/split"
     assert facts["splits"]["counts"] == {"train": [6, 6], "val": [3, 3], "test": [2, 2]}
     assert (facts["features"]["stored"], facts["features"]["to_compute"]) == (0, 22)
     assert facts["features"]["estimated_seconds"] >= 0
@@ -179,7 +187,7 @@ def test_check_reports_on_the_data(lab: Lab) -> None:
     done = lab("check", *arguments)
     assert done.code == 3
     lines = done.text.splitlines()
-    report = lines[lines.index("data") + 1 : lines.index("config")]
+    report = lines[lines.index("data") + 1 :]
     assert report[:7] == [
         "  formats     17 PNG, 1 GIF",
         "  modes       17 RGB, 1 P",

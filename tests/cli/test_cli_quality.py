@@ -91,8 +91,9 @@ def test_long_and_wide_names_fit_into_eighty_columns(lab: Lab) -> None:
             noise(lab.folder / "photos" / name / f"x{index}.png", index)  # identical files in both classes
     done = lab.train("--set", f"data.positive={wide}", "--max-bad", "0")
     assert done.code == 0, done.stderr
-    text = [*block(done.stderr), *lab("evaluate", "run", "photos").text.splitlines()]
+    text = block(done.stderr)
     assert max(len(line) + line.count("猫") for line in text) <= 80
+    assert f"positive class     {wide}\n" in lab("evaluate", "run", "photos").text
     assert any("most confused: " in line and "..." in line for line in text)
 
 

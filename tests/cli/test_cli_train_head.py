@@ -190,7 +190,7 @@ def test_a_full_disk_leaves_the_earlier_run_as_it_was(lab: Lab) -> None:
 def test_dry_run_writes_nothing(lab: Lab) -> None:
     (lab.folder / "cache").mkdir()
     before = tree(lab.folder)
-    done = lab.train("--dry-run", "--cache", lab.folder / "cache")
+    done = lab.train("--dry-run", "-v", "--cache", lab.folder / "cache")
     assert done.code == 0
     assert tree(lab.folder) == before
     plan = done.text.splitlines()
