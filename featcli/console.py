@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -15,6 +16,7 @@ from featcli.errors import ConfigError, FeatcliError
 from featcli.layout import wrapped
 from featcli.text import clipped, printable
 
+_PLACE = re.compile(r"(?!--).+?:\d+:\d+: ")
 _LINE_SECONDS = 5.0
 _NAME_WIDTH = 9
 _CELL_WIDTH = 12
@@ -71,13 +73,13 @@ class Terminal:
             self._shows_progress = False
 
     def error(self, error: FeatcliError) -> None:
-        """Says what went wrong and the next step; problems of a config stand alone, for editors to jump to."""
+        """Says what went wrong and the next step; a problem with a place in a file begins with it, for editors."""
         self.close()
-        if isinstance(error, ConfigError):
-            for problem in error.problems:
+        for problem in error.problems if isinstance(error, ConfigError) else [error.message]:
+            if isinstance(error, ConfigError) and _PLACE.match(problem):
                 self._line("", problem, "", hang=2)
-        else:
-            self._line("error:", error.message, "bold red")
+            else:
+                self._line("error:", problem, "bold red")
         for step in error.hint.split("\n") if error.hint else ():
             self._line("", step, "")
 

@@ -48,9 +48,9 @@ def on_terminal(
         seen = b""
         code = None
         while code is None:
-            seen += _read(near, 0.02)
+            seen += read_all(near, 0.02)
             code = server.poll(run.pid)
-        return shown(seen + _read(near, 0.05), width), code
+        return shown(seen + read_all(near, 0.05), width), code
 
 
 def in_pipe(
@@ -116,7 +116,7 @@ def _obey(found: re.Match[str], lines: list[list[str]], row: int, column: int) -
     return row, column
 
 
-def _read(descriptor: int, patience: float) -> bytes:
+def read_all(descriptor: int, patience: float = 0.05) -> bytes:
     """What has arrived, once nothing has for a while."""
     seen = b""
     while select.select([descriptor], [], [], patience)[0]:

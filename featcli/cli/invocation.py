@@ -87,8 +87,8 @@ class Invocation:
             FeatcliError: the answer's failure.
             typer.Exit: 3, where more images than tolerated could not be read.
         """
-        if answer.text is not None:
-            text = answer.text(terminal_width()) if callable(answer.text) else answer.text
+        text = answer.text_in(terminal_width())
+        if text is not None:
             say(to_json(answer.facts) if self.flags.as_json else text)
         if answer.failure is not None:
             raise answer.failure

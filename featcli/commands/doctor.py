@@ -48,7 +48,7 @@ def doctor(cache: Path) -> Answer:
         "libraries": {name: _version(name) for name in _LIBRARIES},
         "missing": _missing(cache),
     }
-    return Answer(lines_of(_lines(facts)), facts)
+    return Answer.arranged(lines_of(_lines(facts)), facts)
 
 
 def _devices() -> list[str]:

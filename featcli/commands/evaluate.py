@@ -64,7 +64,7 @@ def evaluate(session: Session, checkpoint: Path | None, data_dir: Path | None, o
     if session.dry_run:
         plan = ["plan", f"  checkpoint  {path}", f"  device      {runtime}", f"  images      {len(samples)}, {where}"]
         facts = {"checkpoint": str(path), "device": str(runtime), "images": len(samples), "where": where}
-        return Answer(lines_of(plan), facts | overlap.to_json())
+        return Answer.arranged(lines_of(plan), facts | overlap.to_json())
     # predict and evaluate read the store and never write to it.
     predictor = Predictor(Extractor(model.backbone, runtime), model.head, task)
     table = features_of(samples, predictor.extractor, session, keep=False)
@@ -85,7 +85,7 @@ def evaluate(session: Session, checkpoint: Path | None, data_dir: Path | None, o
             f"accuracy {metrics['accuracy']:.4f} is below --min-accuracy {options.min_accuracy:g}"
         )
     text = partial(metrics_text, where, metrics, overlap.lines)
-    return Answer(text, metrics | overlap.to_json(), unreadable_of(samples, table), failure)
+    return Answer.arranged(text, metrics | overlap.to_json(), unreadable_of(samples, table), failure)
 
 
 def _samples(

@@ -42,7 +42,7 @@ def extract(session: Session, arguments: Sequence[str], output: Path, format: st
     extractor = Extractor(with_range(session, backbone, decides, runtime, hint=not session.dry_run), runtime)
     if session.dry_run:
         if data is None:
-            return Answer(lines_of(_plan_lines(extractor, arguments, output)))
+            return Answer.arranged(lines_of(_plan_lines(extractor, arguments, output)))
         return make_plan(session, extractor, data)
     images = _of_data(data) if data else map(LabelledRef, expand(arguments, ignored, separator=separator))
     total = partial(len, data.samples) if data else Total(arguments)

@@ -26,7 +26,7 @@ def info(checkpoint: Path) -> Answer:
         lines = _lines(path, size, metadata)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} has a damaged description") from error
-    return Answer(lines_of(lines), {"bytes": size, **metadata.model_dump()})
+    return Answer.arranged(lines_of(lines), {"bytes": size, **metadata.model_dump()})
 
 
 def _lines(path: Path, size: int, metadata: CheckpointMetadata) -> list[str]:

@@ -21,7 +21,7 @@ def list_models(pattern: str | None) -> Answer:
     chosen = [card for card in cards() if pattern is None or pattern.lower() in card.name]
     if not chosen:
         find_architecture(str(pattern))  # says why not, or names the nearest
-    return Answer(partial(_table, chosen), [card.to_json() for card in chosen])
+    return Answer.arranged(partial(_table, chosen), [card.to_json() for card in chosen])
 
 
 def show_model(name: str) -> Answer:
@@ -53,7 +53,7 @@ def show_model(name: str) -> Answer:
         default = " (DEFAULT)" if index == 0 else ""
         lines.append(f"{entry.name + default:28} {accuracy}  {_input(entry.preprocessing)}")
     lines += ["", *_stage_lines(stages)]
-    return Answer(lines_of(lines), facts)
+    return Answer.arranged(lines_of(lines), facts)
 
 
 def _table(chosen: Sequence[BackboneCard], width: int | None) -> str:

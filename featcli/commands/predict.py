@@ -99,7 +99,7 @@ def predict(
     if arguments and limit is not None:
         refs = itertools.islice(refs, limit)
     if session.dry_run:
-        return Answer(lines_of(_plan_lines(path, model, extractor, arguments, refs)))
+        return Answer.arranged(lines_of(_plan_lines(path, model, extractor, arguments, refs)))
 
     counts = _Counts()
     total = Total(arguments, limit) if arguments else partial(len, list(refs))

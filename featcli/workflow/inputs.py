@@ -15,6 +15,7 @@ from featcli.data.readers.reader import ImageRef
 from featcli.errors import FeatcliError, UsageError
 
 STDIN = "-"
+_PATIENCE = 0.2  # seconds for a number that is known at the start
 
 
 def expand(
@@ -57,7 +58,9 @@ class Total:
         self._arguments, self._most = arguments, most
         self._number: int | None = None
         if STDIN not in arguments:
-            threading.Thread(target=self._count, daemon=True).start()
+            counting = threading.Thread(target=self._count, daemon=True)
+            counting.start()
+            counting.join(_PATIENCE)
 
     def __call__(self) -> int | None:
         """The number, once it is known."""

@@ -84,7 +84,7 @@ def make_plan(session: Session, extractor: Extractor, data: Dataset, training: T
     unreadable = Unreadable()
     for row, reason in sorted(seen.errors.items()):
         unreadable.add(data.samples[row].path, reason)
-    return Answer(partial(_plan_text, session, extractor, seen, facts, training), facts, unreadable)
+    return Answer.arranged(partial(_plan_text, session, extractor, seen, facts, training), facts, unreadable)
 
 
 def _seconds_per_image(extractor: Extractor, samples: Sequence[Sample]) -> float:

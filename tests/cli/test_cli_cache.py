@@ -43,8 +43,9 @@ def store(tmp_path: Path) -> Path:
 
 
 def said(answer: Answer, width: int | None = None) -> tuple[str, Any]:
-    assert answer.text is not None
-    return answer.text(width) if callable(answer.text) else answer.text, answer.facts
+    text = answer.text_in(width)
+    assert text is not None
+    return text, answer.facts
 
 
 def test_show_an_empty_store(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from tests.cli.lab import Lab, line_of, read_csv, strict_json, tree
 
 pytestmark = pytest.mark.slow
 
+COMES_FIRST = "The checkpoint or run folder comes first: featcli predict RUN PHOTOS.\n"
+
 
 @pytest.fixture
 def here(trained: Lab, lab: Lab) -> Lab:
@@ -302,7 +304,7 @@ def test_writes_nothing(here: Lab) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("gone",), 3, "error: no such checkpoint: gone\n"),
+        (("runn",), 3, f"error: no such checkpoint: runn; did you mean 'run'?\n{COMES_FIRST}"),
         (("run", "gone"), 2, "error: no such folder: gone\n"),
         (("run", "empty"), 2, "error: no images in the class folders of empty\n"),
         (("run", "photos/cats"), 2, "error: no images in the class folders of photos/cats\n"),
@@ -359,10 +361,10 @@ def test_checkpoints_that_are_none(here: Lab) -> None:
             {"x": np.zeros(3)}, here.folder / f"{name}.safetensors", metadata={"featcli": description}
         )
     expected = {
-        "cut": "cut.safetensors is not a safetensors file, or only a part of one: ",
-        "empty": "empty.safetensors is not a safetensors file, or only a part of one: ",
-        "text": "text.safetensors is not a safetensors file, or only a part of one: ",
-        "foreign": "foreign.safetensors is a safetensors file, but not a checkpoint of featcli\n",
+        "cut": "cut.safetensors is not a safetensors file, or only a part of one\nThe checkpoint or run ",
+        "empty": "empty.safetensors is not a safetensors file, or only a part of one\nThe checkpoint or run ",
+        "text": "text.safetensors is not a safetensors file, or only a part of one\nThe checkpoint or run ",
+        "foreign": "foreign.safetensors is a safetensors file, but not a checkpoint of featcli\nIf it holds weights, ",
         "newer": "newer.safetensors has format 2; this featcli reads formats up to 1\nUpgrade: ",
         "garbled": "garbled.safetensors has a damaged description\n",
         "partial": "partial.safetensors has a damaged description: classes, backbone, freeze_depth\n",

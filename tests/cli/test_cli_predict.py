@@ -21,6 +21,7 @@ from tests.terminal import on_terminal
 
 pytestmark = pytest.mark.slow
 
+COMES_FIRST = "The checkpoint or run folder comes first: featcli predict RUN PHOTOS.\n"
 FEATCLI = Path(sys.executable).with_name("featcli")
 
 
@@ -330,12 +331,11 @@ def test_limit_and_dry_run(here: Lab) -> None:
             "error: nothing to predict\n"
             "Name files or folders after the run, '-' for paths on standard input, or --config.\n",
         ),
-        (("gone", "photos"), 3, "error: no such checkpoint: gone\n"),
+        (("gone", "photos"), 3, f"error: no such checkpoint: gone\n{COMES_FIRST}"),
         (
             ("photos", "photos"),
             3,
-            "error: no checkpoint.safetensors in photos: not a run folder, or an unfinished run\n"
-            "The checkpoint or run folder comes first: featcli predict RUN PHOTOS.\n",
+            f"error: no checkpoint.safetensors in photos: not a run folder, or an unfinished run\n{COMES_FIRST}",
         ),
         (("run", "photos", "no*match"), 2, "error: the pattern 'no*match' matches nothing\n"),
         (("run", "photos", "-o", "photos"), 2, "error: the output photos is a folder; -o names a file\n"),
