@@ -18,6 +18,7 @@ from featcli.text import clipped, printable
 
 _PLACE = re.compile(r"(?!--).+?:\d+:\d+: ")
 _LINE_SECONDS = 5.0
+_WIDTH = 80
 _NAME_WIDTH = 9
 _CELL_WIDTH = 12
 _NARROWEST_CELL = 7
@@ -34,6 +35,8 @@ class Terminal:
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
         # Names of files and classes are printed as they are: no markup, no highlighting, no wrapping of paths.
         self._console = _Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
+        if not self._console.width:  # COLUMNS=0, as some services set it: rich would print nothing
+            self._console.width = _WIDTH
         # FORCE_COLOR makes rich take a pipe for a terminal; a log must keep its lines whole all the same.
         self._is_terminal = sys.stderr is not None and sys.stderr.isatty()
         self._draws = self._is_terminal and self._console.is_terminal and not self._console.is_dumb_terminal

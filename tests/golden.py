@@ -42,7 +42,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "warning": ("check", *SMALL, "--set", "data.root=crossed", "--cache", "cache"),
     "error-config": ("train-head", "--set", "data.rot=photos", "--set", "head.C=nought", "--set", "train.epochs=-1"),
     "error-data": ("train-head", *SMALL, "--set", "data.root=photos/cats", "-o", "other"),
-    "error-checkpoint": ("predict", "nowhere", "photos"),
+    "error-checkpoint": ("predict", "gone", "photos"),
 }  # fmt: skip
 
 

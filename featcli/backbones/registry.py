@@ -33,7 +33,7 @@ def find_architecture(name: str) -> Architecture:
         if reason is not None:
             raise reason
     message = f"unknown backbone '{name}'{did_you_mean(name, known)}"
-    raise BackboneOptionError("name", message, "All of them: featcli models")
+    raise BackboneOptionError("name", message, "All backbones: featcli models")
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from featcli.features.store import FeatureStore
 from featcli.files import atomic_path, storage_errors, write_json
 from featcli.layout import lines_of
 from featcli.predictor import Predictor
+from featcli.text import first_few
 from featcli.workflow.answer import Answer, Unreadable
 from featcli.workflow.images import open_data
 from featcli.workflow.inputs import STDIN, Total, expand
@@ -163,6 +164,6 @@ def _plan_lines(
         f"  checkpoint  {path}",
         f"  backbone    {model.backbone.name}, weights {model.backbone.weights}",
         f"  input       {model.backbone.preprocessing}",
-        f"  classes     {', '.join(model.metadata.classes)}",
+        f"  classes     {first_few(model.metadata.classes, 20)}",
         f"  images      {images}",
     ]

@@ -197,7 +197,7 @@ def test_an_unknown_backbone_beside_other_mistakes(lab: Lab) -> None:
     assert [line.split(" ")[0] for line in lines] == ["cats.yaml:1:8:", "cats.yaml:4:9:", "cats.yaml:5:7:", "error:"]
     assert lines[3].startswith("error: --device: expected auto, cpu, ")
     assert lines[1].startswith("cats.yaml:4:9: backbone.name: unknown backbone 'resnet81'; did you mean 'resnet18', ")
-    assert hint == "All of them: featcli models"
+    assert hint == "All backbones: featcli models"
 
 
 def test_a_config_of_known_names_is_checked_without_torch(tmp_path: Path) -> None:

@@ -143,6 +143,17 @@ def test_a_terminal_gets_lines_that_go_on_below_their_text(monkeypatch: pytest.M
     assert f"\r\n         {path}\r\n".encode() in drawn(monkeypatch, [Warn(f"no file {path} here")], width=40)
 
 
+@pytest.mark.parametrize("columns", ["0", "-3", "many", ""])
+def test_a_width_that_is_none(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    seen = shown(drawn(monkeypatch, [LONG, *BAR, END], COLUMNS=columns), 80).splitlines()
+    assert " ".join(seen[0].split()) == "warning: identical files on two sides of a split:"
+    monkeypatch.undo()
+    monkeypatch.setenv("COLUMNS", columns)
+    assert said(capsys, [LONG]) == [f"warning: {LONG.text}"]
+
+
 def test_nothing_is_left_of_a_bar_and_the_cursor_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = drawn(monkeypatch, [*BAR, END])
     assert b"4/9" in seen
