@@ -166,7 +166,7 @@ def _class_table(data: Dataset, width: int | None) -> list[str]:
     """Images of each class and split; of many classes the largest and smallest are named instead."""
     counts, names = data.counts(), [printable(name) for name in data.classes]
     if len(names) > _CLASSES:
-        return [f"              {_extremes(names, data)} (--json has all)"]
+        return [f"  classes     {_extremes(names, data)} (--json has all)"]
     rows = [("class", *counts)]
     rows += [(name, *(str(part[label]) for part in counts.values())) for label, name in enumerate(names)]
     cells = [[row[0], *(f"{cell:>7}" for cell in row[1:])] for row in rows]
@@ -178,7 +178,7 @@ def _extremes(names: Sequence[str], data: Dataset) -> str:
     sizes = [sum(part) for part in zip(*data.counts().values(), strict=True)]
     order = sorted(range(len(names)), key=lambda label: -sizes[label])
     large, small = ([f"{names[label]} {sizes[label]}" for label in some] for some in (order[:3], order[-3:]))
-    return f"the largest classes {', '.join(large)}; the smallest {', '.join(small)}"
+    return f"the largest {', '.join(large)}; the smallest {', '.join(small)}"
 
 
 def _data_lines(seen: Survey, grey_range: GreyRange | None) -> list[str]:

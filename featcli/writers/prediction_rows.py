@@ -91,8 +91,12 @@ class _Table(RowWriter):
         first, *more = self._beside_cells(path)
         lines = [cells + first.strip(), *more]
         if row.get("probs"):
-            lines += self._beside_cells(", ".join(f"{printable(name)} {p:.3f}" for name, p in row["probs"].items()))
+            lines += self._beside_cells(", ".join(f"{self._name(name)} {p:.3f}" for name, p in row["probs"].items()))
         return lines
+
+    def _name(self, name: str) -> str:
+        """With room for its probability beside it."""
+        return printable(name) if self._width is None else clipped(name, max(self._width - self._beside - 7, _GAP))
 
     def _beside_cells(self, text: str) -> list[str]:
         line = " " * self._beside + text

