@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test quick test-gpu lint fmt type docs check bench clean
+.PHONY: help demo test quick test-gpu lint fmt type docs check golden bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -44,6 +44,9 @@ docs: $(INSTALLED)  ## write docs/cli.md, docs/config.md and the table of backbo
 
 check: lint type test  ## what CI runs
 	$(BIN)/python scripts/docs.py --check
+
+golden: $(INSTALLED)  ## write what commands show on a terminal again, tests/golden
+	$(BIN)/python -m tests.golden
 
 bench: $(INSTALLED)  ## speed and memory, as ratios (minutes)
 	$(BIN)/python scripts/bench_spine.py

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -11,11 +13,15 @@ from rich.text import Text
 
 from featcli import events
 from featcli.errors import ConfigError, FeatcliError
-from featcli.text import printable
+from featcli.layout import wrapped
+from featcli.text import clipped, printable
 
+_PLACE = re.compile(r"(?!--).+?:\d+:\d+: ")
 _LINE_SECONDS = 5.0
+_WIDTH = 80
 _NAME_WIDTH = 9
 _CELL_WIDTH = 12
+_NARROWEST_CELL = 7
 
 
 class Terminal:
@@ -29,6 +35,11 @@ class Terminal:
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
         # Names of files and classes are printed as they are: no markup, no highlighting, no wrapping of paths.
         self._console = _Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
+        if not self._console.width:  # COLUMNS=0, as some services set it: rich would print nothing
+            self._console.width = _WIDTH
+        # FORCE_COLOR makes rich take a pipe for a terminal; a log must keep its lines whole all the same.
+        self._is_terminal = sys.stderr is not None and sys.stderr.isatty()
+        self._draws = self._is_terminal and self._console.is_terminal and not self._console.is_dumb_terminal
         self._quiet = quiet
         self._shows_progress = not quiet
         self._verbose = verbose
@@ -36,6 +47,10 @@ class Terminal:
         self._task: TaskID | None = None
         self._clock = _TaskClock()
         self._has_heading = False
+
+    @property
+    def _width(self) -> int | None:
+        return self._console.width if self._is_terminal else None
 
     def emit(self, event: events.Event) -> None:
         """Draws one event."""
@@ -57,17 +72,17 @@ class Terminal:
 
     def leave_room_for_rows(self) -> None:
         """No bar from now on where rows appear on the same terminal: they say how far the work is."""
-        if self._console.is_terminal:
+        if self._is_terminal:
             self._shows_progress = False
 
     def error(self, error: FeatcliError) -> None:
-        """Says what went wrong and the next step; problems of a config stand alone, for editors to jump to."""
+        """Says what went wrong and the next step; a problem with a place in a file begins with it, for editors."""
         self.close()
-        if isinstance(error, ConfigError):
-            for problem in error.problems:
-                self._line("", problem, "")
-        else:
-            self._line("error:", error.message, "bold red")
+        for problem in error.problems if isinstance(error, ConfigError) else [error.message]:
+            if isinstance(error, ConfigError) and _PLACE.match(problem):
+                self._line("", problem, "", hang=2)
+            else:
+                self._line("error:", problem, "bold red")
         for step in error.hint.split("\n") if error.hint else ():
             self._line("", step, "")
 
@@ -86,23 +101,28 @@ class Terminal:
             self._bar.stop()
             self._bar = self._task = None
 
-    def _line(self, label: str, text: str, style: str) -> None:
-        line = Text()
-        if label:
-            line.append(label, style=style).append(" ")
-        self._console.print(line.append(printable(text)))
+    def _line(self, label: str, text: str, style: str, *, hang: int | None = None) -> None:
+        """A line; one that is wider than the terminal goes on below its text."""
+        line, lead, width = printable(text), f"{label} " if label else "", self._width
+        if width is not None:
+            hang = len(lead) if lead and hang is None else hang
+            line = "\n".join(wrapped(lead + line, width, hang))[len(lead) :]
+        self._console.print(Text.assemble((label, style), lead[len(label) :], line))
 
     def _epoch(self, event: events.EpochEnd) -> None:
         """A row below the earlier ones; before the first, the heading. A bar stays below the rows."""
         cells = _epoch_cells(event)
+        width = _cell_width(cells, self._width)
         if not self._has_heading:
             self._has_heading = True
-            self._console.print(Text(_aligned(cells), style="bold"))
-        self._console.print(Text(_aligned(cells.values())))
+            self._console.print(Text(_aligned(cells, width), style="bold"))
+        self._console.print(Text(_aligned(cells.values(), width)))
 
     def _progress(self, event: events.Progress) -> None:
         self._clock.update(event)
-        if self._console.is_terminal:
+        if event.total == 0:
+            return
+        if self._draws:
             self._draw_bar(event)
         elif self._clock.line_is_due(event):
             self._console.print(Text(f"{event.task:{_NAME_WIDTH}} {self._clock.describe(event)}"))
@@ -141,8 +161,13 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def _aligned(cells: Iterable[str]) -> str:
-    return " ".join(f"{cell:>{_CELL_WIDTH}}" for cell in cells).rstrip()
+def _cell_width(cells: Mapping[str, str], width: int | None) -> int:
+    """Of each column of epochs: narrower where the terminal is, but never than a number."""
+    return _CELL_WIDTH if width is None else max(_NARROWEST_CELL, min(_CELL_WIDTH, width // len(cells) - 1))
+
+
+def _aligned(cells: Iterable[str], width: int) -> str:
+    return " ".join(f"{clipped(cell, width):>{width}}" for cell in cells).rstrip()
 
 
 class _Console(Console):

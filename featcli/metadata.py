@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ import safetensors
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from featcli.errors import CheckpointError
+from featcli.text import did_you_mean
 
 FORMAT = 1
 KEY = "featcli"
 CHECKPOINT_NAME = "checkpoint.safetensors"
+_COMES_FIRST = "The checkpoint or run folder comes first: featcli predict RUN PHOTOS."
 
 
 class _Part(BaseModel):
@@ -94,13 +97,20 @@ def find_checkpoint(path: Path) -> Path:
     if path.is_dir():
         if not (path / CHECKPOINT_NAME).is_file():
             raise CheckpointError(
-                f"no {CHECKPOINT_NAME} in {path}: not a run folder, or an unfinished run",
-                "The checkpoint or run folder comes first: featcli predict RUN PHOTOS.",
+                f"no {CHECKPOINT_NAME} in {path}: not a run folder, or an unfinished run", _COMES_FIRST
             )
         return path / CHECKPOINT_NAME
     if not path.exists():
-        raise CheckpointError(f"no such checkpoint: {path}")
+        raise CheckpointError(f"no such checkpoint: {path}{_near(path)}", _COMES_FIRST)
     return path
+
+
+def _near(path: Path) -> str:
+    """The names beside it that may have been meant."""
+    try:
+        return did_you_mean(path.name, os.listdir(path.parent))
+    except OSError:
+        return ""
 
 
 def read_metadata(path: Path) -> CheckpointMetadata:
@@ -112,10 +122,15 @@ def read_metadata(path: Path) -> CheckpointMetadata:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
-    except (OSError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"{path} is not a safetensors file, or only a part of one: {error}") from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from error
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(f"{path} is not a safetensors file, or only a part of one", _COMES_FIRST) from error
     if KEY not in header:
-        raise CheckpointError(f"{path} is a safetensors file, but not a checkpoint of featcli")
+        raise CheckpointError(
+            f"{path} is a safetensors file, but not a checkpoint of featcli",
+            f"If it holds weights, train with them: --set backbone.weights={path}",
+        )
     return parse_metadata(header[KEY], str(path))
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher, get_close_matches
 from typing import Any
 
+_CUT = "..."
+
 
 def printable(text: str) -> str:
     r"""Text on one line, whose control characters and lone surrogates cannot harm a terminal: `\n`, `\x1b`, `\xe9`."""
@@ -59,21 +61,38 @@ def columns(text: str) -> int:
 
 
 def clipped(text: str, width: int) -> str:
-    """A text as `printable` gives it, cut to so many columns; where it was cut it ends in `...`."""
+    """A text as `printable` gives it, cut to so many columns: `...` for its middle, since ends tell names apart."""
     text = printable(text)
     if columns(text) <= width:
         return text
-    kept, room = "", max(width - 3, 0)
-    for char in text:
+    room = max(width - len(_CUT), 0)
+    start = _first_columns(text, room - room // 2)
+    end = _last_columns(text, room - columns(start))
+    return start + _CUT[:width] + end
+
+
+def _first_columns(text: str, room: int) -> str:
+    for index, char in enumerate(text):
         room -= _columns_of(char)
         if room < 0:
+            return text[:index]
+    return text
+
+
+def _last_columns(text: str, room: int) -> str:
+    kept = len(text)
+    for index in range(len(text) - 1, -1, -1):
+        width = _columns_of(text[index])
+        if width > room:
             break
-        kept += char
-    return kept + "..."[:width]
+        room -= width
+        if width:  # a combining character belongs to the one before it
+            kept = index
+    return text[kept:]
 
 
 def _columns_of(char: str) -> int:
-    if unicodedata.combining(char):
+    if unicodedata.category(char) in ("Mn", "Me") or "\u1160" <= char <= "\u11ff":  # the latter: vowels of Hangul
         return 0
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 

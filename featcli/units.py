@@ -46,6 +46,11 @@ def bytes_of(text: str) -> int:
     return int(float(found[1]) * unit)
 
 
+def count_text(number: int, what: str) -> str:
+    """`1 step`, `2 steps`, `1,000 steps`."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
 def size_text(number: int) -> str:
     """`1.5 GB`, `20.0 MB`, `12 B`."""
     for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):

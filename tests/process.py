@@ -99,6 +99,7 @@ class ForkServer:
         env: Mapping[str, str | None] | None = None,
         stdin: int | IO[bytes] | None = None,
         stdout: Path | None = None,
+        stderr: Path | None = None,
         preload: Path | None = None,
     ) -> Running:
         """Starts `featcli ARGUMENTS`.
@@ -108,13 +109,15 @@ class ForkServer:
             cwd: working directory; the project by default.
             env: changes to this process's environment; None removes.
             stdin: an open descriptor or file whose path can be reopened; nothing by default.
-            stdout: a file or FIFO to write to, instead of a file that `output` reads.
+            stdout: a file, FIFO or terminal to write to, instead of a file that `output` reads.
+            stderr: likewise, instead of a file that `errors` reads.
             preload: Python code run in the child first, to break something on purpose.
         """
         self._count += 1
         out = Path(self._folder.name, f"{self._count}.out")
         err = Path(self._folder.name, f"{self._count}.err")
         out.touch()
+        err.touch()
         environment = {**os.environ, **(env or {})}
         request = {
             "argv": ["featcli", *(os.fsdecode(argument) for argument in arguments)],
@@ -122,7 +125,7 @@ class ForkServer:
             "env": {name: value for name, value in environment.items() if value is not None},
             "stdin": f"/proc/{os.getpid()}/fd/{stdin if isinstance(stdin, int) else stdin.fileno()}" if stdin else None,
             "stdout": str(stdout or out),
-            "stderr": str(err),
+            "stderr": str(stderr or err),
             "preload": preload.read_text() if preload else None,
         }
         return Running(self, self._ask(request), out, err)
@@ -135,13 +138,18 @@ class ForkServer:
         """The exit code of a run."""
         end = time.monotonic() + timeout
         while True:
-            code = self._ask({"wait": pid})
-            if code != _STILL_RUNNING:
+            code = self.poll(pid)
+            if code is not None:
                 return code
             if time.monotonic() > end:
                 os.kill(pid, signal.SIGKILL)
                 raise TimeoutError(f"still running after {timeout} s")
             time.sleep(0.01)
+
+    def poll(self, pid: int) -> int | None:
+        """The exit code of a run, None while it is under way; to be asked no more once it was given."""
+        code = self._ask({"wait": pid})
+        return None if code == _STILL_RUNNING else code
 
     def _ask(self, request: Mapping[str, Any]) -> int:
         assert self._process.stdin is not None and self._process.stdout is not None

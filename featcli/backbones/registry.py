@@ -32,9 +32,8 @@ def find_architecture(name: str) -> Architecture:
         reason = provider.why_not(name, known)
         if reason is not None:
             raise reason
-    raise BackboneOptionError(
-        "name", f"unknown backbone '{name}'{did_you_mean(name, known)}", f"Backbones: {', '.join(known)}."
-    )
+    message = f"unknown backbone '{name}'{did_you_mean(name, known)}"
+    raise BackboneOptionError("name", message, "All backbones: featcli models")
 
 
 @contextmanager

@@ -10,7 +10,8 @@ import typer
 
 from featcli.cli.flags import RUN, SPEECH, option
 from featcli.cli.invocation import Invocation, command
-from featcli.cli.output import say
+from featcli.cli.output import say, terminal_width
+from featcli.layout import laid_out
 
 
 @command("overwrite", *SPEECH)
@@ -79,4 +80,4 @@ def demo(
     summary = train_head(session).facts
     flags = replace(run.flags, config=data.config, set=list(TUNING), output=data.tuned)
     tuned = finetune(Invocation(flags, run.terminal).session(run_folder=True), resume=data.tuned.is_dir()).facts
-    say(demo_text(data, summary, tuned))
+    say(laid_out(demo_text(data, summary, tuned), terminal_width()))

@@ -85,7 +85,7 @@ class Flags:
     ] = None
     as_json: Annotated[bool, option(TALK, "--json", help="Print one JSON value instead.")] = False
     quiet: Annotated[bool, option(TALK, "--quiet", "-q", help="Warnings and errors only.")] = False
-    verbose: Annotated[bool, option(TALK, "--verbose", "-v", help="Details too.")] = False
+    verbose: Annotated[bool, option(TALK, "--verbose", "-v", help="Show details too.")] = False
     debug: Annotated[bool, option(TALK, "--debug", help="Show the traceback of an error.")] = False
     spelled: Mapping[str, str] = field(default_factory=dict)  # what was typed, by the name of a short flag
 

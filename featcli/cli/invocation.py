@@ -13,7 +13,8 @@ import typer
 
 from featcli.cli.errors import errors_to_text
 from featcli.cli.flags import Flags, short_option
-from featcli.cli.output import say, to_json
+from featcli.cli.help import Command
+from featcli.cli.output import say, terminal_width, to_json
 from featcli.cli.root import app
 from featcli.config.short_flags import SHORT_FLAGS, ShortFlag
 from featcli.errors import BackboneOptionError, FeatcliError, UsageError
@@ -101,6 +102,7 @@ class Invocation:
             threads=flags.threads,
             overwrite=flags.overwrite,
             dry_run=flags.dry_run,
+            verbose=flags.verbose,
         )
         if chooses is None:
             return session
@@ -126,8 +128,9 @@ class Invocation:
             FeatcliError: the answer's failure.
             typer.Exit: 3, where more images than tolerated could not be read.
         """
-        if answer.text is not None:
-            say(to_json(answer.facts) if self.flags.as_json else answer.text)
+        text = answer.text_in(terminal_width())
+        if text is not None:
+            say(to_json(answer.facts) if self.flags.as_json else text)
         if answer.failure is not None:
             raise answer.failure
         unreadable = answer.unreadable
@@ -182,7 +185,7 @@ def command(*common: str, group: typer.Typer | None = None) -> Callable[[Callabl
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {item.name: item.annotation for item in parameters}
         command.__doc__ = function.__doc__
-        (group or app).command(function.__name__.removeprefix("cache_").replace("_", "-"))(command)
+        (group or app).command(function.__name__.removeprefix("cache_").replace("_", "-"), cls=Command)(command)
 
     return register
 

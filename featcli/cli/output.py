@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from typing import Any
 
@@ -14,6 +15,13 @@ from featcli.streams import discard_stdout
 def to_json(value: Any) -> str:
     """Strict JSON, indented."""
     return json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
+
+
+def terminal_width() -> int | None:
+    """The columns of the terminal that standard output is; None where it is none."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return None
+    return shutil.get_terminal_size().columns
 
 
 def say(text: str) -> None:

@@ -14,10 +14,11 @@ from featcli.cli.usage import Group
 
 app = typer.Typer(
     name="featcli",
-    cls=Group,
     help="Turn a folder of images into a classifier that you can trust, by reusing a pretrained backbone.",
-    epilog="Start here: featcli demo. Then: featcli train-head --config my.yaml, featcli predict RUN PHOTOS.",
+    epilog="Start here: featcli train-head PHOTOS, a folder with one folder of images per class; then featcli predict "
+    "RUN NEW_PHOTOS. Without photographs: featcli demo.",
     no_args_is_help=True,
+    cls=Group,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -21,7 +21,10 @@ def check(
         str, option(RUN, "--for", metavar="NAME", help="The command to plan: train-head or finetune.")
     ] = "train-head",
 ) -> None:
-    """Check config, weights and every image, and print the plan of a command with its time; do no work."""
+    """Check config, weights and every image, and print the plan of a command with its time; do no work.
+
+    -v and --json add the whole config.
+    """
     require_choice("--for", planned, ("train-head", "finetune"))
     subject = subject_of(data, "check", run.flags)
     session = run.session(subject=subject, chooses=planned if is_images(subject) else None)

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import typer
-from typer.core import TyperGroup
 from typer.main import get_command
 
+from featcli.cli import help
 from featcli.config.aliases import ALIASES
 from featcli.config.short_flags import SHORT_FLAGS
 from featcli.errors import FeatcliError, UsageError
@@ -32,7 +32,7 @@ _COMMAND_ALIASES = {"fit": "train-head", "test": "evaluate", "fine-tune": "finet
 Commands: TypeAlias = Mapping[str, Any]
 
 
-class Group(TyperGroup):
+class Group(help.Group):
     """Commands of which a mistyped one is answered as every other error is."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:

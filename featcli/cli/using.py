@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from featcli.cli.flags import MACHINE, RUN, SOURCE, SPEECH, option, require_choice
 from featcli.cli.invocation import Invocation, command
-from featcli.cli.output import write_stdout
+from featcli.cli.output import terminal_width, write_stdout
 from featcli.cli.subjects import images_and_config, run_and_paths
 
 
@@ -55,7 +54,12 @@ def predict(
     ] = None,
     format: Annotated[
         str | None,
-        option(RUN, "--format", metavar="NAME", help="jsonl, csv, table, parquet; else by ending (.txt: table)."),
+        option(
+            RUN,
+            "--format",
+            metavar="NAME",
+            help="jsonl, csv, table, parquet; else by ending (.txt: table), a table on a terminal, jsonl in a pipe.",
+        ),
     ] = None,
     top: Annotated[
         int | None, option(RUN, "--top", min=1, metavar="K", help="Classes listed in a row of jsonl (default 5).")
@@ -80,9 +84,11 @@ def predict(
     session = run.session(subject=config)
     from featcli.commands.predict import PredictOptions, predict
 
-    if output is None and sys.stdout is not None and sys.stdout.isatty():
+    width = terminal_width() if output is None else None
+    if width is not None:
         run.terminal.leave_room_for_rows()
-    options = PredictOptions(format, top, probs, output, summary, _separator(run.flags.null))
+    chosen = format or ("table" if width is not None else None)
+    options = PredictOptions(chosen, top, probs, output, summary, _separator(run.flags.null), width)
     run.finish(predict(session, checkpoint, paths, options, write_stdout), listed=False)
 
 

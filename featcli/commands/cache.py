@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ from featcli.features.maintenance import (
     remove_files,
     verify_store,
 )
-from featcli.text import printable
-from featcli.units import bytes_of, seconds_of, size_text
+from featcli.layout import laid_out, table
+from featcli.text import columns, printable
+from featcli.units import bytes_of, count_text, seconds_of, size_text
 from featcli.workflow.answer import Answer
 
 _HEADINGS = ("backbone", "weights", "input", "layer", "computed", "images", "size", "last used")
 _NUMBERS = ("images", "size")  # columns that are aligned to the right
+_BELOW = ("weights", "input", "layer")  # a line of its own where the terminal is too narrow for all
 
 
 def show(cache: Path) -> Answer:
@@ -39,7 +42,7 @@ def show(cache: Path) -> Answer:
         "bytes": sum(space["bytes"] for space in spaces),
         "memo_bytes": _memo_bytes(cache),
     }
-    return Answer(_show_text(facts), facts)
+    return Answer.arranged(partial(_show_text, facts), facts)
 
 
 def verify(cache: Path) -> Answer:
@@ -52,7 +55,7 @@ def verify(cache: Path) -> Answer:
     corrupt = [{"path": str(path), "reason": reason} for path, reason in found.corrupt]
     lines = [f"corrupt  {printable(item['path'])}: {printable(item['reason'])}" for item in corrupt]
     sound = found.checked - len(corrupt)
-    lines.append(f"{_count(found.checked, 'segment')} read, {sound} sound, {len(corrupt)} corrupt")
+    lines.append(f"{count_text(found.checked, 'segment')} read, {sound} sound, {len(corrupt)} corrupt")
     return Answer(
         "\n".join(lines),
         {"path": str(cache), "segments": found.checked, "corrupt": corrupt},
@@ -95,7 +98,7 @@ def prune(
     left = sum(space.bytes for space in list_spaces(cache))
     lines = [
         f"removed  {printable(str(item['backbone'] or 'unknown'))} ({item['space'][:12]}), {item['why']}: "
-        f"{_count(item['files'], 'file')}, {size_text(item['bytes'])}"
+        f"{count_text(item['files'], 'file')}, {size_text(item['bytes'])}"
         for item in removed
     ]
     lines.append(
@@ -112,7 +115,7 @@ def clear(cache: Path) -> Answer:
     """
     removal = clear_store(cache)
     memo = remove_files(memo_files(cache / MEMO_NAME))
-    text = f"{_count(removal.files, 'segment')} removed, {size_text(removal.bytes + memo)} freed"
+    text = f"{count_text(removal.files, 'segment')} removed, {size_text(removal.bytes + memo)} freed"
     return Answer(text, {"path": str(cache), "segments": removal.files, "bytes": removal.bytes + memo})
 
 
@@ -148,7 +151,7 @@ def _damage(cache: Path, corrupt: Sequence[dict[str, str]]) -> UnreadableDataErr
     if not corrupt:
         return None
     return UnreadableDataError(
-        f"{_count(len(corrupt), 'segment')} of the feature store {cache} cannot be used",
+        f"{count_text(len(corrupt), 'segment')} of the feature store {cache} cannot be used",
         "The next run that needs one sets it aside and recomputes its features.",
     )
 
@@ -176,16 +179,16 @@ def _memo_bytes(cache: Path) -> int:
     return sum(path.stat().st_size for path in memo_files(cache / MEMO_NAME) if path.is_file())
 
 
-def _show_text(facts: dict[str, Any]) -> str:
+def _show_text(facts: dict[str, Any], width: int | None) -> str:
     lines = [f"store  {printable(facts['path'])}"]
     if facts["spaces"]:
-        lines += ["", *_table([_HEADINGS, *map(_cells, facts["spaces"])]), ""]
-    images = f"{_count(facts['images'], 'image')} in {_count(len(facts['spaces']), 'space')}"
+        lines += ["", *_table([*map(_cells, facts["spaces"])], width), ""]
+    images = f"{count_text(facts['images'], 'image')} in {count_text(len(facts['spaces']), 'space')}"
     lines.append(f"total  {images}, {size_text(facts['bytes'])}; memo of file hashes {size_text(facts['memo_bytes'])}")
     set_aside = sum(space["set_aside"] for space in facts["spaces"])
     if set_aside:
-        lines.append(f"       {_count(set_aside, 'damaged segment')} set aside; featcli cache prune removes them")
-    return "\n".join(lines)
+        lines.append(f"       {count_text(set_aside, 'damaged segment')} set aside; featcli cache prune removes them")
+    return laid_out("\n".join(lines), width)
 
 
 def _cells(space: dict[str, Any]) -> tuple[str, ...]:
@@ -209,16 +212,14 @@ def _input(preprocessing: Any) -> str:
     return f"resize {facts[0]} {facts[1]}, crop {facts[2]}" + (f", range {grey}" if grey is not None else "")
 
 
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if heading in _NUMBERS else cell.ljust(width)
-            for cell, width, heading in zip(row, widths, _HEADINGS, strict=True)
-        ).rstrip()
-        for row in rows
-    ]
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+def _table(spaces: Sequence[Sequence[str]], width: int | None) -> list[str]:
+    """A line for each space; two where one would be longer than the terminal is wide."""
+    lines = table([_HEADINGS, *spaces], right=[name in _NUMBERS for name in _HEADINGS], width=None)
+    if width is None or max(map(columns, lines)) <= width:
+        return lines
+    above = [name for name in _HEADINGS if name not in _BELOW]
+    cells = [dict(zip(_HEADINGS, space, strict=True)) for space in spaces]
+    rows = [above, *([space[name] for name in above] for space in cells)]
+    heading, *first = table(rows, right=[name in _NUMBERS for name in above], width=width, shrink=[0])
+    second = [f"  weights {space['weights']}, {space['input']}, layer {space['layer']}" for space in cells]
+    return [heading, *(line for pair in zip(first, second, strict=True) for line in pair)]

@@ -19,6 +19,7 @@ from featcli.backbones.registry import find_architecture, names
 from featcli.cores import decide_cores, memory_limit
 from featcli.data.pixels.decoding import IMAGE_FORMATS
 from featcli.features.place import NO_CACHE
+from featcli.layout import lines_of
 from featcli.workflow.answer import Answer
 
 _LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "safetensors", "pydantic", "typer", "rich", "PyYAML")
@@ -55,7 +56,7 @@ def doctor(cache: Path) -> Answer:
         "libraries": {name: _version(name) for name in _LIBRARIES},
         "missing": _missing(cache),
     }
-    return Answer(_text(facts), facts)
+    return Answer.arranged(lines_of(_lines(facts)), facts)
 
 
 def _memory() -> int | None:
@@ -130,7 +131,7 @@ def _missing(cache: Path) -> list[dict[str, str]]:
     return missing
 
 
-def _text(facts: dict[str, Any]) -> str:
+def _lines(facts: dict[str, Any]) -> list[str]:
     store, weights = facts["feature_store"], facts["weights_cache"]
     lines = [
         f"featcli       {facts['featcli']}, Python {facts['python']}",
@@ -147,7 +148,7 @@ def _text(facts: dict[str, Any]) -> str:
         lines.append("missing       nothing")
     for item in facts["missing"]:
         lines.append(f"missing       {item['what']}: {item['fix']}")
-    return "\n".join(lines)
+    return lines
 
 
 def _cores_text(facts: dict[str, Any]) -> str:

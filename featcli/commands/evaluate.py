@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from featcli.data.hashing import MEMO_NAME
 from featcli.errors import ConditionFailed, DatasetError, UsageError
 from featcli.events import Warn
 from featcli.features.extraction import Extractor
+from featcli.layout import lines_of
 from featcli.predictor import Predictor
 from featcli.runs.folder import CONFIG_NAME
 from featcli.runs.moving import load_run_config
@@ -66,9 +68,9 @@ def evaluate(session: Session, checkpoint: Path | None, data_dir: Path | None, o
     overlap = find_overlap(path, model.metadata, samples, unseen=options.unseen, emit=session.emit)
     samples = overlap.samples
     if session.dry_run:
-        text = f"plan\n  checkpoint  {path}\n  device      {runtime}\n  images      {len(samples)}, {where}"
+        plan = ["plan", f"  checkpoint  {path}", f"  device      {runtime}", f"  images      {len(samples)}, {where}"]
         facts = {"checkpoint": str(path), "device": str(runtime), "images": len(samples), "where": where}
-        return Answer(text, facts | overlap.to_json())
+        return Answer.arranged(lines_of(plan), facts | overlap.to_json())
     # predict and evaluate read the store and never write to it.
     predictor = Predictor(Extractor(model.backbone, runtime), model.head, task)
     table = features_of(samples, predictor.extractor, session, keep=False)
@@ -88,9 +90,8 @@ def evaluate(session: Session, checkpoint: Path | None, data_dir: Path | None, o
         failure = ConditionFailed(
             f"accuracy {metrics['accuracy']:.4f} is below --min-accuracy {options.min_accuracy:g}"
         )
-    first, *rest = metrics_text(where, metrics).split("\n")
-    text = "\n".join([first, *overlap.lines, *rest])
-    return Answer(text, metrics | overlap.to_json(), unreadable_of(samples, table), failure)
+    text = partial(metrics_text, where, metrics, overlap.lines)
+    return Answer.arranged(text, metrics | overlap.to_json(), unreadable_of(samples, table), failure)
 
 
 def _samples(

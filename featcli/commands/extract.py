@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from featcli.data.dataset import Dataset
@@ -14,11 +15,12 @@ from featcli.events import Fact, Note, Progress
 from featcli.features.extraction import Extractor
 from featcli.features.store import FeatureStore
 from featcli.files import check_output_file
+from featcli.layout import lines_of
 from featcli.runtime import Runtime
 from featcli.workflow.answer import Answer, Unreadable
 from featcli.workflow.idle import describe_idle, describe_separator, of_images
 from featcli.workflow.images import open_data, read_dataset
-from featcli.workflow.inputs import expand
+from featcli.workflow.inputs import Total, expand
 from featcli.workflow.no_images import accept_no_images
 from featcli.workflow.plans import make_plan
 from featcli.workflow.ranges import with_range
@@ -45,15 +47,16 @@ def extract(session: Session, arguments: Sequence[str], output: Path, format: st
     extractor = Extractor(with_range(session, backbone, decides, runtime, hint=not session.dry_run), runtime)
     if session.dry_run:
         if data is None:
-            return Answer(_plan(extractor, arguments, output))
+            return Answer.arranged(lines_of(_plan_lines(extractor, arguments, output)))
         return make_plan(session, extractor, data)
     limit = session.loaded.config.data.limit
     refs = itertools.islice(expand(arguments, ignored, separator=separator), limit)
     images = _of_data(data) if data else map(LabelledRef, refs)
+    total = partial(len, data.samples) if data else Total(arguments, limit)
     store = FeatureStore(session.cache, extractor.space, extractor.backbone.feature_size, session.emit)
     classes = data.classes if data else ()
     with open_feature_file(output, chosen, extractor, classes) as file:
-        unreadable, done = _extract_all(session, extractor, store, images, data, file)
+        unreadable, done = _extract_all(session, extractor, store, images, total, file)
         if done == 0:
             accept_no_images(arguments, ignored, session.emit)
     if ignored.counts:
@@ -66,11 +69,10 @@ def _extract_all(
     extractor: Extractor,
     store: FeatureStore,
     images: Iterable[LabelledRef],
-    data: Dataset | None,
+    total: Callable[[], int | None],
     file: FeatureFile,
 ) -> tuple[Unreadable, int]:
     """The images that could not be read, and how many there were in all."""
-    total = len(data.samples) if data else None
     batch_size = session.loaded.config.loader.batch_size
     unreadable = Unreadable()
     labelled: list[LabelledRef] = []  # handed out, not yet come back: bounded by what is in flight
@@ -81,7 +83,7 @@ def _extract_all(
             yield image.ref
 
     done = stored = 0
-    session.emit(Progress("features", 0, total))
+    session.emit(Progress("features", 0, total()))
     with store.writer(extractor.engine.provenance()) as writer:
         for batch in extractor.stream(refs(), batch_size=batch_size, store=store):
             for row, image in zip(batch, labelled[: len(batch)], strict=True):
@@ -95,8 +97,8 @@ def _extract_all(
                     writer.add(row.digest, row.feature)
             del labelled[: len(batch)]
             done += len(batch)
-            session.emit(Progress("features", done, total))
-    session.emit(Progress("features", done, total, finished=True))
+            session.emit(Progress("features", done, total()))
+    session.emit(Progress("features", done, done, finished=True))
     if done and unreadable.count == done:
         path, reason = unreadable.first[0]
         raise UnreadableDataError(f"none of the {done} images can be read; the first: {path}: {reason}")
@@ -136,15 +138,13 @@ def _of_data(data: Dataset) -> Iterable[LabelledRef]:
     return (LabelledRef(sample.ref, sample.label, sample.split) for sample in data.samples)
 
 
-def _plan(extractor: Extractor, arguments: Sequence[str], output: Path) -> str:
+def _plan_lines(extractor: Extractor, arguments: Sequence[str], output: Path) -> list[str]:
     backbone = extractor.backbone
-    return "\n".join(
-        [
-            "plan",
-            f"  device      {extractor.runtime}",
-            f"  backbone    {backbone.name}, weights {backbone.weights}",
-            f"  input       {backbone.preprocessing}",
-            f"  images      from {', '.join(arguments)}",
-            f"  output      {output}",
-        ]
-    )
+    return [
+        "plan",
+        f"  device      {extractor.runtime}",
+        f"  backbone    {backbone.name}, weights {backbone.weights}",
+        f"  input       {backbone.preprocessing}",
+        f"  images      from {', '.join(arguments)}",
+        f"  output      {output}",
+    ]

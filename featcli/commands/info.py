@@ -7,6 +7,7 @@ from typing import Any
 
 from featcli.errors import CheckpointError
 from featcli.evaluation.words import interval_text, selection_text
+from featcli.layout import lines_of
 from featcli.metadata import CheckpointMetadata, ValidationFacts, find_checkpoint, read_metadata
 from featcli.text import printable
 from featcli.workflow.answer import Answer
@@ -22,13 +23,13 @@ def info(checkpoint: Path) -> Answer:
     metadata = read_metadata(path)
     size = path.stat().st_size
     try:
-        text = _text(path, size, metadata)
+        lines = _lines(path, size, metadata)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} has a damaged description") from error
-    return Answer(text, {"bytes": size, **metadata.model_dump()})
+    return Answer.arranged(lines_of(lines), {"bytes": size, **metadata.model_dump()})
 
 
-def _text(path: Path, size: int, metadata: CheckpointMetadata) -> str:
+def _lines(path: Path, size: int, metadata: CheckpointMetadata) -> list[str]:
     backbone, head, validation = metadata.backbone, metadata.head, metadata.validation
     pixels = metadata.preprocessing
     classes = metadata.classes
@@ -52,7 +53,7 @@ def _text(path: Path, size: int, metadata: CheckpointMetadata) -> str:
         "computed on": f"{metadata.device_type} {metadata.precision}",
         "versions": ", ".join(f"{name} {version}" for name, version in sorted(metadata.versions.items())),
     }
-    return "\n".join(f"{name:12} {printable(text)}" for name, text in facts.items())
+    return [f"{name:12} {printable(text)}" for name, text in facts.items()]
 
 
 def _measured(validation: ValidationFacts) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from featcli.backbones.catalogue import BackboneCard, StageCard, cards, describe_stages
 from featcli.backbones.registry import find_architecture
 from featcli.data.pixels.preprocessing import Preprocessing
+from featcli.layout import lines_of, table
 from featcli.workflow.answer import Answer
 
 
@@ -19,7 +21,7 @@ def list_models(pattern: str | None) -> Answer:
     chosen = [card for card in cards() if pattern is None or pattern.lower() in card.name]
     if not chosen:
         find_architecture(str(pattern))  # says why not, or names the nearest
-    return Answer(_table(chosen), [card.to_json() for card in chosen])
+    return Answer.arranged(partial(_table, chosen), [card.to_json() for card in chosen])
 
 
 def show_model(name: str) -> Answer:
@@ -51,20 +53,24 @@ def show_model(name: str) -> Answer:
         default = " (DEFAULT)" if index == 0 else ""
         lines.append(f"{entry.name + default:28} {accuracy}  {_input(entry.preprocessing)}")
     lines += ["", *_stage_lines(stages)]
-    return Answer("\n".join(lines), facts)
+    return Answer.arranged(lines_of(lines), facts)
 
 
-def _table(chosen: Sequence[BackboneCard]) -> str:
-    width = max(len(card.name) for card in chosen)
-    lines = [f"{'name':{width}}  params M  features  input  top-1  GFLOPs  weights here"]
-    for card in chosen:
-        top1 = "-" if card.top1 is None else f"{card.top1:.1f}"
-        gflops = "-" if card.gflops is None else f"{card.gflops:.1f}"
-        lines.append(
-            f"{card.name:{width}}  {card.parameters / 1e6:8.1f}  {card.features:8d}  {card.input_size:5d}  {top1:>5}"
-            f"  {gflops:>6}  {'yes' if card.here else f'no ({card.megabytes:.0f} MB)'}"
-        )
-    return "\n".join(lines)
+def _table(chosen: Sequence[BackboneCard], width: int | None) -> str:
+    rows = [("name", "params M", "features", "input", "top-1", "GFLOPs", "weights here"), *map(_cells, chosen)]
+    return "\n".join(table(rows, right=(False, *[True] * 5, False), width=width, shrink=[0]))
+
+
+def _cells(card: BackboneCard) -> tuple[str, ...]:
+    return (
+        card.name,
+        f"{card.parameters / 1e6:.1f}",
+        str(card.features),
+        str(card.input_size),
+        "-" if card.top1 is None else f"{card.top1:.1f}",
+        "-" if card.gflops is None else f"{card.gflops:.1f}",
+        "yes" if card.here else f"no ({card.megabytes:.0f} MB)",
+    )
 
 
 def _stage_lines(stages: Sequence[StageCard]) -> list[str]:

@@ -7,6 +7,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from featcli.events import Note, Progress
 from featcli.features.extraction import Extractor
 from featcli.features.store import FeatureStore
 from featcli.files import check_output_file, open_sink, write_json
+from featcli.layout import lines_of
 from featcli.outputs import STDOUT
 from featcli.predictor import Predictor
+from featcli.text import first_few
 from featcli.workflow.answer import Answer, Unreadable
 from featcli.workflow.idle import OF_CHECKPOINT, describe_idle, describe_separator, of_images
 from featcli.workflow.images import open_data
-from featcli.workflow.inputs import NEWLINE, STDIN, expand
+from featcli.workflow.inputs import NEWLINE, STDIN, Total, expand
 from featcli.workflow.no_images import accept_no_images
 from featcli.workflow.session import Session, open_model, open_runtime
 from featcli.writers.formats import refuse_on_terminal
@@ -44,6 +47,7 @@ class PredictOptions:
         output: a file, pipe or device for the rows, instead of standard output.
         summary: the same for counts, or None.
         separator: between paths on standard input.
+        width: columns of the terminal that a table is for; None for a pipe or a file.
     """
 
     format: str | None = None
@@ -52,6 +56,7 @@ class PredictOptions:
     output: Path | None = None
     summary: Path | None = None
     separator: bytes = NEWLINE
+    width: int | None = None
 
 
 @dataclass(slots=True)
@@ -101,20 +106,20 @@ def predict(
     if arguments and limit is not None:
         refs = itertools.islice(refs, limit)
     if session.dry_run:
-        return Answer(_plan(path, model, extractor, arguments, refs))
+        return Answer.arranged(lines_of(_plan_lines(path, model, extractor, arguments, refs)))
 
     counts = _Counts()
-    total = len(refs) if isinstance(refs, list) else None
+    total = Total(arguments, limit) if arguments else partial(len, list(refs))
     batch_size = session.loaded.config.loader.batch_size
     with open_sink(output) if options.output is not None else contextlib.nullcontext(write) as sink:
-        writer = open_writer(format, sink, predictor.task, probs=options.probs)
-        session.emit(Progress("predict", 0, total))
+        writer = open_writer(format, sink, predictor.task, probs=options.probs, width=options.width)
+        session.emit(Progress("predict", 0, total()))
         for batch in extractor.stream(refs, batch_size=batch_size, store=store, idle_timeout=IDLE_SECONDS):
             rows = predictor.rows(batch, top=options.top or _TOP, outputs=options.probs)
             writer.write(rows)
             _count(rows, counts)
-            session.emit(Progress("predict", counts.n, total))
-        session.emit(Progress("predict", counts.n, total, finished=True))
+            session.emit(Progress("predict", counts.n, total()))
+        session.emit(Progress("predict", counts.n, counts.n, finished=True))
         if counts.n == 0:
             accept_no_images(arguments, ignored, session.emit)
         writer.close()
@@ -180,17 +185,16 @@ def _summary(counts: _Counts, model: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _plan(
+def _plan_lines(
     path: Path, model: Checkpoint, extractor: Extractor, arguments: Sequence[str], refs: Iterable[ImageRef]
-) -> str:
+) -> list[str]:
     images = "as they arrive on standard input" if STDIN in arguments else str(sum(1 for _ in refs))
-    lines = [
+    return [
         "plan",
         f"  device      {extractor.runtime}",
         f"  checkpoint  {path}",
         f"  backbone    {model.backbone.name}, weights {model.backbone.weights}",
         f"  input       {model.backbone.preprocessing}",
-        f"  classes     {', '.join(model.metadata.classes)}",
+        f"  classes     {first_few(model.metadata.classes, 20)}",
         f"  images      {images}",
     ]
-    return "\n".join(lines)

@@ -78,7 +78,7 @@ def hash_files(
     Returns:
         path to digest, without the files that cannot be read.
     """
-    emit(Progress("hash", 0, len(paths), "files"))
+    emit(Progress("read", 0, len(paths), "files"))
     with HashMemo(memo) as known:
         digests = known.lookup(paths)
         missing = [path for path in paths if path not in digests]
@@ -89,8 +89,8 @@ def hash_files(
             if keep:
                 known.remember(hashed)
             done += len(batch)
-            emit(Progress("hash", done, len(paths), "files"))
-    emit(Progress("hash", done, len(paths), "files", finished=True))
+            emit(Progress("read", done, len(paths), "files"))
+    emit(Progress("read", done, len(paths), "files", finished=True))
     return digests
 
 

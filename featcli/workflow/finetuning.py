@@ -25,6 +25,7 @@ from featcli.training.optimizers import make_optimizer, parameter_groups
 from featcli.training.problem import Callbacks, Problem
 from featcli.training.state import Snapshot, TrainingProgress, read_snapshot, write_snapshot
 from featcli.training.trainable import TrainableModel
+from featcli.units import count_text
 from featcli.workflow.answer import Unreadable
 from featcli.workflow.boundaries import open_sources, plan_boundary
 from featcli.workflow.features import unreadable_of
@@ -179,7 +180,8 @@ class FineTuning:
             Fact(
                 "train",
                 f"{stages + ' and ' if stages else ''}the head, {trained / 1e6:.2g} M parameters; "
-                f"{recipe.epochs} epochs of {-(-n // (size * recipe.accumulate))} steps; BatchNorm {norm}",
+                f"{count_text(recipe.epochs, 'epoch')} of {count_text(-(-n // (size * recipe.accumulate)), 'step')}; "
+                f"BatchNorm {norm}",
             )
         )
         where = f"after {backbone.stages[self._n_frozen - 1].name}" if self._n_frozen else "the images"

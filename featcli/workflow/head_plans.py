@@ -10,7 +10,7 @@ import torch
 from featcli.data.dataset import Dataset
 from featcli.heads.kind import NewHead, Workload
 from featcli.heads.registry import build_head, find_head
-from featcli.units import duration_text
+from featcli.units import count_text, duration_text
 from featcli.workflow.session import Session
 from featcli.workflow.solving import choice_among
 
@@ -43,7 +43,8 @@ def plan_head(session: Session, data: Dataset, n_features: int, *, finetuned: bo
             return solved
         seconds = _trained_seconds(session, n, n_features, len(data.classes))
         before = 0.0 if solved is None else solved["estimated_seconds"] or 0.0
-        epochs = f"{config.train.epochs} epochs of {-(-n // config.train.batch_size)} steps"
+        steps = count_text(-(-n // config.train.batch_size), "step")
+        epochs = f"{count_text(config.train.epochs, 'epoch')} of {steps}"
         return {"kind": config.head.kind, "choice": epochs, "estimated_seconds": round(before + seconds, 1)}
     return _solved(session, config.head.kind, data, n_features)
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
+import itertools
 import os
+import threading
 from collections.abc import Iterator, Sequence
 
 from featcli.data.naming.folders import Ignored, walk_images
 from featcli.data.readers.files import file_ref
 from featcli.data.readers.reader import ImageRef
-from featcli.errors import UsageError
+from featcli.errors import FeatcliError, UsageError
 
 STDIN = "-"
 NEWLINE = b"\n"
+_PATIENCE = 0.2  # seconds for a number that is known at the start
 
 
 def expand(
@@ -41,6 +45,31 @@ def expand(
             yield from map(file_ref, walk_images(name, ignored))
         else:
             yield file_ref(name)
+
+
+class Total:
+    """How many images the arguments mean, counted beside the work: the first row need not wait for a long walk.
+
+    Args:
+        arguments: as of `expand`; of `-` the number is never known.
+        most: of which no more are used.
+    """
+
+    def __init__(self, arguments: Sequence[str], most: int | None = None) -> None:
+        self._arguments, self._most = arguments, most
+        self._number: int | None = None
+        if STDIN not in arguments:
+            counting = threading.Thread(target=self._count, daemon=True)
+            counting.start()
+            counting.join(_PATIENCE)
+
+    def __call__(self) -> int | None:
+        """The number, once it is known."""
+        return self._number
+
+    def _count(self) -> None:
+        with contextlib.suppress(FeatcliError, OSError):  # the work meets it too, and says so
+            self._number = sum(1 for _ in itertools.islice(expand(self._arguments, Ignored()), self._most))
 
 
 def _matches(argument: str) -> list[str]:

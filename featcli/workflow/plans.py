@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from featcli.analysis.sides import sided_names
@@ -15,17 +16,20 @@ from featcli.data.pixels.decoding import GreyRange, is_narrow
 from featcli.data.pixels.loading import load_pixels
 from featcli.features.extraction import Extractor
 from featcli.features.store import FeatureStore
+from featcli.layout import laid_out, table
 from featcli.text import printable
+from featcli.units import duration_text
 from featcli.workflow.answer import Answer, Unreadable
 from featcli.workflow.head_plans import head_line, plan_head
 from featcli.workflow.session import Session
 from featcli.workflow.training_plans import TrainingPlan
 
 _LISTED = 5  # paths of one kind, in the text
+_CLASSES = 30  # of which each has its line
 
 
 def make_plan(session: Session, extractor: Extractor, data: Dataset, training: TrainingPlan | None = None) -> Answer:
-    """What the data are made of, what is stored, what is frozen, how long the rest will take, the whole config.
+    """What would be done and how long it would take, and what the data are made of; the whole config among its facts.
 
     Args:
         session: the invocation.
@@ -73,13 +77,14 @@ def make_plan(session: Session, extractor: Extractor, data: Dataset, training: T
         "splits": {"rule": data.rule, "counts": data.counts()},
         "data": seen.to_json(),
     }
+    facts["config"] = session.loaded.config.model_dump(mode="json")
     facts["head"] = plan_head(session, data, backbone.feature_size, finetuned=training is not None)
     if training is not None:
         facts["training"] = training.facts
     unreadable = Unreadable()
     for row, reason in sorted(seen.errors.items()):
         unreadable.add(data.samples[row].path, reason)
-    return Answer(_plan_text(session, extractor, seen, facts, training), facts, unreadable)
+    return Answer.arranged(partial(_plan_text, session, extractor, seen, facts, training), facts, unreadable)
 
 
 def _seconds_per_image(extractor: Extractor, samples: Sequence[Sample]) -> float:
@@ -101,37 +106,51 @@ def _seconds_per_image(extractor: Extractor, samples: Sequence[Sample]) -> float
 
 
 def _plan_text(
-    session: Session, extractor: Extractor, seen: Survey, facts: dict[str, Any], training: TrainingPlan | None
+    session: Session,
+    extractor: Extractor,
+    seen: Survey,
+    facts: dict[str, Any],
+    training: TrainingPlan | None,
+    width: int | None,
 ) -> str:
     data, backbone, features = seen.data, extractor.backbone, facts["features"]
     work = f"{features['stored']} stored, {features['to_compute']} to compute"
     if features["to_compute"]:
-        work += f", about {features['estimated_seconds']:.0f} s here"
+        work += f", {duration_text(features['estimated_seconds'])} here"
     if features["unreadable"]:
         work += f"; {features['unreadable']} unreadable"
     lines = [
         "plan",
-        f"  device      {extractor.runtime}",
-        f"  backbone    {backbone.name}, weights {backbone.weights} (sha256 {backbone.weights_sha256[:12]})",
-        f"  stages      {_stages(facts['stages'])}",
-        f"  input       {backbone.preprocessing}",
-        f"  features    {backbone.feature_size} of layer {backbone.layer}; {work}",
+        f"  images      {_counts_text(data)}",
+        f"  splits      {_rule(data)}",
+        *_class_table(data, width),
+        f"  features    {work}",
         *([] if facts["head"] is None else [f"  head        {head_line(facts['head'])}"]),
         *(f"  {line}" for line in (training.lines if training else ())),
-        f"  splits      {_rule(data)}",
-        *_class_table(data),
+        f"  stages      {_stages(facts['stages'])}",
+        f"  backbone    {backbone.name}, weights {backbone.weights} (sha256 {backbone.weights_sha256[:12]}), "
+        f"{backbone.feature_size} features of layer {backbone.layer}",
+        f"  input       {backbone.preprocessing}",
+        f"  device      {extractor.runtime}",
         "data",
         *(f"  {line}" for line in _data_lines(seen, backbone.preprocessing.grey_range)),
-        "config",
-        *(f"  {line}" for line in dump_config(session.loaded.config).splitlines()),
     ]
-    return "\n".join(lines)
+    if session.verbose:
+        lines += ["config", *(f"  {line}" for line in dump_config(session.loaded.config).splitlines())]
+    return laid_out("\n".join(lines), width)
+
+
+def _counts_text(data: Dataset) -> str:
+    counts = data.counts()
+    sizes = ", ".join(f"{sum(per_class)} {split}" for split, per_class in counts.items())
+    return f"{len(data.samples)} in {len(data.classes)} classes: {sizes}"
 
 
 def _stages(stages: dict[str, list[str]]) -> str:
     n = len(stages["frozen"]) + len(stages["trained"])
     count = {0: "none", n: f"all {n}"}.get(len(stages["frozen"]), f"{len(stages['frozen'])} of {n}")
-    return f"{count} frozen{': ' if stages['frozen'] else ''}{', '.join(stages['frozen'])}"
+    span = "" if len(stages["frozen"]) in (0, n) else f", {stages['frozen'][0]} to {stages['frozen'][-1]}"
+    return f"{count} frozen{span}"
 
 
 def _rule(data: Dataset) -> str:
@@ -143,14 +162,23 @@ def _rule(data: Dataset) -> str:
     return f"by content hash, seed {seed}, {share} of each class for validation"
 
 
-def _class_table(data: Dataset) -> list[str]:
-    counts = data.counts()
-    names = [printable(name) for name in data.classes]
-    width = max(len(name) for name in ("class", *names))
-    lines = [f"    {'class':{width}} " + " ".join(f"{split:>7}" for split in counts)]
-    for label, name in enumerate(names):
-        lines.append(f"    {name:{width}} " + " ".join(f"{per_class[label]:7d}" for per_class in counts.values()))
-    return lines
+def _class_table(data: Dataset, width: int | None) -> list[str]:
+    """Images of each class and split; of many classes the largest and smallest are named instead."""
+    counts, names = data.counts(), [printable(name) for name in data.classes]
+    if len(names) > _CLASSES:
+        return [f"  classes     {_extremes(names, data)} (--json has all)"]
+    rows = [("class", *counts)]
+    rows += [(name, *(str(part[label]) for part in counts.values())) for label, name in enumerate(names)]
+    cells = [[row[0], *(f"{cell:>7}" for cell in row[1:])] for row in rows]
+    room = None if width is None else width - 4
+    return [f"    {line}" for line in table(cells, right=[False] + [True] * len(counts), width=room, gap=1, shrink=[0])]
+
+
+def _extremes(names: Sequence[str], data: Dataset) -> str:
+    sizes = [sum(part) for part in zip(*data.counts().values(), strict=True)]
+    order = sorted(range(len(names)), key=lambda label: -sizes[label])
+    large, small = ([f"{names[label]} {sizes[label]}" for label in some] for some in (order[:3], order[-3:]))
+    return f"the largest {', '.join(large)}; the smallest {', '.join(small)}"
 
 
 def _data_lines(seen: Survey, grey_range: GreyRange | None) -> list[str]:

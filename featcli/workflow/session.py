@@ -33,6 +33,7 @@ class Session:
         threads: of torch's operators; None for the number of cores.
         overwrite: whether an output that holds something else is replaced.
         dry_run: stop before the work and give the plan.
+        verbose: details too.
     """
 
     loaded: LoadedConfig
@@ -41,6 +42,7 @@ class Session:
     threads: int | None = None
     overwrite: bool = False
     dry_run: bool = False
+    verbose: bool = False
 
 
 def open_runtime(session: Session) -> Runtime:

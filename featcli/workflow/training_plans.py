@@ -19,7 +19,7 @@ from featcli.heads.kind import NewHead
 from featcli.heads.registry import build_head
 from featcli.training.freezing import count_frozen
 from featcli.training.trainable import TrainableModel
-from featcli.units import duration_text
+from featcli.units import count_text, duration_text
 from featcli.workflow.boundaries import Boundary, plan_boundary
 from featcli.workflow.learning import gradient_of
 from featcli.workflow.mirroring import plan_mirroring, warn_of_sides
@@ -96,7 +96,7 @@ def plan_training(session: Session, extractor: Extractor, data: Dataset) -> Trai
     names = [stage.name for stage in backbone.stages[n_frozen:]]
     lines = [
         f"train       {', '.join(names) + ' and ' if names else ''}the head; "
-        f"{config.epochs} epochs of {steps} steps, {duration_text(seconds)} here",
+        f"{count_text(config.epochs, 'epoch')} of {count_text(steps, 'step')}, {duration_text(seconds)} here",
         f"boundary    {boundary}",
         f"mirror      {mirroring or f'decided at the start by a trial on up to {MIRRORED} training images'}",
     ]

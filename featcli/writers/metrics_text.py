@@ -3,45 +3,49 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from featcli.evaluation.words import absent_text, interval_text, selection_text
+from featcli.layout import laid_out, table, table_row
 from featcli.text import clipped, columns, printable
 
-_WIDTH = 80
-_LONGEST_NAME = 40
+_FEWEST = 8  # columns of a class's name
 _MOST_CLASSES = 30  # of which each has its line
 _WORST = 20
 _MOST_CONFUSION = 12
 _NUMBERS = ("balanced_accuracy", "macro_f1", "top5_accuracy", "log_loss", "brier", "ece")
 _SHARES = ("sensitivity", "specificity", "auroc")
-_COLUMNS = (("precision", 9), ("recall", 6), ("f1", 6))
+_SCORES = ("precision", "recall", "f1")
 
 
-def metrics_text(where: str, metrics: dict[str, Any]) -> str:
+def metrics_text(where: str, metrics: dict[str, Any], below: Sequence[str] = (), width: int | None = None) -> str:
     """A summary, a line for each class (of many, the worst), the confusion matrix where it fits, thresholds.
 
     Args:
         where: which images, in words.
         metrics: of `metrics.evaluate`, and perhaps `selected`.
+        below: lines about the images, below the first.
+        width: of the terminal, in columns; None where names are not to be shortened.
     """
     if metrics["n"] == 0:
-        return f"no images, {printable(where)}"
+        return "\n".join([f"no images, {printable(where)}", *below])
     lines = [
         f"{metrics['n']} images, {printable(where)}",
+        *below,
         f"accuracy           {metrics['accuracy']:.4f}  ({interval_text(metrics, 4)})",
     ]
     if metrics.get("selected"):
         lines.append(f"{'':18} {selection_text(metrics['selected'])}")
     absent = absent_text(metrics)
     if absent is not None:
-        lines.append(f"{'':18} {clipped(absent, _WIDTH - 19)}")
+        lines.append(f"{'':18} {absent}")
     lines.append(f"majority class     {metrics['majority_accuracy']:.4f}  (baseline: the accuracy of always naming it)")
     for name in _NUMBERS:
         if metrics[name] is not None:
             lines.append(f"{_label(name)} {metrics[name]:.4f}")
     if metrics["positive"] is not None:
-        lines.append(f"positive class     {clipped(metrics['positive'], _LONGEST_NAME)}")
+        lines.append(f"positive class     {_name(metrics['positive'], width, 19)}")
     for name in _SHARES:
         if metrics[name] is not None:
             bounds = metrics[f"{name}_ci95"]
@@ -51,12 +55,17 @@ def metrics_text(where: str, metrics: dict[str, Any]) -> str:
         lines.append(f"average precision  {metrics['average_precision']:.4f}")
     if metrics["n_errors"]:
         lines.append(f"unreadable         {metrics['n_errors']}  (counted as wrong)")
-    lines += ["", *_class_lines(metrics)]
+    lines += ["", *_class_lines(metrics, width)]
     if metrics["confusion"] is not None and len(metrics["classes"]) <= _MOST_CONFUSION:
-        lines += ["", *_confusion_lines(metrics)]
+        lines += ["", *_confusion_lines(metrics, width)]
     if metrics["thresholds"] is not None:
-        lines += ["", *_threshold_lines(metrics)]
-    return "\n".join(lines)
+        lines += ["", *_threshold_lines(metrics, width)]
+    return laid_out("\n".join(lines), width)
+
+
+def _name(name: str, width: int | None, beside: int) -> str:
+    """A class's name beside so many other columns, shortened where the terminal is too narrow for both."""
+    return printable(name) if width is None else clipped(name, max(_FEWEST, width - beside))
 
 
 def _label(name: str) -> str:
@@ -64,41 +73,39 @@ def _label(name: str) -> str:
     return f"{words.get(name, name.replace('_', ' ')):18}"
 
 
-def _class_lines(metrics: dict[str, Any]) -> list[str]:
+def _class_lines(metrics: dict[str, Any], width: int | None) -> list[str]:
     chosen, above = list(metrics["per_class"].items()), []
     if len(chosen) > _MOST_CLASSES:
         known = [item for item in chosen if item[1]["recall"] is not None]
         above = [f"the {min(_WORST, len(known))} classes of the lowest recall, of {len(chosen)} (--json has all)"]
         chosen = sorted(known, key=lambda item: (item[1]["recall"], -item[1]["support"]))[:_WORST]
-    names = [clipped(name, _LONGEST_NAME) for name, _ in chosen]
-    width = max(len("class"), *map(columns, names)) if names else len("class")
-    lines = [*above, f"{_padded('class', width)} precision recall     f1  images"]
-    for name, (_, scores) in zip(names, chosen, strict=True):
-        cells = (f"{'-' if scores[key] is None else format(scores[key], '.3f'):>{size}}" for key, size in _COLUMNS)
-        lines.append(f"{_padded(name, width)} {' '.join(cells)} {scores['support']:7d}")
-    return lines
+    rows: list[tuple[str, ...]] = [("class", *_SCORES, "images")]
+    for name, scores in chosen:
+        numbers = ("-" if scores[key] is None else format(scores[key], ".3f") for key in _SCORES)
+        rows.append((printable(name), *numbers, str(scores["support"])))
+    return [*above, *table(rows, right=(False, *[True] * 4), width=width, shrink=[0])]
 
 
-def _confusion_lines(metrics: dict[str, Any]) -> list[str]:
-    names, k = metrics["classes"], len(metrics["classes"])
-    digits = max(len(str(cell)) for row in metrics["confusion"] for cell in row)
-    width = max(len("true"), *(columns(clipped(name, _LONGEST_NAME)) for name in names))
-    longest = max(columns(clipped(name, 12)) for name in names)
-    column = max(5, digits, longest)
-    if width + k * (column + 1) > _WIDTH:
-        column = max(5, digits, (_WIDTH - min(width, 16)) // k - 1)
-        width = max(len("true"), min(width, _WIDTH - k * (column + 1)))
-    heading = _padded("true", width) + "".join(" " + _padded(clipped(name, column), -column) for name in names)
-    fits = columns(heading) + len("  predicted") <= _WIDTH
+def _confusion_lines(metrics: dict[str, Any], width: int | None) -> list[str]:
+    names = [printable(name) for name in metrics["classes"]]
+    k, digits = len(names), max(len(str(cell)) for row in metrics["confusion"] for cell in row)
+    first = max(len("true"), *map(columns, names))
+    column = max(5, digits, *map(columns, names))
+    if width is not None and first + k * (column + 1) > width:
+        column = max(5, digits, min(column, (width - min(first, 16)) // k - 1))
+        first = max(len("true"), min(first, width - k * (column + 1)))
+    widths, right = [first] + [column] * k, [False] + [True] * k
+    heading = table_row(["true", *names], widths, right, gap=1)
+    fits = width is None or columns(heading) + len("  predicted") <= width
     lines = [heading + "  predicted"] if fits else ["rows: true; columns: predicted", heading]
     for name, row in zip(names, metrics["confusion"], strict=True):
-        lines.append(_padded(clipped(name, width), width) + "".join(f" {cell:{column}d}" for cell in row))
+        lines.append(table_row([name, *map(str, row)], widths, right, gap=1))
     return lines
 
 
-def _threshold_lines(metrics: dict[str, Any]) -> list[str]:
+def _threshold_lines(metrics: dict[str, Any], width: int | None) -> list[str]:
     lines = [
-        f"{clipped(metrics['positive'], 30)} from a threshold on, chosen on these images",
+        f"{_name(metrics['positive'], width, 45)} from a threshold on, chosen on these images",
         "target  threshold  sensitivity  specificity  precision  flagged",
     ]
     for row in metrics["thresholds"]:
@@ -112,9 +119,3 @@ def _threshold_lines(metrics: dict[str, Any]) -> list[str]:
             cells.append(f"{'-' if row[name] is None else format(row[name], '.3f'):>{size}}")
         lines.append("  ".join(cells))
     return lines
-
-
-def _padded(text: str, width: int) -> str:
-    """To so many columns, on the right; on the left for a negative width."""
-    space = " " * (abs(width) - columns(text))
-    return text + space if width >= 0 else space + text

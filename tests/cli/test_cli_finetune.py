@@ -247,7 +247,7 @@ def test_cutmix_needs_maps(lab: Lab) -> None:
     done = lab.finetune("--set", "train.cutmix=1.0", depth="all")
     assert (done.code, done.stdout) == (2, b"")
     assert done.stderr.endswith(
-        "--set train.cutmix=1.0: cutmix needs (B, C, H, W) maps, "
+        "error: --set train.cutmix=1.0: cutmix needs (B, C, H, W) maps, "
         "which efficientnet_lite0 does not give after 9 frozen stages\n"
         "Use train.mixup, or freeze fewer stages.\n"
     )
@@ -265,7 +265,7 @@ def test_a_batch_larger_than_the_data(lab: Lab) -> None:
     assert (
         done.stderr.count("note: train.batch_size 64 is more than the 12 training images: an epoch is one batch\n") == 1
     )
-    assert "2 epochs of 1 steps" in done.stderr
+    assert "2 epochs of 1 step;" in done.stderr
 
 
 def test_batch_norm_with_one_image_left_alone(lab: Lab) -> None:
@@ -275,7 +275,7 @@ def test_batch_norm_with_one_image_left_alone(lab: Lab) -> None:
     done = lab.finetune(*settings, data="split")
     assert (done.code, done.stdout) == (2, b"")
     assert done.stderr.endswith(
-        "--set train.batch_norm=train: train needs two images a batch, and 3 in batches of 2 leave one alone\n"
+        "error: --set train.batch_norm=train: train needs two images a batch, and 3 in batches of 2 leave one alone\n"
         "Change train.batch_size, or use auto.\n"
     )
     assert lab.finetune(*settings, "--set", "train.batch_norm=auto", data="split", output="auto").code == 0

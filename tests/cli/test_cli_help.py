@@ -47,17 +47,30 @@ def test_help_loads_neither_torch_nor_torchvision(arguments: tuple[str, ...]) ->
     assert "Usage: featcli" in done.stdout
     loaded = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
     assert {"typer", "featcli.cli"} <= loaded
-    assert not {name for name in loaded if name.partition(".")[0] in ("torch", "torchvision", "numpy", "PIL", "pydantic")}
+    assert not {
+        name for name in loaded if name.partition(".")[0] in ("torch", "torchvision", "numpy", "PIL", "pydantic")
+    }
     assert [line for line in done.stderr.splitlines() if not line.startswith("import time:")] == []
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_every_option_is_explained(featcli: Callable[..., Finished], arguments: tuple[str, ...]) -> None:
-    done = featcli(*arguments, "-h", env={"COLUMNS": "200"})
+    done = featcli(*arguments, "-h")
     assert (done.code, done.stderr) == (0, "")
-    options = re.findall(r"^│ +(--[a-z-]+)(.*)│$", done.text, re.MULTILINE)
+    options = re.findall(r"^  (?:-\w, |    )(--[a-z-]+)(.*)$", done.text, re.MULTILINE)
     assert len(options) >= 2
     assert [name for name, rest in options if len(rest.split()) < 3] == []
+
+
+@pytest.mark.parametrize("arguments", [*GROUPS, *COMMANDS], ids=" ".join)
+def test_help_breaks_no_word_at_any_width(featcli: Callable[..., Finished], arguments: tuple[str, ...]) -> None:
+    words = {}
+    for width in (40, 80, 200):
+        text = featcli(*arguments, "--help", env={"COLUMNS": str(width)}).text
+        assert max(map(len, text.splitlines())) <= width
+        words[width] = text.split()
+    assert words[40] == words[80] == words[200]
+    assert not {"<bool>", "<list[str]>", "TEXT", "INTEGER"} & {*words[80]}
 
 
 def test_info_loads_no_torch(trained: Lab) -> None:

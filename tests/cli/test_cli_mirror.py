@@ -70,7 +70,7 @@ def test_names_and_options_decide_before_any_image(lab: Lab) -> None:
     done = lab.finetune("--set", "train.augment=flip", "--set", "train.mirror=false", data="sides", output="no")
     assert (done.code, done.stdout, (lab.folder / "no").exists()) == (2, b"", False)
     assert (
-        "--set train.mirror=false: train.augment: flip mirrors and does nothing else, and train.mirror is false"
+        "error: --set train.mirror=false: train.augment: flip mirrors and does nothing else, and train.mirror is false"
         in done.stderr
     )
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -16,11 +14,14 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from tests.cli.lab import Lab, names, read_csv, strict_json, tree
+from featcli.text import columns
+from tests.cli.lab import SMALL, Lab, names, read_csv, strict_json, tree
 from tests.process import Running
+from tests.terminal import on_terminal
 
 pytestmark = pytest.mark.slow
 
+COMES_FIRST = "The checkpoint or run folder comes first: featcli predict RUN PHOTOS.\n"
 FEATCLI = Path(sys.executable).with_name("featcli")
 
 
@@ -100,7 +101,7 @@ def test_names_are_only_names(here: Lab) -> None:
     named = here("predict", "run", "--", *odd)
     assert named.stdout == done.stdout
     table = here("predict", "run", "--format", "table", "--", *odd)
-    assert table.stdout.count(b"\n") == len(odd)
+    assert table.stdout.count(b"\n") == len(odd) + 1
     assert b"\x1b" not in table.stdout
     here("predict", "run", "--format", "csv", "-o", "x.csv", "--", *odd)
     assert [os.fsencode(row["path"]) for row in read_csv(here.folder / "x.csv")] == odd
@@ -164,15 +165,46 @@ def test_a_reader_that_leaves(here: Lab) -> None:
     assert (done.code, done.stderr) == (141, "")
 
 
-def test_rows_on_a_terminal_have_no_bar_among_them(here: Lab) -> None:
-    controller, terminal = pty.openpty()
-    arguments = ("predict", "run", "photos", "--format", "table", "--limit", "2", "--batch-size", "1")
-    done = subprocess.run([FEATCLI, *arguments], cwd=here.folder, stdin=terminal, stdout=terminal, stderr=terminal)
-    seen = os.read(controller, 1 << 16).decode()
-    os.close(terminal)
-    os.close(controller)
-    assert done.returncode == 0
-    assert re.fullmatch(r"cats  \d\.\d{3} photos/cats/00\.png\r\ncats  \d\.\d{3} photos/cats/01\.png\r\n", seen)
+def test_rows_on_a_terminal_are_a_table_without_a_bar_among_them(here: Lab) -> None:
+    arguments = ("predict", "run", "photos", "gone.png", "--batch-size", "1")
+    seen, code = on_terminal(here.server, *arguments, cwd=here.folder)
+    assert code == 3
+    rows = seen.splitlines()
+    assert rows[0] == "label  confidence  path"
+    assert all(re.fullmatch(r"(cats|dogs)        [01]\.\d{3}  photos/\1/\d\d\.png", row) for row in rows[1:17])
+    assert rows[17:19] == [
+        "-               -  gone.png: no such file or directory",
+        "error: 1 image could not be read",
+    ]
+    json_lines, _ = on_terminal(
+        here.server, *arguments, "--format", "jsonl", "--limit", "1", cwd=here.folder, width=200
+    )
+    assert json_lines.startswith('{"path": "photos/cats/00.png", "label": "cats", ')
+
+
+def test_a_narrow_terminal_gets_the_ends_of_long_paths(here: Lab) -> None:
+    deep = here.folder / "a-folder-of-a-long-name" / "猫猫猫猫" / "00.png"
+    deep.parent.mkdir(parents=True)
+    shutil.copy(here.folder / "photos" / "cats" / "00.png", deep)
+    path = deep.relative_to(here.folder)
+    seen, _ = on_terminal(here.server, "predict", "run", path, f"{path}x", cwd=here.folder, width=50)
+    lines = seen.splitlines()
+    assert lines[1].endswith("  a-folder-of-a-...猫猫猫/00.png")
+    assert lines[2:4] == ["-               -  a-folder-of-a-...猫猫/00.pngx:", f"{'':19}no such file or directory"]
+    assert max(map(columns, lines)) <= 50
+    assert f"  {path}\n" in here("predict", "run", path, "--format", "table").text
+
+
+def test_how_many_images_there_will_be_is_known_but_of_a_pipe(here: Lab) -> None:
+    slow = here.preload("import featcli.console as c, time; c._LINE_SECONDS = 0.0; c.time.sleep(0.2)")
+    done = here("predict", "run", "photos", "--batch-size", "4", preload=slow)
+    assert re.search(r"^predict   \d+/16 images, [0-9.]+/s, \d+ s left$", done.stderr, re.MULTILINE)
+    listed = here.write("list", "".join(f"photos/cats/0{index}.png\n" for index in range(8)))
+    with listed.open("rb") as stdin:
+        done = here("predict", "run", "-", "--batch-size", "4", preload=slow, stdin=stdin)
+    assert re.search(r"^predict   8 images, [0-9.]+/s$", done.stderr, re.MULTILINE)
+    done = here("extract", *SMALL, "photos", "photos/cats/00.png", "-o", "f.npz", "--batch-size", "4", preload=slow)
+    assert re.search(r"^features  \d+/17 images, ", done.stderr, re.MULTILINE)
 
 
 def test_top_and_probs(here: Lab) -> None:
@@ -206,10 +238,14 @@ def test_csv_table_and_parquet_say_what_jsonl_says(here: Lab) -> None:
 
     table = here("predict", "run", *inputs, "--format", "table")
     assert table.text == (
-        f"dogs  {told[0]['confidence']:.3f} photos/dogs/00.png\n"
-        "error   -    gone.png: no such file or directory\n"
-        f"cats  {told[2]['confidence']:.3f} photos/cats/00.png\n"
+        "label  confidence  path\n"
+        f"dogs        {told[0]['confidence']:.3f}  photos/dogs/00.png\n"
+        "-               -  gone.png: no such file or directory\n"
+        f"cats        {told[2]['confidence']:.3f}  photos/cats/00.png\n"
     )
+    below = here("predict", "run", *inputs, "--format", "table", "--probs").text.splitlines()
+    said = ", ".join(f"{name} {value:.3f}" for name, value in told[2]["probs"].items())
+    assert (len(below), below[-1]) == (6, f"{'':19}{said}")
 
 
 def test_a_summary_and_a_file(here: Lab) -> None:

@@ -91,8 +91,9 @@ def test_long_and_wide_names_fit_into_eighty_columns(lab: Lab) -> None:
             noise(lab.folder / "photos" / name / f"x{index}.png", index)  # identical files in both classes
     done = lab.train("--set", f"data.positive={wide}", "--max-bad", "0")
     assert done.code == 0, done.stderr
-    text = [*block(done.stderr), *lab("evaluate", "run", "photos").text.splitlines()]
+    text = block(done.stderr)
     assert max(len(line) + line.count("猫") for line in text) <= 80
+    assert f"positive class     {wide}\n" in lab("evaluate", "run", "photos").text
     assert any("most confused: " in line and "..." in line for line in text)
 
 
@@ -139,12 +140,12 @@ def test_a_positive_class_of_three_or_of_a_checkpoint_without_it(lab: Lab, make_
     assert lab.train().code == 0
     done = lab("evaluate", "run", "photos", "--set", "data.positive=dog")
     assert done.code == 2
-    assert done.stderr.startswith("--set data.positive=dog: no class 'dog'; did you mean 'dogs'?\n")
+    assert done.stderr.startswith("error: --set data.positive=dog: no class 'dog'; did you mean 'dogs'?\n")
     make_folder(lab.folder / "three", {"0": 6, "1": 6, "2": 6})
     done = lab.train("--set", "data.positive=1", data="three", output="other")
     assert done.code == 2
     assert done.stderr.endswith(
-        "--set data.positive=1: '1' would be the positive one of two classes, and there are 3\n"
+        "error: --set data.positive=1: '1' would be the positive one of two classes, and there are 3\n"
         "Leave data.positive out.\n"
     )
 
@@ -189,7 +190,7 @@ def test_with_few_groups_there_is_no_interval(lab: Lab, make_folder) -> None:
     assert "\nsensitivity        1.0000\n" in found.text
     for arguments in (("data.group=group",), ("data.group=(nowhere)",)):
         refused = lab("evaluate", "run", "photos", "--set", *arguments)
-        assert (refused.code, refused.stderr.startswith(f"--set {arguments[0]}: ")) == (2, True)
+        assert (refused.code, refused.stderr.startswith(f"error: --set {arguments[0]}: ")) == (2, True)
 
 
 def test_a_model_of_no_use_is_called_that(lab: Lab) -> None:

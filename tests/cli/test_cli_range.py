@@ -173,7 +173,7 @@ def test_paths_are_extracted_in_the_range_of_the_configs_training_images(scans: 
     assert (alone.code, alone.stderr.splitlines()[-2:]) == (
         2,
         [
-            "--set data.range=auto: auto needs training images, and no data is named",
+            "error: --set data.range=auto: auto needs training images, and no data is named",
             "Give data.root or data.manifest too, or the range itself: data.range: [0, 4095].",
         ],
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import termios
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from tests.cli.lab import RUN_FILES, SMALL, Lab, names, strict_json
 from tests.process import Running
+from tests.terminal import read_all, shown, terminal
 
 pytestmark = pytest.mark.slow
 
@@ -160,3 +162,23 @@ def test_signals_that_the_shell_ignores_stay_ignored(lab: Lab, trained: Lab) -> 
     run.kill(signal.SIGHUP)
     done = run.wait(20)
     assert (done.code, len(done.rows)) == (0, 16)
+
+
+def test_ctrl_c_leaves_the_terminal_as_it_was(lab: Lab) -> None:
+    stuck = lab.preload(STUCK)
+    arguments = ("train-head", *SMALL, "--set", "data.root=photos", "-o", "run", "--batch-size", "8")
+    with terminal() as (near, far):
+        before = termios.tcgetattr(near)
+        environment = {"TERM": "xterm-256color", "COLUMNS": None, "NO_COLOR": None}
+        with far.open("rb") as stdin:
+            run = lab.start(*arguments, preload=stuck, stdin=stdin, stdout=far, stderr=far, env=environment)
+            _wait_for(lab.folder / "stuck", run)
+        seen = read_all(near, 0.2)
+        assert b"/16" in seen, "a bar"
+        os.write(near, b"\x03")
+        assert run.wait().code == 130
+        seen += read_all(near)
+        assert termios.tcgetattr(near) == before
+    assert seen.rfind(b"\x1b[?25h") > seen.rfind(b"\x1b[?25l") > -1, "the cursor is back"
+    lines = shown(seen).splitlines()
+    assert [line.split()[0] for line in lines] == ["backbone", "features", "data", "interrupted"]

@@ -190,7 +190,7 @@ def test_a_full_disk_leaves_the_earlier_run_as_it_was(lab: Lab) -> None:
 def test_dry_run_writes_nothing(lab: Lab) -> None:
     (lab.folder / "cache").mkdir()
     before = tree(lab.folder)
-    done = lab.train("--dry-run", "--cache", lab.folder / "cache")
+    done = lab.train("--dry-run", "-v", "--cache", lab.folder / "cache")
     assert done.code == 0
     assert tree(lab.folder) == before
     plan = done.text.splitlines()
@@ -207,8 +207,8 @@ def test_dry_run_writes_nothing(lab: Lab) -> None:
     [
         ((), "  head        logistic, C 1, under a second here\n"),
         (("head.C=auto",), "  head        logistic, C from 7 values in 5 folds, under a second here\n"),
-        (("head.kind=mlp",), "  head        mlp, 10 epochs of 1 steps, under a second here\n"),
-        (("head.kind=linear", "head.init=random"), "  head        linear, 10 epochs of 1 steps, under a second here\n"),
+        (("head.kind=mlp",), "  head        mlp, 10 epochs of 1 step, under a second here\n"),
+        (("head.kind=linear", "head.init=random"), "  head        linear, 10 epochs of 1 step, under a second here\n"),
     ],
 )
 def test_the_plan_says_how_long_the_head_takes(lab: Lab, options: tuple[str, ...], said: str) -> None:

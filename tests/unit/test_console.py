@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from featcli.console import Terminal, printable
 from featcli.errors import ConfigError, UsageError
 from featcli.events import Detail, EpochEnd, Event, Fact, Note, Progress, Warn
+from tests.terminal import read_all, shown, terminal
 
 EVENTS: list[Event] = [Fact("data", "3 images"), Note("a note"), Warn("a warning"), Detail("a detail")]
 
@@ -65,8 +68,10 @@ def test_long_work_off_a_terminal_gets_a_plain_line(
 def test_an_error_and_its_hint(capsys: pytest.CaptureFixture[str]) -> None:
     Terminal().error(UsageError("what is wrong", "What to do."))
     assert capsys.readouterr().err == "error: what is wrong\nWhat to do.\n"
-    Terminal().error(ConfigError(["a.yaml:1:1: one", "a.yaml:2:1: two"]))
-    assert capsys.readouterr().err == "a.yaml:1:1: one\na.yaml:2:1: two\n"
+    Terminal().error(ConfigError(["a.yaml:1:1: one", "a b.yaml:2:1: two", "--set x=1:2:3: three", "b.yaml: four"]))
+    assert capsys.readouterr().err == (
+        "a.yaml:1:1: one\na b.yaml:2:1: two\nerror: --set x=1:2:3: three\nerror: b.yaml: four\n"
+    )
 
 
 def test_unreadable_images_are_listed_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,3 +95,107 @@ def test_unreadable_images_are_listed_and_counted(capsys: pytest.CaptureFixture[
 )
 def test_nothing_can_harm_a_terminal(text: str, shown: str) -> None:
     assert printable(text) == shown
+
+
+def drawn(
+    monkeypatch: pytest.MonkeyPatch,
+    events: list[Event],
+    *,
+    width: int = 80,
+    quiet: bool = False,
+    encoding: str = "utf-8",
+    **env: str,
+) -> bytes:
+    """The bytes that reach a terminal."""
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"TERM": "xterm-256color", "COLUMNS": str(width), **env}.items():
+        monkeypatch.setenv(name, value)
+    with terminal(width) as (near, far), far.open("w", encoding=encoding, errors="backslashreplace") as stream:
+        monkeypatch.setattr("sys.stderr", stream)
+        console = Terminal(quiet=quiet)
+        for event in events:
+            console.emit(event)
+        console.close()
+        stream.flush()
+        return read_all(near)
+
+
+BAR: list[Event] = [Progress("features", 0, 9), Progress("features", 4, 9), Note("in between")]
+END = Progress("features", 9, 9, finished=True)
+LONG = Warn("identical files on two sides of a split: /a/path/that/is/long/enough.png (train) and b.png (val)")
+
+
+def test_a_terminal_gets_lines_that_go_on_below_their_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = drawn(monkeypatch, [LONG, Fact("data", "3 images and a few more words than fit")], width=44)
+    assert shown(seen, 44).splitlines() == [
+        "warning: identical files on two sides of a",
+        "         split:",
+        "         /a/path/that/is/long/enough.png",
+        "         (train) and b.png (val)",
+        "data      3 images and a few more words than",
+        "          fit",
+    ]
+    path = "/p" * 60
+    assert shown(drawn(monkeypatch, [Warn(f"no file {path} here")], width=200), 200).splitlines() == [
+        f"warning: no file {path} here"
+    ]
+    assert f"\r\n         {path}\r\n".encode() in drawn(monkeypatch, [Warn(f"no file {path} here")], width=40)
+
+
+@pytest.mark.parametrize("columns", ["0", "-3", "many", ""])
+def test_a_width_that_is_none(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    seen = shown(drawn(monkeypatch, [LONG, *BAR, END], COLUMNS=columns), 80).splitlines()
+    assert " ".join(seen[0].split()) == "warning: identical files on two sides of a split:"
+    monkeypatch.undo()
+    monkeypatch.setenv("COLUMNS", columns)
+    assert said(capsys, [LONG]) == [f"warning: {LONG.text}"]
+
+
+def test_nothing_is_left_of_a_bar_and_the_cursor_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = drawn(monkeypatch, [*BAR, END])
+    assert b"4/9" in seen
+    assert shown(seen) == "note: in between\n"
+    assert seen.rfind(b"\x1b[?25h") > seen.rfind(b"\x1b[?25l") > -1
+    assert shown(drawn(monkeypatch, BAR)) == "note: in between\n", "closed in the middle"
+    assert drawn(monkeypatch, [Progress("features", 0, 0), Progress("features", 0, 0, finished=True)]) == b""
+    assert drawn(monkeypatch, [*BAR, END], quiet=True) == b""
+
+
+@pytest.mark.parametrize("width", [20, 40])
+def test_a_bar_keeps_to_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    assert shown(drawn(monkeypatch, [*BAR, END], width=width), width) == "note: in between\n"
+
+
+def test_a_terminal_that_cannot_draw_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert drawn(monkeypatch, [*BAR, END], TERM="dumb") == b"note: in between\r\n"
+
+
+def test_colours_that_are_not_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert b"\x1b[33m" in drawn(monkeypatch, [LONG])
+    assert not re.search(rb"\x1b\[3\dm", drawn(monkeypatch, [LONG, *BAR, END], NO_COLOR="1"))
+
+
+def test_colours_that_are_forced_bring_no_bar_into_a_log(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = said(capsys, [LONG, *BAR, END])
+    assert [re.sub(r"\x1b\[\d*m", "", line) for line in lines] == [f"warning: {LONG.text}", "note: in between"]
+
+
+def test_a_terminal_without_utf8(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = drawn(monkeypatch, [*BAR, Note("é"), END], encoding="ascii")
+    assert max(seen) < 128
+    assert shown(seen) == "note: in between\nnote: \\xe9\n"
+
+
+def test_epochs_keep_to_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = {"accuracy": 0.5, "log_loss": 0.25}
+    epoch = EpochEnd(10, 10, 5e-4, 0.25, scores, False, ("accuracy", "log_loss"))
+    lines = shown(drawn(monkeypatch, [epoch], width=60), 60).splitlines()
+    assert [len(line) for line in lines] == [49, 49]
+    assert lines[1].split() == ["10/10", "5.0e-04", "0.2500", "0.5000", "0.2500"]

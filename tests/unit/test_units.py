@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from featcli.units import duration_text
+from featcli.units import count_text, duration_text
 
 
 @pytest.mark.parametrize(
@@ -12,3 +12,7 @@ from featcli.units import duration_text
 )  # fmt: skip
 def test_durations_in_words(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text
+
+
+def test_counts_agree_with_their_words() -> None:
+    assert [count_text(number, "step") for number in (0, 1, 2, 1000)] == ["0 steps", "1 step", "2 steps", "1,000 steps"]

@@ -73,8 +73,10 @@ def test_what_is_worse_than_the_largest_class_and_what_is_never_found() -> None:
 
 def test_names_are_cut_to_columns_not_to_letters() -> None:
     assert clipped("abcdef", 6) == "abcdef"
-    assert clipped("abcdefg", 6) == "abc..."
-    assert clipped("猫猫猫猫", 7) == "猫猫..."
+    assert clipped("abcdefg", 6) == "ab...g"
+    assert clipped("猫猫猫猫", 7) == "猫...猫"
     assert clipped("a\nb", 10) == "a\\nb"
     assert clipped("e\u0301" * 6, 6) == "e\u0301" * 6
+    assert clipped("e\u0301" * 7, 6) == "e\u0301" * 2 + "..." + "e\u0301"
+    assert columns("\u1112\u1161\u11ab\ufe0f") == 2
     assert [columns(clipped("猫" * 9, width)) <= width for width in range(8)] == [True] * 8

@@ -22,13 +22,21 @@ def measured(names: list[str], n: int = 60, positive: str | None = None, lost: i
 @pytest.mark.parametrize("k", [2, 3, 7, 12, 13, 30, 31, 200])
 @pytest.mark.parametrize("name", ["c", "a rather long name of a class, number ", "犬猫鳥魚虫花木草石水火土"])
 def test_every_line_fits_into_eighty_columns(k: int, name: str) -> None:
-    text = metrics_text("in photos", measured([f"{name}{index}" for index in range(k)]))
+    names = [f"{name}{index}" for index in range(k)]
+    text = metrics_text("in photos", measured(names, positive=names[0] if k == 2 else None), width=80)
     assert max(map(columns, text.splitlines())) <= 80
+
+
+def test_no_name_is_shortened_in_a_pipe() -> None:
+    names = [name * 60 for name in "ab"]
+    text = metrics_text("in photos", measured(names, positive=names[1]))
+    assert "..." not in text
+    assert [line.split()[0] for line in text.splitlines() if line.startswith("aa")] == [names[0]] * 2
 
 
 def test_the_confusion_matrix_of_twelve_long_names_has_its_numbers_in_order() -> None:
     metrics = measured([f"{index:02d} a long name" for index in range(12)], n=600)
-    lines = metrics_text("in photos", metrics).splitlines()
+    lines = metrics_text("in photos", metrics, width=80).splitlines()
     start = lines.index("rows: true; columns: predicted") + 2
     found = [[int(cell) for cell in line.split()[-12:]] for line in lines[start : start + 12]]
     assert found == metrics["confusion"]
