@@ -21,6 +21,11 @@ def _escape(char: str) -> str:
     return char.encode("unicode_escape", "surrogatepass").decode()
 
 
+def nfc(text: str) -> str:
+    """Text with its accents composed: macOS writes names decomposed, and they look and mean the same."""
+    return unicodedata.normalize("NFC", text)
+
+
 def listing(parts: Sequence[str], last: str = "or") -> str:
     """`a`, `a or b`, `a, b or c`."""
     return f" {last} ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))

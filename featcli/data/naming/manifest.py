@@ -25,7 +25,7 @@ from featcli.text import did_you_mean
 NEEDED = ("path", "label")
 COLUMNS = (*NEEDED, "split", "group")
 _SHOWN = 20  # problems of one file
-_SPLITS_IN_WORDS = "the splits are train, val (or valid, validation) and test"
+_SPLITS_IN_WORDS = "the splits are train (or training), val (valid, validation, dev) and test (testing, evaluation)"
 
 
 class Manifest(NamedTuple):

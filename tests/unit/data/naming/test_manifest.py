@@ -15,6 +15,8 @@ from featcli.data.naming.source import DataOptionError
 from featcli.errors import ConfigError, EnvironmentFault
 from featcli.events import Event, Note, ignore
 
+SPLITS = "the splits are train (or training), val (valid, validation, dev) and test (testing, evaluation)"
+
 
 @pytest.fixture(autouse=True)
 def _in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,17 +113,18 @@ def test_equal_lines_count_once() -> None:
 
 
 def test_what_is_wrong_with_lines_is_said_at_once() -> None:
-    text = "path,label,split\n,cat,train\na.jpg,,val\nb.jpg,cat,vall\nc.jpg,cat,\nd.jpg,cat\n ,,dev\ne\0.jpg,cat,test\n"
+    text = (
+        "path,label,split\n,cat,train\na.jpg,,val\nb.jpg,cat,vall\nc.jpg,cat,\nd.jpg,cat\n ,,live\ne\0.jpg,cat,test\n"
+    )
     assert refused(text) == [
         "labels.csv:2: the path is empty",
         "labels.csv:3: the label is empty",
-        "labels.csv:4: unknown split 'vall'; did you mean 'val'?; the splits are train, val (or valid, validation) and"
-        " test",
+        f"labels.csv:4: unknown split 'vall'; did you mean 'val'?; {SPLITS}",
         "labels.csv:5: the split is empty, while other lines have one; give it to all lines or to none",
         "labels.csv:6: 2 cells, where the header has 3",
         "labels.csv:7: the path is empty",
         "labels.csv:7: the label is empty",
-        "labels.csv:7: unknown split 'dev'; the splits are train, val (or valid, validation) and test",
+        f"labels.csv:7: unknown split 'live'; {SPLITS}",
         "labels.csv:8: the path holds a NUL",
     ]
 
