@@ -21,7 +21,7 @@ from featcli.files import atomic_path, storage_errors, write_json
 from featcli.predictor import Predictor
 from featcli.workflow.answer import Answer, Unreadable
 from featcli.workflow.images import open_data
-from featcli.workflow.inputs import STDIN, expand
+from featcli.workflow.inputs import STDIN, expand, no_images
 from featcli.workflow.session import Session, open_model, open_runtime
 from featcli.writers.prediction_rows import Write, open_writer
 
@@ -110,7 +110,7 @@ def predict(
             session.emit(Progress("predict", counts.n, total))
         session.emit(Progress("predict", counts.n, total, finished=True))
         if counts.n == 0:
-            raise UsageError("no images: the folders named hold none, or standard input was empty")
+            raise no_images(ignored)
         writer.close()
     if ignored.counts:
         session.emit(Note(f"skipped in folders: {ignored}"))
