@@ -18,6 +18,7 @@ from featcli.features.extraction import Extractor
 from featcli.predictor import Predictor
 from featcli.runs.folder import CONFIG_NAME
 from featcli.runtime import Runtime
+from featcli.text import nfc
 from featcli.workflow.answer import Answer
 from featcli.workflow.features import features_of, unreadable_of
 from featcli.workflow.grouping import with_groups
@@ -106,7 +107,7 @@ def _samples(
         split = samples[0].split
         return samples, f"in {data_dir}" if split == "train" else f"the {split} split of {data_dir}"
     data = read_dataset(session, _data_config(session, path), runtime, keep=False, split=model.metadata.split)
-    if list(data.classes) != model.metadata.classes:
+    if list(data.classes) != [nfc(name) for name in model.metadata.classes]:
         raise DatasetError(
             f"the classes of {data.origin} are not those of the checkpoint: "
             f"{', '.join(data.classes[:10])} and {', '.join(model.metadata.classes[:10])}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,10 +15,11 @@ from featcli.data.groups import groups_of, joined_groups
 from featcli.data.hashing import hash_files
 from featcli.data.naming.classes import class_folders, describe_layout, list_folder, no_images, reject_unknown_classes
 from featcli.data.naming.exclusions import Exclusions, read_exclusions
+from featcli.data.naming.finding import Finder
 from featcli.data.naming.folders import Ignored
 from featcli.data.naming.layout import find_layout
 from featcli.data.naming.listing import Listing
-from featcli.data.naming.manifest import list_manifest, read_manifest
+from featcli.data.naming.manifest import describe_missing, list_manifest, read_manifest
 from featcli.data.naming.source import DataOptionError, DataSource, relative_name, shown_path
 from featcli.data.readers.files import file_ref
 from featcli.data.readers.reader import ImageRef
@@ -161,10 +163,14 @@ def open_dataset(
         EnvironmentFault: a Parquet manifest without pyarrow.
     """
     ignored = Ignored()
+    source = _found(source)
     listing = _listed(source, ignored, emit)
     samples = _samples(listing, source)
     grouped = any(sample.group is not None for sample in samples)
     samples = _join(hash_samples(samples, memo=memo, keep=keep, workers=workers, emit=emit))
+    if source.manifest is not None:
+        unread = [entry for entry, sample in zip(listing.entries, samples, strict=True) if sample.digest is None]
+        describe_missing(unread, len(samples), source.manifest, emit)
     rule: dict[str, Any] = {"made_by": "user" if "val" in listing.splits else "hash", "seed": seed}
     if rule["made_by"] == "hash":
         test_share = 0.0 if "test" in listing.splits else source.test_fraction
@@ -245,6 +251,16 @@ def hash_samples(
     """
     digests = hash_files([sample.path for sample in samples], memo=memo, keep=keep, workers=workers, emit=emit)
     return [replace(sample, digest=digests.get(sample.path)) for sample in samples]
+
+
+def _found(source: DataSource) -> DataSource:
+    """The same with its paths as they are on disk, where accents are written in another way."""
+    finder = Finder()
+
+    def found(path: Path | None) -> Path | None:
+        return None if path is None else Path(finder.find(os.fspath(path)))
+
+    return replace(source, root=found(source.root), manifest=found(source.manifest), exclude=found(source.exclude))
 
 
 def _listed(source: DataSource, ignored: Ignored, emit: Emit) -> Listing:

@@ -41,12 +41,17 @@ class Finder:
         return known[1]
 
 
-def near_file(path: str) -> str | None:
+def near_file(path: str, folder: str = "") -> str | None:
     """The file that was probably meant by a path where nothing is.
 
     In quotes or between blanks, with backslashes, as a `file://` URL, with `~`, without its ending or with another.
+
+    Args:
+        path: as it was written.
+        folder: that it is relative to.
     """
-    return next((meant for meant in _spellings(path) if os.path.isfile(meant)), None)
+    meant = (os.path.join(folder, spelling) for spelling in _spellings(path))
+    return next(filter(os.path.isfile, meant), None)
 
 
 def is_odd(path: str) -> bool:

@@ -434,6 +434,28 @@ def test_the_path_that_is_searched_begins_at_the_root(tmp_path: Path) -> None:
         opened(tmp_path / "x_", group=r"(b)/")
 
 
+@pytest.mark.parametrize("root", ["caf\u00e9", "cafe\u0301"])
+@pytest.mark.parametrize("pattern", ["(jos\u00e9)_", "(jose\u0301)_"])
+def test_accents_may_be_written_in_either_way(tmp_path: Path, root: str, pattern: str) -> None:
+    files = {f"a/jose\u0301_{index}.jpg": str(index) for index in range(4)}
+    files |= {f"b/jos\u00e9_{index}.jpg": f"b{index}" for index in range(4)}
+    write(tmp_path / "caf\u00e9", files)
+    data = opened(tmp_path / root, group=pattern, val_fraction=0.0)
+    assert {sample.group for sample in data.samples} == {"jos\u00e9"}
+    assert (data.root, len(data.samples)) == (tmp_path / "caf\u00e9", 8)
+
+
+def test_a_manifest_whose_paths_name_no_file_is_warned_of(tmp_path: Path) -> None:
+    write(tmp_path, {"img/gone1.jpg": "1"})
+    file = manifest(tmp_path, "img/0.jpg,a", "img/gone1,a", "img/gone2,b")
+    events: list[Event] = []
+    data = opened(None, manifest=file, emit=events.append)
+    assert [event.text for event in events if isinstance(event, Warn)] == [
+        f"{file}: 2 of 3 paths name no file; line 3: 'img/gone1'; did you mean 'img/gone1.jpg'?"
+    ]
+    assert len(data.samples) == 3
+
+
 def test_groups_that_share_an_image_stay_together(tmp_path: Path) -> None:
     files = {
         f"{'ab'[image % 2]}/p{patient}_{image}.jpg": f"{patient} {image}" for patient in range(20) for image in range(4)
