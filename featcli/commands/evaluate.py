@@ -54,6 +54,11 @@ def evaluate(session: Session, checkpoint: Path | None, data_dir: Path | None, o
     """
     runtime = open_runtime(session)
     model, path = open_model(session, checkpoint)
+    if options.parity and not model.metadata.validation.n:
+        raise ConditionFailed(
+            f"parity cannot be shown: {path} was trained without validation images",
+            "Hold some out with data.val_fraction, or evaluate it on a labelled folder without --parity.",
+        )
     task = open_task(session, model.metadata.classes, model.metadata.positive)
     samples, where = _samples(session, model, path, data_dir, runtime, options)
     grouped = bool(model.metadata.split.get("grouped"))
@@ -114,7 +119,7 @@ def _samples(
         )
     split = "val" if options.parity else "test" if data.split("test") else "val"
     if not data.split(split):
-        raise DatasetError(f"{data.origin} has no images in its {split} split")
+        raise DatasetError(f"{data.origin} has no images in its {split} split", "Name a labelled folder.")
     return data.split(split), f"the {split} split of {data.origin}"
 
 
