@@ -18,7 +18,7 @@ from featcli.data.naming.folders import (
     subfolders,
     walk_images,
 )
-from featcli.data.naming.layout import Layout, find_layout, layout_hint
+from featcli.data.naming.layout import Layout, find_layout, layout_hint, split_word
 from featcli.data.naming.listing import ListedImage, Listing
 from featcli.data.naming.source import DataOptionError
 from featcli.errors import DatasetError
@@ -102,13 +102,13 @@ def class_folders(layout: Layout, ignored: Ignored, exclusions: Exclusions, emit
     for split, folder in layout.folders.items():
         spellings = defaultdict(list)
         for name in subfolders(folder):
-            own = Ignored()
-            images = [ListedImage(path, nfc(name), split) for path in walk_images(folder / name, own, unlisted)]
+            own, label = Ignored(), nfc(name)
+            images = [ListedImage(path, label, split) for path in walk_images(folder / name, own, unlisted)]
             entries += images
             ignored.counts.update(own.counts)
-            spellings[nfc(name)].append(name)
+            spellings[label].append(name)
             if not images and not exclusions.covers(os.fspath(folder / name)):
-                empty.append(EmptyClass(split, nfc(name), folder / name, str(own)))
+                empty.append(EmptyClass(split, label, folder / name, str(own)))
         for name, several in spellings.items():
             if len(several) > 1:
                 emit(Note(f"{folder}: '{name}' is there with composed and decomposed accents (Unicode): one class"))
@@ -162,12 +162,18 @@ def _require_classes(train: Path, classes: Sequence[str], empty: Sequence[EmptyC
         raise no_images("the class folders hold no images", skipped)
     if not classes:
         raise _no_class_folders(train)
+    if len(classes) == 1 and (split_word(classes[0]) or ("", " "))[1] == "" and not _folders_of(train, classes[0]):
+        raise DatasetError(f"{train / classes[0]} holds images but no class folders", layout_hint())
     if len(classes) == 1:
         held = [f"{entry.folder.name}/" + (f" (skipped: {entry.skipped})" if entry.skipped else "") for entry in empty]
         without = f"; without images: {first_few(held)}" if held else ""
-        raise DatasetError(
-            f"{train} holds one class, '{classes[0]}'; a classifier needs at least two{without}", layout_hint()
-        )
+        below = [f"{name}/" for name in _folders_of(train, classes[0])]
+        inner = f"If the classes are {first_few(below)} in it, name {train / classes[0]}." if below else layout_hint()
+        raise DatasetError(f"{train} holds one class, '{classes[0]}'; a classifier needs at least two{without}", inner)
+
+
+def _folders_of(root: Path, label: str) -> list[str]:
+    return subfolders(root / label) if (root / label).is_dir() else []
 
 
 def _no_class_folders(train: Path) -> DatasetError:

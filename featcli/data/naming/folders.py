@@ -134,8 +134,3 @@ def _walk(folder: str, ignored: Ignored, unlisted: Unlisted, visited: set[tuple[
             ignored.count_ending(name)
     for name in below:
         yield from _walk(os.path.join(folder, name), ignored, unlisted, visited)
-
-
-def has_images(folder: Path) -> bool:
-    """Whether anything below a folder is named like an image; what cannot be listed is taken for images."""
-    return next(walk_images(folder, Ignored(), lambda path, error: [path]), None) is not None

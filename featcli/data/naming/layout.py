@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from featcli.data.naming.exclusions import Exclusions
-from featcli.data.naming.folders import Ignored, has_images, is_image_name, subfolders, walk_images
+from featcli.data.naming.folders import Ignored, is_image_name, subfolders, walk_images
 from featcli.data.naming.listing import SPLIT_NAMES
 from featcli.errors import DatasetError
-from featcli.text import did_you_mean, first_few, listing, nfc
+from featcli.text import counted, did_you_mean, first_few, listing, nfc
 
-_DEPTH = 4  # of folders that hold nothing but a folder
+_DEPTH = 8  # of folders that hold nothing but a folder
 _LOOKED_INTO = 100  # folders, among which some with splits of their own are looked for
 _WORD = re.compile(r"[0-9]+|[^\W\d_]+")
 _FILLERS = frozenset({"set", "data", "dataset", "split", "image", "images", "img", "imgs", "photos", "pictures"})
@@ -53,21 +53,22 @@ def find_layout(root: Path, exclusions: Exclusions, known: Collection[str] | Non
         DatasetError: splits without train, two folders for one split, images beside the splits, several folders with
             splits of their own, or a folder that cannot be listed.
     """
+    look = _Look(exclusions)
     here = root
     found = None
     for _ in range(_DEPTH):
-        names = _names(here, exclusions)
+        names = look.names(here)
         if known is not None and names and {nfc(name) for name in names} <= set(known):
             break
-        found = _split_layout(here, names, exclusions, known)
-        inner = _only_folder(here, names) if found is None else None
+        found = _split_layout(here, names, look, known)
+        inner = _only_folder(here, names, look) if found is None else None
         if inner is None or (known is not None and nfc(inner.name) in known):
             break
         here = inner
     if found is None:
-        if known is None and here != root and not _has_two(here, _names(here, exclusions)):
+        if known is None and here != root and not _has_two(here, look.names(here), look):
             here = root  # one class, whose images lie deeper
-        found = Layout(here, {"train": here}, warnings=tuple(_doubts(here, exclusions)))
+        found = Layout(here, {"train": here}, _alike(here, look), tuple(_doubts(here, look)))
     if here != root:
         whose = "its splits" if found.folders.get("train") != here else "its class folders"
         taken = f"{root} holds one folder with images, {here.relative_to(root)}/: {whose} are taken"
@@ -108,8 +109,35 @@ def _split_with_filler(word: str) -> str | None:
     return None
 
 
-def _names(folder: Path, exclusions: Exclusions) -> list[str]:
-    return [name for name in subfolders(folder) if not exclusions.covers(os.fspath(folder / name))]
+class _Look:
+    """What folders hold, apart from what is left out; each is listed once."""
+
+    def __init__(self, exclusions: Exclusions) -> None:
+        self._exclusions = exclusions
+        self._names: dict[Path, list[str]] = {}
+        self._holding: dict[Path, bool] = {}
+
+    def names(self, folder: Path) -> list[str]:
+        """The folders in a folder."""
+        if folder not in self._names:
+            names = subfolders(folder)
+            self._names[folder] = [name for name in names if not self._exclusions.covers(os.fspath(folder / name))]
+        return self._names[folder]
+
+    def has_images(self, folder: Path) -> bool:
+        """Whether anything below a folder is named like an image, left out or not."""
+        if folder not in self._holding:
+            self._holding[folder] = next(_walk(folder), None) is not None
+        return self._holding[folder]
+
+    def count_images(self, folder: Path) -> int:
+        """How many images below a folder are not left out."""
+        return sum(not self._exclusions.covers(path) for path in _walk(folder))
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    """The images below a folder; one that cannot be listed counts as one."""
+    return walk_images(folder, Ignored(), lambda path, _: [path])
 
 
 def _named_splits(names: Sequence[str]) -> dict[str, str]:
@@ -126,36 +154,34 @@ def _named_splits(names: Sequence[str]) -> dict[str, str]:
     return {name: split for named in sets for name, split in named.items()}
 
 
-def _split_layout(
-    root: Path, names: Sequence[str], exclusions: Exclusions, known: Collection[str] | None
-) -> Layout | None:
+def _split_layout(root: Path, names: Sequence[str], look: _Look, known: Collection[str] | None) -> Layout | None:
     """The layout where some of the names are splits that hold class folders; None where none are."""
     named, learns = _named_splits(names), known is None
-    nested = [name for name in named if _names(root / name, exclusions)]
+    nested = [name for name in named if look.names(root / name)]
     others = [name for name in names if name not in named]
-    held = [{nfc(inner) for inner in _names(root / name, exclusions)} for name in nested]
+    held = [{nfc(inner) for inner in look.names(root / name)} for name in nested]
     if not nested or not (
         any(named[name] == "train" for name in nested)
         or _are_splits(held, others)
         or any(not inner.isdisjoint(known or ()) for inner in held)
     ):
         return None
-    folders, notes = _one_for_each(root, named, nested, learns=learns)
+    folders, notes = _one_for_each(root, named, nested, look, learns=learns)
     if learns and "train" not in folders:
         raise _no_train(root, named, list(folders.values()), others)
     warnings = []
     for name in (name for name in named if name not in nested):
-        count = _count_images(root / name, exclusions)
+        count = look.count_images(root / name)
         if not learns:
             folders.setdefault(named[name], name)  # so that train is not evaluated on in its place
         elif count:
-            warnings.append(f"{name}/ holds {count} images and no class folders: they are not used")
+            warnings.append(f"{name}/ holds {counted(count, 'image')} and no class folders: not used")
         else:
             notes.append(f"{name}/ is empty and no split")
-    notes += _beside(root, folders, others, exclusions, learns=learns)
+    notes += _beside(root, folders, others, look, learns=learns)
     if not set(folders.values()) <= _PLAIN:
         notes.insert(0, "splits: " + ", ".join(f"{name}/ is {split}" for split, name in folders.items()))
-    paths = {split: _unwrapped(root / name, split, exclusions) for split, name in folders.items()}
+    paths = {split: _unwrapped(root / name, split, look) for split, name in folders.items()}
     return Layout(root, paths, tuple(notes), tuple(warnings))
 
 
@@ -166,14 +192,14 @@ def _are_splits(held: Sequence[set[str]], others: Sequence[str]) -> bool:
 
 
 def _one_for_each(
-    root: Path, named: Mapping[str, str], nested: Sequence[str], *, learns: bool
+    root: Path, named: Mapping[str, str], nested: Sequence[str], look: _Look, *, learns: bool
 ) -> tuple[dict[str, str], list[str]]:
     """The folder of each split, and a note on those that would be a second one but hold no images."""
     folders: dict[str, str] = {}
     notes = []
-    for name in sorted(nested, key=lambda name: not has_images(root / name)):  # those with images first
+    for name in sorted(nested, key=lambda name: not look.has_images(root / name)):  # those with images first
         first = folders.setdefault(named[name], name)
-        if first != name and has_images(root / name):
+        if first != name and look.has_images(root / name):
             leave_out = ", or leave it out: a line with its name in the file of data.exclude" if learns else ""
             raise DatasetError(
                 f"{root} holds both {first}/ and {name}/: which one is the {named[name]} split?",
@@ -201,19 +227,17 @@ def _no_train(root: Path, named: Mapping[str, str], splits: Sequence[str], other
     )
 
 
-def _beside(
-    root: Path, folders: Mapping[str, str], others: Sequence[str], exclusions: Exclusions, *, learns: bool
-) -> list[str]:
+def _beside(root: Path, folders: Mapping[str, str], others: Sequence[str], look: _Look, *, learns: bool) -> list[str]:
     """What is said of folders beside the splits.
 
     Raises:
         DatasetError: to learn from: some of them hold images.
     """
-    counts = {name: _count_images(root / name, exclusions) for name in others}
+    counts = {name: look.count_images(root / name) for name in others}
     strange = [name for name in others if counts[name]]
     if strange and learns:
         splits = listing([f"{name}/" for name in folders.values()], "and")
-        named = first_few([f"{name}/ ({counts[name]} images)" for name in strange])
+        named = first_few([f"{name}/ ({counted(counts[name], 'image')})" for name in strange])
         near = did_you_mean(strange[0].lower(), SPLIT_NAMES, most=1) if len(strange) == 1 else ""
         raise DatasetError(
             f"{root} holds {splits} and, beside the splits, {named}: no split{near}",
@@ -225,32 +249,32 @@ def _beside(
     return [f"not used, beside the splits: {first_few([f'{name}/' for name in others], 5)} ({why})"]
 
 
-def _unwrapped(folder: Path, split: str, exclusions: Exclusions) -> Path:
+def _unwrapped(folder: Path, split: str, look: _Look) -> Path:
     """The folder of a split; where it holds one of its own kind alone (`train/train/<class>`), that one."""
-    names = _names(folder, exclusions)
-    if len(names) == 1 and (split_word(names[0]) or ("", ""))[0] == split and _names(folder / names[0], exclusions):
+    names = look.names(folder)
+    if len(names) == 1 and (split_word(names[0]) or ("", ""))[0] == split and look.names(folder / names[0]):
         return folder / names[0]
     return folder
 
 
-def _only_folder(folder: Path, names: Sequence[str]) -> Path | None:
+def _only_folder(folder: Path, names: Sequence[str], look: _Look) -> Path | None:
     """The one folder that holds images, none of them directly; None where it is a class, or there are several.
 
     Raises:
         DatasetError: one of several has splits of its own.
     """
     if len(names) <= _LOOKED_INTO and len(names) > 1:
-        sets = [name for name in names if _has_splits(folder / name)]
-        rest = [name for name in names if name not in sets and has_images(folder / name)]
+        sets = [name for name in names if _has_splits(folder / name, look)]
+        rest = [name for name in names if name not in sets and look.has_images(folder / name)]
         if sets and len(sets) + len(rest) > 1:
             beside = f", beside {first_few([f'{name}/' for name in rest])}" if rest else ""
             raise DatasetError(
                 f"{folder} holds {listing([f'{name}/' for name in sets], 'and')} with splits of {_own(sets)}{beside}",
                 f"Name the one to use: {folder / sets[0]}",
             )
-    if _has_two(folder, names):
+    if _has_two(folder, names, look):
         return None
-    inner = next((folder / name for name in names if has_images(folder / name)), None)
+    inner = next((folder / name for name in names if look.has_images(folder / name)), None)
     if inner is None or any(is_image_name(path.name) and not path.is_dir() for path in inner.iterdir()):
         return None
     return inner
@@ -260,34 +284,42 @@ def _own(sets: Sequence[str]) -> str:
     return "its own" if len(sets) == 1 else "their own"
 
 
-def _has_two(folder: Path, names: Iterable[str]) -> bool:
+def _has_two(folder: Path, names: Iterable[str], look: _Look) -> bool:
     """Whether two of the folders hold images."""
-    holding = (name for name in names if has_images(folder / name))
+    holding = (name for name in names if look.has_images(folder / name))
     return next(holding, None) is not None and next(holding, None) is not None
 
 
-def _has_splits(folder: Path) -> bool:
+def _has_splits(folder: Path, look: _Look) -> bool:
     """Whether a folder is surely in the split layout: train, and another, with class folders."""
-    named = _named_splits(subfolders(folder))
-    return "train" in {split for name, split in named.items() if subfolders(folder / name)} and len(named) > 1
+    named = _named_splits(look.names(folder))
+    return "train" in {split for name, split in named.items() if look.names(folder / name)} and len(named) > 1
 
 
-def _doubts(root: Path, exclusions: Exclusions) -> list[str]:
+def _doubts(root: Path, look: _Look) -> list[str]:
     """Why folders that are taken for classes may be something else."""
-    names = _names(root, exclusions)
+    names = look.names(root)
     if len(names) > 1 and len(_named_splits(names)) == len(names):
         listed = listing([f"{name}/" for name in names], "and")
         return [f"{listed} are taken for classes: they hold no class folders, as splits do"]
-    for name in (name for name in _named_splits(names) if len(_names(root / name, exclusions)) > 1):
+    for name in (name for name in _named_splits(names) if len(look.names(root / name)) > 1):
         return [f"{name}/ is taken for a class, although it holds folders and is named like a split"]
     if 1 < len(names) <= _LOOKED_INTO:
-        inner = [_named_splits(_names(root / name, exclusions)) for name in names]
+        inner = [_named_splits(look.names(root / name)) for name in names]
         if all("train" in named.values() and len(named) > 1 for named in inner):
             listed = listing([f"{name}/" for name in inner[0]], "and")
             return [f"{listed} below the class folders are not taken for splits; ROOT/train/<class>/... is"]
     return []
 
 
-def _count_images(folder: Path, exclusions: Exclusions) -> int:
-    """How many images are not left out; a folder that cannot be listed counts as one."""
-    return sum(not exclusions.covers(path) for path in walk_images(folder, Ignored(), lambda path, _: [path]))
+def _alike(root: Path, look: _Look) -> tuple[str, ...]:
+    """A note where all class folders hold the same folders: these may be the classes."""
+    names = look.names(root)
+    if not 1 < len(names) <= _LOOKED_INTO:
+        return ()
+    held = look.names(root / names[0])
+    if len(held) < 2 or any(look.names(root / name) != held for name in names):
+        return ()
+    outer = first_few([f"{name}/" for name in names])
+    inner = first_few([f"{name}/" for name in held])
+    return (f"{outer} are taken for classes, and each holds {inner}: if these are the classes, name one of the outer",)

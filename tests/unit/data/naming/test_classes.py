@@ -107,6 +107,18 @@ def test_what_was_skipped_is_said_where_too_little_is_left(root: Path) -> None:
     )
 
 
+def test_one_class_whose_folders_may_be_the_classes(root: Path) -> None:
+    touch(root, "pets/cat/1.jpg", "pets/dog/1.heic")
+    with pytest.raises(DatasetError) as error:
+        listed(root)
+    assert error.value.message == f"{root} holds one class, 'pets'; a classifier needs at least two"
+    assert error.value.hint == f"If the classes are cat/, dog/ in it, name {root}/pets."
+
+
+def test_a_split_that_holds_images_alone(root: Path) -> None:
+    assert refused(touch(root, "Train/1.jpg")) == "ROOT/Train holds images but no class folders"
+
+
 def test_a_class_that_has_images_in_val_alone(root: Path) -> None:
     touch(root, "train/a/1.jpg", "train/b/1.jpg", "train/c/", "val/c/1.jpg")
     assert refused(root) == "ROOT/val holds classes that were not trained: 'c'"

@@ -155,7 +155,7 @@ def test_folders_without_images_beside_the_splits_are_passed_over_aloud(root: Pa
 def test_a_split_without_class_folders_is_not_used_aloud(root: Path) -> None:
     layout = found(touch(root, *two("train"), "test/1.jpg", "test/2.jpg", "val/"))
     assert folders(layout, root) == {"train": "train"}
-    assert layout.warnings == ("test/ holds 2 images and no class folders: they are not used",)
+    assert layout.warnings == ("test/ holds 2 images and no class folders: not used",)
     assert layout.notes == ("val/ is empty and no split",)
 
 
@@ -208,6 +208,15 @@ def test_splits_below_the_classes_are_warned_of(root: Path) -> None:
     assert folders(layout, root) == {"train": "."}
     assert layout.warnings == (
         "train/ and val/ below the class folders are not taken for splits; ROOT/train/<class>/... is",
+    )
+
+
+def test_class_folders_that_hold_the_same_folders_are_said(root: Path) -> None:
+    layout = found(touch(root, *two("images", "masks")))
+    assert (folders(layout, root), layout.warnings) == ({"train": "."}, ())
+    assert layout.notes == (
+        "images/, masks/ are taken for classes, and each holds cat/, dog/: if these are the classes, name one of the "
+        "outer",
     )
 
 
