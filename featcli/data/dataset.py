@@ -211,6 +211,7 @@ def open_labelled(
     Raises:
         DatasetError: no such folder, no images, or a class that is not among `classes`.
     """
+    root = Path(Finder().find(os.fspath(root)))
     if not root.is_dir():
         raise DatasetError(f"no such folder: {root}")
     label_of = {nfc(name): label for label, name in enumerate(classes)}
@@ -225,6 +226,8 @@ def open_labelled(
             break
     else:
         raise no_images(f"no images in the class folders of {chosen.folders[split]}", str(ignored))
+    if ignored.counts:
+        emit(Note(f"skipped in {root}: {ignored}"))
     found = [Sample(entry.path, label_of[entry.label], split, None) for entry in entries]
     found.sort(key=lambda sample: sample.label)  # stable: the order of the checkpoint's classes
     hashed = hash_samples(found, memo=memo, keep=False, workers=workers, emit=emit)

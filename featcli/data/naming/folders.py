@@ -77,7 +77,7 @@ def refuse_unreadable(folder: str, error: OSError) -> NoReturn:
     Raises:
         DatasetError: always.
     """
-    hint = "Make it readable, or leave it out." if isinstance(error, PermissionError) else None
+    hint = "Make it readable, or leave it out with data.exclude." if isinstance(error, PermissionError) else None
     raise DatasetError(f"cannot read the folder {folder}: {(error.strerror or str(error)).lower()}", hint) from error
 
 

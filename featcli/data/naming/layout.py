@@ -233,6 +233,8 @@ def _beside(root: Path, folders: Mapping[str, str], others: Sequence[str], look:
     Raises:
         DatasetError: to learn from: some of them hold images.
     """
+    for name in others:
+        look.names(root / name)  # one that cannot be listed is no empty one
     counts = {name: look.count_images(root / name) for name in others}
     strange = [name for name in others if counts[name]]
     if strange and learns:

@@ -645,6 +645,14 @@ def test_evaluation_knows_a_class_however_its_accents_are_written(tmp_path: Path
         assert sorted(found) == [(0, "bar/3.jpg"), (1, "cafe\u0301/2.jpg"), (1, "caf\u00e9/1.jpg")]
 
 
+def test_evaluation_finds_a_folder_however_its_accents_are_written_and_says_what_it_skipped(tmp_path: Path) -> None:
+    write(tmp_path, {"caf\u00e9/a/1.jpg": "1", "caf\u00e9/a/2.heic": ""})
+    events: list[Event] = []
+    (sample,) = open_labelled(tmp_path / "cafe\u0301", ("a", "b"), workers=2, emit=events.append)
+    assert sample.path == f"{tmp_path}/caf\u00e9/a/1.jpg"
+    assert said(events) == [f"Note: skipped in {tmp_path}/caf\u00e9: 1 named *.heic"]
+
+
 def test_evaluation_says_what_was_skipped_where_nothing_is_left(tmp_path: Path) -> None:
     write(tmp_path, {"a/1.heic": "", "b/1.heic": "", "b/@eaDir/1.jpg": ""})
     with pytest.raises(DatasetError, match=r"skipped: 2 named \*\.heic, 1 system folders \(@eaDir\)"):

@@ -139,9 +139,15 @@ def test_a_folder_that_cannot_be_listed_ends_it_unless_it_is_left_out(
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", guarded)
-    assert refused(root) == "cannot read the folder ROOT/dog/private: permission denied"
+    with pytest.raises(DatasetError) as error:
+        listed(root)
+    assert error.value.message == f"cannot read the folder {root}/dog/private: permission denied"
+    assert error.value.hint == "Make it readable, or leave it out with data.exclude."
     listing, _ = listed(root, "dog/private/")
     assert paths(listing, root) == ["cat/1.jpg", "dog/1.jpg"]
+    splits = touch(root.parent / "splits", "train/a/1.jpg", "train/b/1.jpg", "private/")
+    assert refused(splits) == "cannot read the folder ROOT/private: permission denied"
+    assert listed(splits, "private")[0].classes == ("a", "b")
 
 
 # Two ways to write one name
