@@ -17,7 +17,7 @@ from featcli.data.naming.source import DataSource
 from featcli.data.pixels.decoding import SIXTEEN_BITS, GreyRange, ImageFacts, bit_range, is_narrow
 from featcli.data.pixels.loading import load_depth
 from featcli.errors import UsageError
-from featcli.events import Emit, Fact
+from featcli.events import Emit, Fact, Note
 from featcli.files import write_text
 from featcli.text import printable
 
@@ -77,6 +77,8 @@ def init(folder: Path, output: Path | None, *, overwrite: bool, emit: Emit) -> s
     counts = data.counts()
     images = ", ".join(f"{sum(per_class)} {split}" for split, per_class in counts.items())
     emit(Fact("data", f"{images}; {len(data.classes)} classes"))
+    if data.ignored.counts:
+        emit(Note(f"skipped in {data.root}: {data.ignored}"))
     return str(target)
 
 

@@ -317,7 +317,10 @@ def test_every_image_is_trained_on_where_none_is_to_be_held_out(lab: Lab) -> Non
     done = lab.train("--set", "data.val_fraction=0", "--set", "head.C=[0.1, 1.0]", "--json")
     assert done.code == 3
     assert "data      17 train; 2 classes: cats, dogs\n" in done.stderr
-    assert "warning: data.val_fraction is 0: every image is trained on: the accuracy will not be known\n" in done.stderr
+    assert (
+        "warning: data.val_fraction is 0: every image is trained on, and the accuracy will not be known\n"
+        in done.stderr
+    )
     assert "chosen from 2 by cross-validation" in done.stderr
     metrics = strict_json((lab.folder / "run" / "metrics.json").read_text())
     assert (strict_json(done.text)["val"], metrics["val"], "test" in metrics) == (None, None, False)

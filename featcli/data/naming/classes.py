@@ -112,7 +112,7 @@ def class_folders(layout: Layout, ignored: Ignored, exclusions: Exclusions, emit
         for name, several in spellings.items():
             if len(several) > 1:
                 emit(Note(f"{folder}: '{name}' is there with composed and decomposed accents (Unicode): one class"))
-    for folder in {layout.root, *layout.folders.values()}:
+    for folder in {*layout.above, layout.root, *layout.folders.values()}:
         _count_beside(folder, ignored)
     return ClassFolders(entries, empty)
 

@@ -30,12 +30,14 @@ class Layout:
         folders: split name to folder; `{"train": root}` where the class folders lie directly in the root.
         notes: what was decided, and what is passed over.
         warnings: what is probably not as it was meant.
+        above: the folders from the one that was given to `root`, without that.
     """
 
     root: Path
     folders: Mapping[str, Path]
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    above: tuple[Path, ...] = ()
 
 
 def find_layout(root: Path, exclusions: Exclusions, known: Collection[str] | None = None) -> Layout:
@@ -72,7 +74,8 @@ def find_layout(root: Path, exclusions: Exclusions, known: Collection[str] | Non
     if here != root:
         whose = "its splits" if found.folders.get("train") != here else "its class folders"
         taken = f"{root} holds one folder with images, {here.relative_to(root)}/: {whose} are taken"
-        found = replace(found, notes=(taken, *found.notes))
+        above = tuple(folder for folder in here.parents if folder == root or root in folder.parents)
+        found = replace(found, notes=(taken, *found.notes), above=above)
     return found
 
 

@@ -72,6 +72,15 @@ def test_folders_of_systems_are_skipped_at_every_depth_and_said(root: Path) -> N
     ]
 
 
+def test_what_lies_around_the_one_folder_is_counted_too(root: Path) -> None:
+    touch(root, "a/b/cat/1.jpg", "a/b/dog/1.jpg", "__MACOSX/x", "README.md", "a/.DS_Store", "a/notes.txt", "a/b/x.txt")
+    _, said = listed(root)
+    assert said == [
+        f"note: {root} holds one folder with images, a/b/: its class folders are taken",
+        "skipped: 3 beside the class folders, 1 hidden, 1 system folders (__MACOSX)",
+    ]
+
+
 # Class folders without images
 
 
