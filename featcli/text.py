@@ -23,6 +23,11 @@ def _escape(char: str) -> str:
     return char.encode("unicode_escape", "surrogatepass").decode()
 
 
+def nfc(text: str) -> str:
+    """Text with its accents composed: macOS writes names decomposed, and they look and mean the same."""
+    return unicodedata.normalize("NFC", text)
+
+
 def listing(parts: Sequence[str], last: str = "or") -> str:
     """`a`, `a or b`, `a, b or c`."""
     return f" {last} ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
@@ -95,6 +100,11 @@ def _columns_of(char: str) -> int:
     if unicodedata.category(char) in ("Mn", "Me") or "\u1160" <= char <= "\u11ff":  # the latter: vowels of Hangul
         return 0
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def first_few(parts: Sequence[str], most: int = 3) -> str:

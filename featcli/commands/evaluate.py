@@ -23,6 +23,7 @@ from featcli.predictor import Predictor
 from featcli.runs.folder import CONFIG_NAME
 from featcli.runs.moving import load_run_config
 from featcli.runtime import Runtime
+from featcli.text import nfc
 from featcli.workflow.answer import Answer
 from featcli.workflow.features import features_of, unreadable_of
 from featcli.workflow.grouping import with_groups
@@ -59,6 +60,11 @@ def evaluate(session: Session, checkpoint: Path | None, data_dir: Path | None, o
     """
     runtime = open_runtime(session)
     model, path = open_model(session, checkpoint)
+    if options.parity and not model.metadata.validation.n:
+        raise ConditionFailed(
+            f"parity cannot be shown: {path} was trained without validation images",
+            "Hold some out with data.val_fraction, or evaluate it on a labelled folder without --parity.",
+        )
     _check_limit(session, data_dir, options)
     _describe_idle(session, checkpoint, model, data_dir)
     task = open_task(session, model.metadata.classes, model.metadata.positive)
@@ -112,14 +118,14 @@ def _samples(
         return _limited(session, samples), where
     loaded = _data_config(session, path)
     data = read_dataset(session, loaded, runtime, keep=False, split=model.metadata.split)
-    if list(data.classes) != model.metadata.classes:
+    if list(data.classes) != [nfc(name) for name in model.metadata.classes]:
         raise DatasetError(
             f"the classes of {data.origin} are not those of the checkpoint: "
             f"{', '.join(data.classes[:10])} and {', '.join(model.metadata.classes[:10])}"
         )
     split = "val" if options.parity else "test" if data.split("test") else "val"
     if not data.split(split):
-        raise DatasetError(f"{data.origin} has no images in its {split} split")
+        raise DatasetError(f"{data.origin} has no images in its {split} split", "Name a labelled folder.")
     return _limited(session, data.split(split)), f"the {split} split of {data.origin}"
 
 

@@ -82,4 +82,4 @@ def _split(rule: dict[str, Any]) -> str:
     if rule.get("made_by") == "user":
         return "the user's manifest" if rule.get("manifest") else "the user's folders"
     unit = "group" if rule.get("grouped") else "content"
-    return f"by {unit} hash, seed {rule.get('seed')}, validation fraction {rule.get('val_fraction')}"
+    return f"by {unit} hash, seed {rule.get('seed')}, validation fraction {rule.get('val_fraction'):g}"

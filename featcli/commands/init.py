@@ -53,6 +53,8 @@ def init(folder: Path, output: Path | None, *, overwrite: bool, emit: Emit) -> s
     counts = data.counts()
     images = ", ".join(f"{sum(per_class)} {split}" for split, per_class in counts.items())
     emit(Fact("data", f"{images}; {len(data.classes)} classes"))
+    if data.ignored.counts:
+        emit(Note(f"skipped in {data.root}: {data.ignored}"))
     return None if place.is_stdout else str(target)
 
 

@@ -94,6 +94,10 @@ def predict(
     elif (session.loaded.config.data.root or session.loaded.config.data.manifest) is not None:
         data = open_data(session, runtime, keep=False, split=model.metadata.split)
         samples = data.split("test") or data.split("val")
+        if not samples:
+            raise UsageError(
+                f"nothing to predict: {data.origin} has neither test nor validation images", "Name files or folders."
+            )
         refs = [sample.ref for sample in samples]
     else:
         raise UsageError(

@@ -54,10 +54,10 @@ class Data(Section):
     )
     val_fraction: float = Field(
         default=0.2,
-        gt=0,
+        ge=0,
         lt=1,
         description="Share of each class for validation (of whole groups, as near as they allow), where the user "
-        "made no such split.",
+        "made no such split; with 0 every image is trained on, and nothing is measured.",
     )
     test_fraction: float = Field(
         default=0.0, ge=0, lt=1, description="Share of each class for a test set that is read once, at the end."

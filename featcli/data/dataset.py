@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from featcli.data.group_splits import split_groups
 from featcli.data.groups import groups_of, joined_groups
 from featcli.data.hashing import hash_files
-from featcli.data.naming.exclusions import read_exclusions
-from featcli.data.naming.folders import (
-    Ignored,
-    class_entries,
-    layout_hint,
-    list_folder,
-    reject_unknown_classes,
-    split_folders,
-    subfolders,
-)
-from featcli.data.naming.listing import ListedImage, Listing
-from featcli.data.naming.manifest import list_manifest, read_manifest
+from featcli.data.naming.classes import class_folders, describe_layout, list_folder, no_images, reject_unknown_classes
+from featcli.data.naming.exclusions import Exclusions, read_exclusions
+from featcli.data.naming.finding import Finder
+from featcli.data.naming.folders import Ignored
+from featcli.data.naming.layout import find_layout
+from featcli.data.naming.listing import Listing
+from featcli.data.naming.manifest import describe_missing, list_manifest, read_manifest
 from featcli.data.naming.source import DataOptionError, DataSource, relative_name, shown_path
 from featcli.data.readers.files import file_ref
 from featcli.data.readers.reader import ImageRef
 from featcli.data.splits import split_by_hash
 from featcli.errors import DatasetError
-from featcli.events import Emit, Note, Warn
+from featcli.events import Emit, Note
+from featcli.text import nfc
 
 SPLITS = ("train", "val", "test")
 
@@ -167,10 +163,14 @@ def open_dataset(
         EnvironmentFault: a Parquet manifest without pyarrow.
     """
     ignored = Ignored()
+    source = _found(source)
     listing = _listed(source, ignored, emit)
     samples = _samples(listing, source)
     grouped = any(sample.group is not None for sample in samples)
     samples = _join(hash_samples(samples, memo=memo, keep=keep, workers=workers, emit=emit))
+    if source.manifest is not None:
+        unread = [entry for entry, sample in zip(listing.entries, samples, strict=True) if sample.digest is None]
+        describe_missing(unread, len(samples), source.manifest, emit)
     rule: dict[str, Any] = {"made_by": "user" if "val" in listing.splits else "hash", "seed": seed}
     if rule["made_by"] == "hash":
         test_share = 0.0 if "test" in listing.splits else source.test_fraction
@@ -211,17 +211,23 @@ def open_labelled(
     Raises:
         DatasetError: no such folder, no images, or a class that is not among `classes`.
     """
+    root = Path(Finder().find(os.fspath(root)))
     if not root.is_dir():
         raise DatasetError(f"no such folder: {root}")
-    folders = split_folders(root)
-    for split in [name for name in splits if name in folders] or ["train"]:
-        reject_unknown_classes(folders[split], subfolders(folders[split]), classes)
-        entries = class_entries(root, {split: folders[split]}, Ignored())
+    label_of = {nfc(name): label for label, name in enumerate(classes)}
+    nothing_left_out, ignored = Exclusions(root), Ignored()
+    layout = find_layout(root, nothing_left_out, known=label_of)
+    describe_layout(layout, emit)
+    for split in [name for name in splits if name in layout.folders] or ["train"]:
+        chosen = replace(layout, folders={split: layout.folders[split]})
+        entries = class_folders(chosen, ignored, nothing_left_out, emit).entries
+        reject_unknown_classes(chosen.folders[split], {entry.label for entry in entries}, list(label_of))
         if entries:
             break
     else:
-        raise DatasetError(f"no images in the class folders of {folders[split]}", layout_hint())
-    label_of = {name: label for label, name in enumerate(classes)}
+        raise no_images(f"no images in the class folders of {chosen.folders[split]}", str(ignored))
+    if ignored.counts:
+        emit(Note(f"skipped in {root}: {ignored}"))
     found = [Sample(entry.path, label_of[entry.label], split, None) for entry in entries]
     found.sort(key=lambda sample: sample.label)  # stable: the order of the checkpoint's classes
     hashed = hash_samples(found, memo=memo, keep=False, workers=workers, emit=emit)
@@ -250,34 +256,32 @@ def hash_samples(
     return [replace(sample, digest=digests.get(sample.path)) for sample in samples]
 
 
+def _found(source: DataSource) -> DataSource:
+    """The same with its paths as they are on disk, where accents are written in another way."""
+    finder = Finder()
+
+    def found(path: Path | None) -> Path | None:
+        return None if path is None else Path(finder.find(os.fspath(path)))
+
+    return replace(source, root=found(source.root), manifest=found(source.manifest), exclude=found(source.exclude))
+
+
 def _listed(source: DataSource, ignored: Ignored, emit: Emit) -> Listing:
     """The images of the folder or the manifest, without those that the user left out."""
-    keep = partial(_without_excluded, source=source, emit=emit)
+    exclusions = Exclusions(source.base)
+    if source.exclude is not None:
+        exclusions = read_exclusions(source.exclude, source.base)
     if source.manifest is None:
         if source.group == "group":
             raise DataOptionError("group", "the column 'group' is of a manifest, and this is a folder")
-        return list_folder(source.base, ignored, keep)
+        return list_folder(source.base, ignored, exclusions, emit)
     manifest = read_manifest(source.manifest, emit)
     name = shown_path(source.manifest)
     if source.group == "group" and not manifest.has_groups:
         raise DataOptionError("group", f"{name} has no column 'group'", "Add it, or give a regular expression.")
     if source.pattern is not None and manifest.has_groups:
         emit(Note(f"{name}: its column 'group' is not used, since data.group is a regular expression"))
-    return list_manifest(manifest, source.manifest, keep)
-
-
-def _without_excluded(entries: Sequence[ListedImage], *, source: DataSource, emit: Emit) -> list[ListedImage]:
-    if source.exclude is None:
-        return list(entries)
-    exclusions = read_exclusions(source.exclude, source.base)
-    kept = [entry for entry in entries if not exclusions.covers(relative_name(entry.path, source.base))]
-    name = shown_path(source.exclude)
-    emit(Note(f"left out by {name}: {len(entries) - len(kept)} of {len(entries)} images"))
-    unmatched = exclusions.unmatched()
-    if unmatched:
-        listed = ", ".join(f"'{line}'" for line in unmatched[:3]) + (", ..." if len(unmatched) > 3 else "")
-        emit(Warn(f"{name}: lines that match no image ({len(unmatched)}): {listed}"))
-    return kept
+    return list_manifest(manifest, source.manifest, lambda entries: exclusions.keep(entries, emit))
 
 
 def _samples(listing: Listing, source: DataSource) -> list[Sample]:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 
 from featcli.data.naming.source import DataOptionError
+from featcli.text import nfc
 
 _SHOWN = 5
 
@@ -16,15 +17,15 @@ def groups_of(names: Sequence[str], pattern: str) -> list[str]:
 
     Args:
         names: paths as `relative_name` gives them.
-        pattern: with one group; searched, not matched from the start.
+        pattern: with one group; searched, not matched from the start, in the composed form of a path.
 
     Raises:
         DataOptionError: it finds nothing, or an empty text, in some of the paths.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "possible nested set": of a future Python, not of these paths
-        expression = re.compile(pattern)
-    found = [match[1] if (match := expression.search(name)) else None for name in names]
+        expression = re.compile(nfc(pattern))
+    found = [match[1] if (match := expression.search(nfc(name))) else None for name in names]
     missed = [name for name, group in zip(names, found, strict=True) if not group]
     if missed:
         more = f" and {len(missed) - _SHOWN} more" if len(missed) > _SHOWN else ""

@@ -99,7 +99,9 @@ def _describe(data: Dataset, test_fraction: float, emit: Emit) -> None:
         source = "folder" if data.manifest is None else "manifest"
         emit(Note(f"data.test_fraction is not used: the {source} comes with its own splits, which stay as they are"))
     if "val" not in counts:
-        emit(Warn("no image is left for validation: the accuracy will not be known"))
+        wanted = data.rule.get("val_fraction") == 0.0
+        why = "data.val_fraction is 0: every image is trained on, and" if wanted else "no image is left for validation:"
+        emit(Warn(f"{why} the accuracy will not be known"))
     _report_coverage(data, emit)
     few = [name for name, count in zip(data.classes, counts["train"], strict=True) if count == 1]
     if few:

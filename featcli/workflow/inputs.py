@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import glob
 import itertools
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import BinaryIO
 
+from featcli.data.naming.finding import Finder, is_odd, near_file
 from featcli.data.naming.folders import Ignored, walk_images
-from featcli.data.readers.files import file_ref
-from featcli.data.readers.reader import ImageRef
+from featcli.data.readers.files import FILES, FileReader, file_ref
+from featcli.data.readers.reader import ImageRef, UnreadableImage
 from featcli.errors import FeatcliError, UsageError
+from featcli.text import nfc
 
 STDIN = "-"
 NEWLINE = b"\n"
 _PATIENCE = 0.2  # seconds for a number that is known at the start
+_ENOUGH = 8  # bytes, in which UTF-16 shows
 
 
 def expand(
@@ -25,8 +31,8 @@ def expand(
     """Yields every image that the arguments mean.
 
     A file that is named is yielded whatever it is, also when it does not exist: it becomes a row. A folder yields the
-    images below it in sorted order. A pattern that the shell left alone (`'photos/*.jpg'`) is expanded and sorted.
-    `-` reads paths from standard input as they arrive.
+    images below it in sorted order; one that cannot be listed becomes a row. A pattern that the shell left alone
+    (`'photos/*.jpg'`) is expanded and sorted. `-` reads paths from standard input as they arrive.
 
     Args:
         arguments: files, folders, patterns, or `-`.
@@ -35,16 +41,43 @@ def expand(
         stdin: the file descriptor to read `-` from.
 
     Raises:
-        UsageError: a pattern that matches nothing.
+        UsageError: a pattern with a `*` that matches nothing.
     """
+    finder = Finder()
     # All patterns first: one that matches nothing is found before any row is written.
     for name in [name for argument in arguments for name in _matches(argument)]:
         if name == STDIN:
-            yield from map(file_ref, _read_paths(stdin, separator))
-        elif os.path.isdir(name):
-            yield from map(file_ref, walk_images(name, ignored))
+            yield from (_named(path, finder) for path in _read_paths(stdin, separator))
+        elif os.path.isdir(found := finder.find(name)):
+            yield from map(file_ref, walk_images(found, ignored, lambda folder, _: [folder]))
         else:
-            yield file_ref(name)
+            yield _named(name, finder)
+
+
+@dataclass(frozen=True, slots=True)
+class _MissingFile:
+    """Reads a file that was not there, and names the one that was probably meant."""
+
+    meant: str
+    files: FileReader = FILES
+
+    def read(self, ref: ImageRef) -> bytes:
+        try:
+            return self.files.read(ref)
+        except UnreadableImage as error:
+            raise UnreadableImage(f"{error}; did you mean {self.meant}?") from error
+
+    def open(self, ref: ImageRef) -> BinaryIO:
+        return self.files.open(ref)
+
+
+def _named(path: str, finder: Finder) -> ImageRef:
+    """An image that is named, under the name that was given."""
+    ref = replace(file_ref(path), locator=finder.find(path))
+    if is_odd(path) and not os.path.lexists(ref.locator):
+        meant = near_file(path)
+        return ref if meant is None else replace(ref, reader=_MissingFile(meant))
+    return ref
 
 
 class Total:
@@ -73,13 +106,27 @@ class Total:
 
 
 def _matches(argument: str) -> list[str]:
-    """The argument itself, unless it is a pattern."""
+    """The argument itself, unless it is a pattern that matches something.
+
+    Names of photographs hold brackets and question marks: only a `*` is surely meant as a pattern.
+    """
     if argument == STDIN or os.path.lexists(argument) or not glob.has_magic(argument):
         return [argument]
-    matches = sorted(glob.glob(argument, recursive=True))
-    if not matches:
+    matches: list[str] = []
+    for spelling in dict.fromkeys((argument, nfc(argument))):
+        literal, pattern = _literal_start(spelling)
+        matches = matches or sorted(glob.glob(glob.escape(literal) + pattern, recursive=True))
+    if not matches and "*" in pattern:
         raise UsageError(f"the pattern '{argument}' matches nothing")
-    return matches
+    return matches or [argument]
+
+
+def _literal_start(pattern: str) -> tuple[str, str]:
+    """A pattern in two: the folders that exist as they are written, brackets and all, and the rest."""
+    end = 0
+    while (slash := pattern.find("/", end)) >= 0 and os.path.isdir(pattern[: slash + 1]):
+        end = slash + 1
+    return pattern[:end], pattern[end:]
 
 
 def _read_paths(descriptor: int, separator: bytes) -> Iterator[str]:
@@ -87,12 +134,14 @@ def _read_paths(descriptor: int, separator: bytes) -> Iterator[str]:
 
     Reads the descriptor itself: a buffered file would be locked by this thread while the interpreter shuts down.
     """
+    is_lines = separator == b"\n"
+    chunks: Iterable[bytes] = iter(lambda: _read(descriptor), b"")
     rest = b""
-    while chunk := _read(descriptor):
+    for chunk in _as_utf8(chunks) if is_lines else chunks:
         *whole, rest = (rest + chunk).split(separator)
-        yield from (_path(name, separator) for name in whole if name)
-    if rest:
-        yield _path(rest, separator)
+        yield from filter(None, (_path(name, is_lines=is_lines) for name in whole))
+    if path := _path(rest, is_lines=is_lines):
+        yield path
 
 
 def _read(descriptor: int) -> bytes:
@@ -102,5 +151,36 @@ def _read(descriptor: int) -> bytes:
         raise UsageError(f"standard input cannot be read: {error.strerror}") from error
 
 
-def _path(name: bytes, separator: bytes) -> str:
-    return os.fsdecode(name.removesuffix(b"\r") if separator == b"\n" else name)
+def _as_utf8(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same text in UTF-8 where it is UTF-16, as PowerShell writes it: with a mark, or with a NUL in each letter."""
+    chunks = iter(chunks)
+    first = next(chunks, b"")
+    if first in (codecs.BOM_UTF16_LE[:1], codecs.BOM_UTF16_BE[:1]):
+        first += next(chunks, b"")
+    encoding = _encoding(first)
+    if encoding is None:
+        yield first
+        yield from chunks
+        return
+    decoder = codecs.getincrementaldecoder(encoding)("replace")
+    yield decoder.decode(first).removeprefix("\ufeff").encode()
+    for chunk in chunks:
+        yield decoder.decode(chunk).encode()
+    yield decoder.decode(b"", final=True).encode()
+
+
+def _encoding(start: bytes) -> str | None:
+    """Which UTF-16 a text is that begins so; None for any other."""
+    if start.startswith(codecs.BOM_UTF16_LE):
+        return "utf-16-le"
+    if start.startswith(codecs.BOM_UTF16_BE):
+        return "utf-16-be"
+    high, low = start[1:_ENOUGH:2], start[0:_ENOUGH:2]
+    if len(start) < _ENOUGH or any(high) == any(low):
+        return None
+    return "utf-16-be" if any(high) else "utf-16-le"
+
+
+def _path(name: bytes, *, is_lines: bool) -> str:
+    """A path from its bytes; of a line without its CR, and the mark that lists from Windows begin with."""
+    return os.fsdecode(name.removesuffix(b"\r").removeprefix(codecs.BOM_UTF8) if is_lines else name)

@@ -48,6 +48,11 @@ class Model:
         """By split."""
         return self.measured.metrics
 
+    @property
+    def known(self) -> dict[str, dict[str, Any] | None]:
+        """The same as files and summaries have it: None for a split without images."""
+        return {split: values if values["n"] else None for split, values in self.metrics.items()}
+
 
 @dataclass(frozen=True, slots=True)
 class FinishedRun:
@@ -138,13 +143,13 @@ def finish_run(
     run.write_images(images)
     timings = clock.finish()
     run.write_timings(timings)
-    run.write_metrics({"checkpoint_sha256": sha256, **model.metrics, "head": model.facts})
+    run.write_metrics({"checkpoint_sha256": sha256, **model.known, "head": model.facts})
     return FinishedRun(run, sha256, timings)
 
 
-def brief(metrics: dict[str, Any]) -> dict[str, Any]:
-    """The metrics of one split that a summary has."""
-    return {name: value for name, value in metrics.items() if name not in _LONG}
+def brief(metrics: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The metrics of one split that a summary has; None where it has no images."""
+    return None if metrics is None else {name: value for name, value in metrics.items() if name not in _LONG}
 
 
 def summarise(
@@ -161,7 +166,7 @@ def summarise(
             "errors": len(table.errors),
         },
         "changes": changes.to_json() if changes else None,
-        **{split: brief(values) for split, values in model.metrics.items()},
+        **{split: brief(values) for split, values in model.known.items()},
         "head": {"kind": model.facts["kind"], "C": model.facts["C"]},
         **{name: model.facts[name] for name in TRAINING_FACTS},
         "timings": finished.timings,

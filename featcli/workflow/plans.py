@@ -157,6 +157,8 @@ def _rule(data: Dataset) -> str:
     if data.rule["made_by"] == "user":
         return "as the folders have them" if data.manifest is None else "as the manifest has them"
     seed, share = data.rule["seed"], f"{data.rule['val_fraction']:g}"
+    if share == "0":
+        return "none for validation: data.val_fraction is 0"
     if data.rule.get("grouped"):
         return f"whole groups by hash, seed {seed}, as near to {share} for validation as they allow"
     return f"by content hash, seed {seed}, {share} of each class for validation"

@@ -7,7 +7,7 @@ from typing import Any
 
 from featcli.events import Emit, Note
 from featcli.tasks import Task, task_of
-from featcli.text import clipped, did_you_mean, listing
+from featcli.text import clipped, did_you_mean, listing, nfc
 from featcli.workflow.session import Session
 
 _LONGEST = 30
@@ -26,6 +26,7 @@ def open_task(session: Session, classes: Sequence[str], stored: str | None = Non
     """
     named = session.loaded.config.data.positive
     if named is not None:
+        named = named if named in classes else nfc(named)
         _check(session, classes, named)
     return task_of(classes, named or stored)
 

@@ -119,6 +119,9 @@ def unused_options(use: Use, given: Callable[[str], bool], data: Dataset) -> lis
     # Without a test split of its own, a data set that is split already says so itself.
     if config.data.test_fraction and "test" in counts and data.rule.get("test_fraction") != config.data.test_fraction:
         found.append("data.test_fraction (the images come with a test split)")
+    if "val" not in counts and use.gradient is not None:
+        chooses = [key for key in ("train.monitor", "train.patience") if given(key)]
+        found += [f"{key} (there are no validation images)" for key in chooses]
     if given("backbone.pooling") and config.backbone.layer == "penultimate" and config.backbone.pooling != "auto":
         found.append("backbone.pooling (the penultimate layer has its own)")
     if use.command == "train-head" and config.backbone.freeze_depth != "all":

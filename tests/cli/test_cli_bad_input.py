@@ -61,6 +61,11 @@ def _two_vals(lab: Lab) -> None:
     shutil.copytree(lab.folder / "data" / "val", lab.folder / "data" / "valid")
 
 
+def _beside_splits(lab: Lab) -> None:
+    shutil.copytree(lab.folder / "split", lab.folder / "data")
+    shutil.copytree(lab.folder / "photos" / "cats", lab.folder / "data" / "more")
+
+
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
@@ -69,13 +74,28 @@ def _two_vals(lab: Lab) -> None:
         (_empty, "{root} holds no class folders and no images\n" + HINT),
         (_loose, "{root} holds 8 images but no class folders\n" + HINT),
         (_one_class, "{root} holds one class, 'cats'; a classifier needs at least two\n" + HINT),
-        (_no_images, "the class folders hold no images\n" + HINT),
-        (_empty_class, "no images to train on in class 'dogs'\nAdd images, or remove the folder.\n"),
+        (
+            _no_images,
+            "the class folders hold no images; skipped: 1 named *.txt in cats/, 1 named *.txt in dogs/\n" + HINT,
+        ),
+        (
+            _empty_class,
+            "{root} holds one class, 'cats'; a classifier needs at least two; without images: dogs/\n" + HINT,
+        ),
         (
             _unknown_class,
             "{root}/val holds classes that were not trained: 'dog'; did you mean 'dogs'?\nKnown classes: cats, dogs.\n",
         ),
-        (_two_vals, "{root} holds both val/ and valid/: which one is the val split?\n"),
+        (
+            _two_vals,
+            "{root} holds both val/ and valid/: which one is the val split?\n"
+            "Move the other elsewhere, or leave it out: a line with its name in the file of data.exclude.\n",
+        ),
+        (
+            _beside_splits,
+            "{root} holds test/, train/ and val/ and, beside the splits, more/ (8 images): no split\n"
+            "Move it elsewhere, or leave it out: a line 'more' in the file of data.exclude.\n",
+        ),
     ],
     ids=lambda value: value.__name__.strip("_") if callable(value) else "",
 )

@@ -324,13 +324,17 @@ def test_a_validation_split_without_some_class(lab: Lab) -> None:
 
 
 def test_without_validation_images_the_last_epoch_is_kept(lab: Lab) -> None:
-    done = lab.finetune(*LEARN, "--set", "data.val_fraction=0.01")
+    done = lab.finetune(*LEARN, "--set", "data.val_fraction=0", "--set", "train.patience=3", "--json")
     assert done.code == 0, done.stderr
-    assert "warning: no image is left for validation" in done.stderr
+    assert strict_json(done.text)["val"] is None
+    assert "warning: data.val_fraction is 0: every image is trained on" in done.stderr
+    assert "train.patience (there are no validation images)" in done.stderr
     assert "best      epoch 2; the last\n" in done.stderr
     log = log_of(lab.folder / "run")
     assert [event.get("val_accuracy") for event in log if event["event"] == "epoch"] == [None] * 3
-    assert strict_json((lab.folder / "run" / "metrics.json").read_bytes())["val"]["accuracy"] is None
+    assert strict_json((lab.folder / "run" / "metrics.json").read_bytes())["val"] is None
+    again = lab.finetune(*LEARN, "--set", "data.val_fraction=0", "--set", "train.patience=3", "--json", "--resume")
+    assert (again.code, strict_json(again.text)["val"]) == (0, None)
 
 
 def test_images_that_cannot_be_read(lab: Lab) -> None:

@@ -301,11 +301,47 @@ def test_too_few_images_for_a_validation_split(lab: Lab) -> None:
     done = lab.train("--json")
     assert done.code == 0
     assert "warning: no image is left for validation: the accuracy will not be known\n" in done.stderr
-    assert strict_json(done.text)["val"]["accuracy"] is None
-    assert strict_json((lab.folder / "run" / "metrics.json").read_text())["val"]["n"] == 0
+    assert strict_json(done.text)["val"] is None
+    assert strict_json((lab.folder / "run" / "metrics.json").read_text())["val"] is None
     assert "validation   unknown: there were no validation images\n" in lab("info", "run").text
     done = lab("evaluate", "run")
-    assert (done.code, done.stderr) == (2, f"error: {lab.folder}/photos has no images in its val split\n")
+    assert (done.code, done.stderr) == (
+        2,
+        f"error: {lab.folder}/photos has no images in its val split\nName a labelled folder.\n",
+    )
+
+
+def test_every_image_is_trained_on_where_none_is_to_be_held_out(lab: Lab) -> None:
+    """With folds for C, images that cannot be read, and what a checkpoint without validation answers later."""
+    lab.write("photos/cats/broken.png", b"no image")
+    done = lab.train("--set", "data.val_fraction=0", "--set", "head.C=[0.1, 1.0]", "--json")
+    assert done.code == 3
+    assert "data      17 train; 2 classes: cats, dogs\n" in done.stderr
+    assert (
+        "warning: data.val_fraction is 0: every image is trained on, and the accuracy will not be known\n"
+        in done.stderr
+    )
+    assert "chosen from 2 by cross-validation" in done.stderr
+    metrics = strict_json((lab.folder / "run" / "metrics.json").read_text())
+    assert (strict_json(done.text)["val"], metrics["val"], "test" in metrics) == (None, None, False)
+    assert metrics["head"]["train_accuracy_n"] == 16
+    info = lab("info", "run").text
+    assert "validation   unknown: there were no validation images\n" in info
+    assert "split        by content hash, seed 0, validation fraction 0\n" in info
+    done = lab("evaluate", "run", "--parity")
+    assert (done.code, done.text) == (1, "")
+    assert done.stderr == (
+        "error: parity cannot be shown: run/checkpoint.safetensors was trained without validation images\n"
+        "Hold some out with data.val_fraction, or evaluate it on a labelled folder without --parity.\n"
+    )
+    done = lab("predict", "-c", "run/config.yaml")
+    assert (done.code, done.text) == (2, "")
+    assert done.stderr.endswith(
+        f"error: nothing to predict: {lab.folder}/photos has neither test nor validation images\n"
+        "Name files or folders.\n"
+    )
+    assert lab("predict", "run", "photos/cats/00.png").code == 0
+    assert "none for validation: data.val_fraction is 0" in lab("check", "-c", "run/config.yaml").text
 
 
 def test_identical_files_are_said(lab: Lab) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from featcli.data.naming.source import DataOptionError, relative_name
+from featcli.data.naming.listing import ListedImage
+from featcli.data.naming.source import DataOptionError, relative_name, shown_path
 from featcli.data.readers.files import read_file
 from featcli.data.readers.reader import UnreadableImage
+from featcli.events import Emit, Note, Warn
+from featcli.text import nfc
 
 
 @dataclass(slots=True)
@@ -18,52 +21,80 @@ class Exclusions:
     """The lines of a file of exclusions, and which of them have matched something.
 
     Attributes:
-        names: files and folders, as `relative_name` gives them, each with its line as it was written.
+        base: the folder that names are relative to.
+        file: the list; None where nothing is left out.
+        names: files and folders, as `relative_name` gives them and in NFC, each with its line as it was written.
         patterns: expressions for the lines with a `*`.
-        matched: the lines that left out at least one image.
+        matched: the lines that left out at least one image or folder.
     """
 
+    base: Path
+    file: Path | None = None
     names: dict[str, str] = field(default_factory=dict)
-    patterns: dict[str, re.Pattern[str]] = field(default_factory=dict)
+    patterns: dict[re.Pattern[str], str] = field(default_factory=dict)
     matched: set[str] = field(default_factory=set)
 
-    def covers(self, name: str) -> bool:
-        """Whether an image is left out: it, or a folder above it, is on the list.
+    def covers(self, path: str) -> bool:
+        """Whether an image or folder is left out: it, or a folder above it, is on the list.
 
         Every line that covers it counts as matched: a folder and a file in it may both be listed.
         """
+        if not self.names and not self.patterns:
+            return False
+        name = nfc(relative_name(path, self.base))
         lines = [self.names[part] for part in _with_folders(name) if part in self.names]
-        lines += [line for line, pattern in self.patterns.items() if pattern.fullmatch(name)]
+        lines += [line for pattern, line in self.patterns.items() if pattern.fullmatch(name)]
         self.matched.update(lines)
         return bool(lines)
 
     def unmatched(self) -> list[str]:
         """The lines that left out nothing, in their order."""
-        return [line for line in [*self.names.values(), *self.patterns] if line not in self.matched]
+        lines = dict.fromkeys([*self.names.values(), *self.patterns.values()])
+        return [line for line in lines if line not in self.matched]
+
+    def keep(self, entries: Iterable[ListedImage], emit: Emit) -> list[ListedImage]:
+        """The images that are not left out; how many are, and lines without use, are said."""
+        found = list(entries)
+        if self.file is None:
+            return found
+        kept = [entry for entry in found if not self.covers(entry.path)]
+        name = shown_path(self.file)
+        emit(Note(f"left out by {name}: {len(found) - len(kept)} of {len(found)} images"))
+        unmatched = self.unmatched()
+        if unmatched:
+            listed = ", ".join(f"'{line}'" for line in unmatched[:3]) + (", ..." if len(unmatched) > 3 else "")
+            emit(Warn(f"{name}: lines that match no image ({len(unmatched)}): {listed}"))
+        return kept
 
 
 def read_exclusions(file: Path, base: Path) -> Exclusions:
     """Reads a list of paths, one a line; `#` begins a comment line.
 
     A path is relative to `base`, or absolute. A folder stands for everything below it. `*` stands for any text, `/`
-    included; no other character is special, since names of photographs hold brackets and question marks.
+    included; no other character is special, since names of photographs hold brackets and question marks. A line with
+    backslashes stands for the same one with slashes too: lists are made on Windows.
 
     Raises:
-        DataOptionError: the file cannot be read.
+        DataOptionError: the file cannot be read, or is UTF-16.
     """
     try:
-        # Lists made by `find` hold names as they are on disk, which need not be UTF-8.
-        text = read_file(os.fspath(file)).decode("utf-8-sig", "surrogateescape")
+        data = read_file(os.fspath(file))
     except UnreadableImage as error:
         raise DataOptionError("exclude", f"{file} cannot be read: {error}") from error
-    found = Exclusions()
+    if b"\0" in data:
+        raise DataOptionError("exclude", f"{file} holds NULs: UTF-16, not UTF-8", "Save it as UTF-8, one path a line.")
+    # Lists made by `find` hold names as they are on disk, which need not be UTF-8.
+    text = data.decode("utf-8-sig", "surrogateescape")
+    found = Exclusions(base, file)
     for line in filter(None, (line.strip() for line in text.split("\n"))):
         if not line.startswith("#"):
-            name = relative_name(os.fspath(Path(line)), base)  # Path drops "./", "//" and a slash at the end
-            if "*" in name:
-                found.patterns[line] = _pattern(name)
-            else:
-                found.names[name] = line
+            for spelling in dict.fromkeys((line, line.replace("\\", "/"))):
+                # Path drops "./", "//" and a slash at the end.
+                name = relative_name(nfc(os.fspath(Path(spelling))), Path(nfc(os.fspath(base))))
+                if "*" in name:
+                    found.patterns[_pattern(name)] = line
+                else:
+                    found.names[name] = line
     return found
 
 

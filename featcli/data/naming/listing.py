@@ -6,8 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-# Sibling folders, and words of a manifest, that mean a split.
-SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+# Words, in lower case, that mean a split: names of folders, and cells of a manifest.
+SPLIT_NAMES = {
+    "train": "train", "training": "train",
+    "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +20,7 @@ class ListedImage:
 
     Attributes:
         path: absolute.
-        label: the name of its class.
+        label: the name of its class, in NFC.
         split: `train`, `val` or `test`; `train` where the user made no splits.
         group: of the manifest's column; None where there is none.
         line: of the manifest, from 1; 0 for a folder's.

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
-import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from operator import itemgetter
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple
 
+from featcli.data.naming.finding import Finder, beside_manifest, near_file
 from featcli.data.naming.listing import SPLIT_NAMES, Keep, ListedImage, Listing
-from featcli.data.naming.source import DataOptionError, shown_path
-from featcli.data.readers.files import read_file
-from featcli.data.readers.reader import UnreadableImage
+from featcli.data.naming.source import DataOptionError, relative_name, shown_path
+from featcli.data.naming.tables import Problems, Row, Table, csv_table, parquet_table
 from featcli.errors import ConfigError
-from featcli.events import Emit, Note
-from featcli.extras import import_pyarrow
-from featcli.text import did_you_mean
+from featcli.events import Emit, Note, Warn
+from featcli.text import did_you_mean, nfc
 
-NEEDED = ("path", "label")
-COLUMNS = (*NEEDED, "split", "group")
-_SHOWN = 20  # problems of one file
-_SPLITS_IN_WORDS = "the splits are train, val (or valid, validation) and test"
+_SPLITS_IN_WORDS = "the splits are train (or training), val (valid, validation, dev) and test (testing, evaluation)"
+_BLANKS = "blanks around a path that are left out"
+_BACKSLASHES = "backslashes in a path that are taken for slashes"
 
 
 class Manifest(NamedTuple):
@@ -54,16 +47,18 @@ def read_manifest(file: Path, emit: Emit) -> Manifest:
         ConfigError: what is wrong with its lines, at once: `labels.csv:7: ...`, the first 20.
         EnvironmentFault: Parquet without pyarrow.
     """
-    problems = _Problems(shown_path(file))
-    table = _parquet_table(file, problems) if file.suffix.lower() == ".parquet" else _csv_table(file, problems)
+    problems = Problems(shown_path(file))
+    table = parquet_table(file, problems) if file.suffix.lower() == ".parquet" else csv_table(file, problems)
     has_splits = any(row.split.strip() for row in table.rows)
-    entries = [_entry(row, file.parent, has_splits, problems) for row in table.rows]
+    paths = _Paths(file.parent)
+    entries = [_entry(row, paths, has_splits, problems) for row in table.rows]
     kept, repeats = _once_each([entry for entry in entries if entry is not None], problems)
     problems.raise_any()
     if not kept:
         raise ConfigError([f"{problems.name}: no images: there is a header, but no line below it"])
+    _say_what_is_taken(table, paths, problems.name, emit)
     _say_what_is_not_used(table, kept, repeats, problems.name, emit)
-    return Manifest(kept, "group" in table.columns)
+    return Manifest(kept, "group" in table.taken)
 
 
 def list_manifest(manifest: Manifest, file: Path, keep: Keep) -> Listing:
@@ -92,150 +87,62 @@ def list_manifest(manifest: Manifest, file: Path, keep: Keep) -> Listing:
     return Listing(tuple(classes), tuple(entries), splits, len(manifest.entries) - len(entries))
 
 
-class _Row(NamedTuple):
-    """The cells of one line; columns that are not there are empty."""
+def describe_missing(missing: Sequence[ListedImage], count: int, file: Path, emit: Emit) -> None:
+    """Says which paths of a manifest name no file, and what may have been meant.
 
-    line: int
-    path: str
-    label: str
-    split: str
-    group: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    columns: Sequence[str]
-    rows: Sequence[_Row]
-
-
-@dataclass(slots=True)
-class _Problems:
-    """What is wrong with a file, by line; raised together."""
-
-    name: str
-    found: list[tuple[int, str]] = field(default_factory=list)
-
-    def add(self, line: int, text: str) -> None:
-        self.found.append((line, text))
-
-    def fail(self, line: int, text: str) -> NoReturn:
-        self.add(line, text)
-        self.raise_any()
-        raise AssertionError("there is a problem to raise")
-
-    def raise_any(self) -> None:
-        if not self.found:
-            return
-        lines = [f"{self.name}:{line}: {text}" for line, text in sorted(self.found, key=itemgetter(0))]
-        more = [f"{self.name}: and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
-        raise ConfigError(lines[:_SHOWN] + more)
+    Args:
+        missing: images that could not be read, of which some are not there.
+        count: of all images.
+        file: the manifest.
+        emit: hears it.
+    """
+    gone = [entry for entry in missing if not os.path.lexists(entry.path)]
+    if not gone:
+        return
+    first, folder = gone[0], file.parent
+    written = relative_name(first.path, folder)
+    near = near_file(written, os.fspath(folder)) or beside_manifest(written, folder)
+    if near is not None:
+        near = f"; did you mean '{relative_name(near, folder)}'?"
+    elif "\\" in written:
+        near = ": a path of Windows? Write it with slashes, as seen from the manifest's folder"
+    else:
+        near = did_you_mean(os.path.basename(written), _names_in(os.path.dirname(first.path)), most=1)
+    many = f"{len(gone)} of {count} paths name no file" if len(gone) > 1 else f"of {count} paths one names no file"
+    emit(Warn(f"{shown_path(file)}: {many}; line {first.line}: '{written}'{near or f', seen from {folder}'}"))
 
 
-def _csv_table(file: Path, problems: _Problems) -> _Table:
-    text = _text(file, problems)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    lines = _csv_lines(reader, problems)
-    line, header = next(lines, (1, []))
-    columns = [name.strip() for name in header]
-    problems.raise_any()
-    _check_columns(columns, line, problems)
-    cell_of = {name: columns.index(name) for name in COLUMNS if name in columns}
-    rows = []
-    for line, cells in lines:
-        if len(cells) != len(columns):
-            problems.add(line, f"{len(cells)} cells, where the header has {len(columns)}")
-        else:
-            rows.append(_Row(line, *(cells[cell_of[name]] if name in cell_of else "" for name in COLUMNS)))
-    return _Table(columns, rows)
-
-
-def _csv_lines(reader: Any, problems: _Problems) -> Iterator[tuple[int, list[str]]]:
-    """Lines that are not blank, each with its number; a cell in quotes may run over several, the first counts."""
-    while True:
-        line = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            problems.add(line, f"not valid CSV: {error}")
-            return
-        if cells:
-            yield line, cells
-
-
-def _text(file: Path, problems: _Problems) -> str:
-    data = _bytes(file)
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        problems.fail(1, "UTF-16, not UTF-8; save it as UTF-8")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        problems.fail(line, f"not UTF-8 text (byte 0x{data[error.start]:02x}); save it as UTF-8")
-
-
-def _bytes(file: Path) -> bytes:
-    try:
-        return read_file(os.fspath(file))
-    except UnreadableImage as error:
-        if not os.path.lexists(file):
-            near = did_you_mean(file.name, _names_in(file.parent), most=1)
-            raise DataOptionError("manifest", f"no such file: {file}{near}") from error
-        raise DataOptionError("manifest", f"{file} cannot be read: {error}") from error
-
-
-def _names_in(folder: Path) -> list[str]:
+def _names_in(folder: str) -> list[str]:
     try:
         return sorted(os.listdir(folder))
     except OSError:
         return []
 
 
-def _parquet_table(file: Path, problems: _Problems) -> _Table:
-    """Lines are counted as in a CSV file: the header is line 1, so that the first image is on line 2."""
-    pyarrow, parquet = import_pyarrow()
-    data = io.BytesIO(_bytes(file))
-    try:
-        table = parquet.ParquetFile(data)
-        columns = list(table.schema_arrow.names)
-        _check_columns(columns, 1, problems)
-        cells = table.read(columns=[name for name in COLUMNS if name in columns]).to_pydict()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataOptionError("manifest", f"{file} is not a Parquet file that can be read: {error}") from error
-    count = len(cells["path"])
-    texts = (map(_cell_text, cells[name]) if name in cells else [""] * count for name in COLUMNS)
-    return _Table(columns, [_Row(line, *row) for line, row in enumerate(zip(*texts, strict=True), 2)])
+class _Paths:
+    """From paths as they are written to those of files, relative to the manifest's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._finder = Finder()
+        self.changed: Counter[str] = Counter()
+
+    def find(self, written: str) -> str:
+        """The file: as written if it is there, else without blanks around, else with slashes for backslashes."""
+        bare = written.strip()
+        whole = os.fspath(self._folder / written)
+        if written.isascii() and written == bare and "\\" not in written:
+            return whole
+        for spelling, why in ((written, ""), (bare, _BLANKS), (bare.replace("\\", "/"), _BACKSLASHES)):
+            path = self._finder.find(os.fspath(self._folder / spelling))
+            if os.path.lexists(path):
+                self.changed[why] += 1
+                return path
+        return whole
 
 
-def _cell_text(value: object) -> str:
-    """A label may be a number in Parquet; what is missing is empty there."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return str(value)
-
-
-def _check_columns(columns: Sequence[str], line: int, problems: _Problems) -> None:
-    for separator, word in ((";", "semicolons"), ("\t", "tabs")):
-        if len(columns) == 1 and separator in columns[0]:
-            problems.fail(line, f"cells are separated by {word}, where commas are expected")
-    for name in COLUMNS:
-        if columns.count(name) > 1:
-            problems.add(line, f"column '{name}' is there {columns.count(name)} times")
-    for name in NEEDED:
-        if name not in columns:
-            problems.add(line, f"no column '{name}'{_instead(name, columns)}")
-    problems.raise_any()
-
-
-def _instead(name: str, columns: Sequence[str]) -> str:
-    others = [column for column in columns if column not in COLUMNS]
-    there = ", ".join(f"'{column}'" for column in columns[:10] if column)
-    return did_you_mean(name, others, most=1) or f"; there are {there or 'none'}"
-
-
-def _entry(row: _Row, folder: Path, has_splits: bool, problems: _Problems) -> ListedImage | None:
-    path, label, split = row.path, row.label.strip(), row.split.strip()
+def _entry(row: Row, paths: _Paths, has_splits: bool, problems: Problems) -> ListedImage | None:
+    path, label, split = row.path, nfc(row.label.strip()), row.split.strip()
     said = []
     if not path.strip():
         said.append("the path is empty")
@@ -252,11 +159,11 @@ def _entry(row: _Row, folder: Path, has_splits: bool, problems: _Problems) -> Li
     if said:
         return None
     own = SPLIT_NAMES[split.lower()] if has_splits else "train"
-    return ListedImage(os.fspath(folder / path), label, own, row.group.strip() or None, row.line)
+    return ListedImage(paths.find(path), label, own, nfc(row.group.strip()) or None, row.line)
 
 
 def _once_each(
-    entries: Iterable[ListedImage], problems: _Problems
+    entries: Iterable[ListedImage], problems: Problems
 ) -> tuple[list[ListedImage], list[tuple[ListedImage, ListedImage]]]:
     """Each path once; and the lines that repeat an earlier one, beside it."""
     first: dict[str, ListedImage] = {}
@@ -277,7 +184,7 @@ def _once_each(
 
 def _reject_untrained(entries: Iterable[ListedImage], classes: Sequence[str], name: str) -> None:
     known = set(classes)
-    problems = _Problems(name)
+    problems = Problems(name)
     for entry in entries:
         if entry.label not in known:
             known.add(entry.label)  # once for each class
@@ -286,14 +193,25 @@ def _reject_untrained(entries: Iterable[ListedImage], classes: Sequence[str], na
     problems.raise_any()
 
 
+def _say_what_is_taken(table: Table, paths: _Paths, name: str, emit: Emit) -> None:
+    others = [f"'{own}' is {column}" for column, own in table.taken.items() if own != column]
+    if others:
+        emit(Note(f"{name}: columns that are taken by another name: {', '.join(others)}"))
+    if table.empty:
+        emit(Note(f"{name}: empty lines that are left out: {table.empty}"))
+    for why in (_BLANKS, _BACKSLASHES):
+        if paths.changed[why]:
+            emit(Note(f"{name}: {why}: {paths.changed[why]}"))
+
+
 def _say_what_is_not_used(
-    table: _Table,
+    table: Table,
     entries: Sequence[ListedImage],
     repeats: Sequence[tuple[ListedImage, ListedImage]],
     name: str,
     emit: Emit,
 ) -> None:
-    others = [f"'{column}'" for column in table.columns if column not in COLUMNS]
+    others = [f"'{column}'" for column in table.columns if column not in table.taken.values()]
     if others:
         more = f" and {len(others) - 10} more" if len(others) > 10 else ""
         emit(Note(f"{name}: columns that are not used: {', '.join(others[:10])}{more}"))
@@ -306,5 +224,5 @@ def _say_what_is_not_used(
             )
         )
     alone = sum(entry.group is None for entry in entries)
-    if "group" in table.columns and alone:
+    if "group" in table.taken and alone:
         emit(Note(f"{name}: {alone} of {len(entries)} images have no group; each counts by itself"))

@@ -39,7 +39,7 @@ def read_file(path: str) -> bytes:
             raise UnreadableImage("not a regular file") from error
         raise UnreadableImage((error.strerror or str(error)).lower()) from error
     except ValueError as error:  # a NUL byte inside the name
-        raise UnreadableImage("not a valid file name") from error
+        raise UnreadableImage("its name holds a NUL (-0 reads a list that NULs separate)") from error
     if not data:
         raise UnreadableImage("the file is empty")
     return data

@@ -43,10 +43,10 @@ IN_FILE = {
         "exclude, range and limit"
     ],
     # types and ranges
-    "data:\n  val_fraction: lots": ["2:17: data.val_fraction: expected a number between 0 and 1, got 'lots'"],
-    "data: {val_fraction: 0}": ["1:22: data.val_fraction: expected a number between 0 and 1, got 0"],
-    "data: {val_fraction: 1.0}": ["1:22: data.val_fraction: expected a number between 0 and 1, got 1.0"],
-    "data: {val_fraction: .nan}": ["1:22: data.val_fraction: expected a number between 0 and 1, got .nan"],
+    "data:\n  val_fraction: lots": ["2:17: data.val_fraction: expected a number in [0, 1), got 'lots'"],
+    "data: {val_fraction: -0.1}": ["1:22: data.val_fraction: expected a number in [0, 1), got -0.1"],
+    "data: {val_fraction: 1.0}": ["1:22: data.val_fraction: expected a number in [0, 1), got 1.0"],
+    "data: {val_fraction: .nan}": ["1:22: data.val_fraction: expected a number in [0, 1), got .nan"],
     "data: {test_fraction: 1}": ["1:23: data.test_fraction: expected a number in [0, 1), got 1"],
     "data: {test_fraction: -0.1}": ["1:23: data.test_fraction: expected a number in [0, 1), got -0.1"],
     "data: {range: atuo}": [f"1:15: data.range: {RANGE}, got 'atuo'; did you mean 'auto'?"],
@@ -195,9 +195,7 @@ IN_FILE = {
         "1:23: data.val_fraction and data.test_fraction must add up to less than 1, got 0.2 + 0.9",
         "2:7: seed: expected an integer from 0 to 4294967295, got 'x'",
     ],
-    "data: {test_fraction: 0.9, val_fraction: x}": [
-        "1:42: data.val_fraction: expected a number between 0 and 1, got 'x'"
-    ],
+    "data: {test_fraction: 0.9, val_fraction: x}": ["1:42: data.val_fraction: expected a number in [0, 1), got 'x'"],
     "data: {test_fraction: 0.9, val_fractio: 0.05}": [
         "1:28: unknown key 'data.val_fractio'; did you mean 'val_fraction'?"
     ],
@@ -242,7 +240,7 @@ IN_FILE = {
 ON_COMMAND_LINE: list[tuple[str, str]] = [
     ("head.Cc=1", "unknown key 'head.Cc'; did you mean 'C'?"),
     ("folds=3", "unknown key 'folds'; 'folds' belongs under 'head'"),
-    ("data.val_fraction=lots", "expected a number between 0 and 1, got 'lots'"),
+    ("data.val_fraction=lots", "expected a number in [0, 1), got 'lots'"),
     ("head={C: -1}", "head.C: expected auto, a number above 0 or a list of numbers above 0, got -1"),
     ("head=5", "expected a section with kind, C, folds, class_weight, hidden, dropout and init, got 5"),
     ("head.C.x=5", "head.C: expected auto, a number above 0 or a list of numbers above 0, got {x: 5}"),

@@ -110,7 +110,7 @@ mapping = st.builds(
 )
 weights = texts.filter(lambda text: not text.lower().endswith((".pth", ".pt", ".safetensors")))
 beside_images: dict[str, Any] = {
-    "val_fraction": st.floats(0.001, 0.5),
+    "val_fraction": st.floats(0.0, 0.5),
     "test_fraction": st.floats(0, 0.499),
     "group": st.sampled_from([None, "([^/]+)_", r"^(\w+)[\d{2}'\"#: ]", "(~)"]),
     "positive": st.none() | texts,

@@ -4,16 +4,19 @@ import math
 import os
 import sys
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from featcli.data.naming.listing import ListedImage, Listing
-from featcli.data.naming.manifest import Manifest, list_manifest, read_manifest
+from featcli.data.naming.manifest import Manifest, describe_missing, list_manifest, read_manifest
 from featcli.data.naming.source import DataOptionError
 from featcli.errors import ConfigError, EnvironmentFault
-from featcli.events import Event, Note, ignore
+from featcli.events import Event, Note, Warn, ignore
+
+SPLITS = "the splits are train (or training), val (valid, validation, dev) and test (testing, evaluation)"
 
 
 @pytest.fixture(autouse=True)
@@ -107,21 +110,116 @@ def test_equal_lines_count_once() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("header", "taken"),
+    [
+        ("Path,LABEL", "'Path' is path, 'LABEL' is label"),
+        ("filename,class", "'filename' is path, 'class' is label"),
+        ("file_name,Target", "'file_name' is path, 'Target' is label"),
+        ("Image Path,category", "'Image Path' is path, 'category' is label"),
+    ],
+)
+def test_columns_by_another_name_are_taken_aloud(header: str, taken: str) -> None:
+    manifest, notes = read(f"{header}\na.jpg,cat\n")
+    assert rows(manifest) == [("a.jpg", "cat", "train", None)]
+    assert notes == [f"labels.csv: columns that are taken by another name: {taken}"]
+
+
+def test_a_column_by_its_own_name_goes_before_others() -> None:
+    manifest, notes = read("filename,path,class,label,Split\nx.jpg,a.jpg,dog,cat,Testing\n")
+    assert rows(manifest) == [("a.jpg", "cat", "test", None)]
+    assert notes == [
+        "labels.csv: columns that are taken by another name: 'Split' is split",
+        "labels.csv: columns that are not used: 'filename', 'class'",
+    ]
+
+
+def test_lines_that_a_spreadsheet_leaves_empty() -> None:
+    manifest, notes = read("path,label,\na.jpg,cat,,\n,,\n , \nb.jpg,dog,\n,,,,\n")
+    assert [(entry.label, entry.line) for entry in manifest.entries] == [("cat", 2), ("dog", 5)]
+    assert notes == [
+        "labels.csv: empty lines that are left out: 3",
+        "labels.csv: columns that are not used: ''",
+    ]
+
+
+def test_blanks_after_a_comma_and_around_quotes() -> None:
+    manifest, notes = read('path, label\n"a.jpg", "cat"\nb.jpg, dog \n')
+    assert rows(manifest) == [("a.jpg", "cat", "train", None), ("b.jpg", "dog", "train", None)]
+    assert notes == []
+
+
+def test_paths_are_taken_as_they_are_and_otherwise_as_they_were_meant() -> None:
+    for name in ("d/a.jpg", "d/b.jpg", "d/b.jpg ", "d\\c.jpg", "d/c.jpg", "d/caf\u00e9.jpg"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).touch()
+    text = "path,label\nd\\a.jpg,x\nd/a.jpg ,x\nd/b.jpg ,x\nd\\c.jpg,x\nd/cafe\u0301.jpg,x\nd\\gone.jpg,x\n"
+    manifest, notes = read(text)
+    assert [path for path, *_ in rows(manifest)] == [
+        "d/a.jpg", "d/b.jpg ", "d\\c.jpg", "d/caf\u00e9.jpg", "d\\gone.jpg",
+    ]  # fmt: skip
+    assert notes == [
+        "labels.csv: blanks around a path that are left out: 1",
+        "labels.csv: backslashes in a path that are taken for slashes: 1",
+        "labels.csv: lines that repeat an earlier one and are left out (1); the first: line 3 repeats line 2",
+    ]
+
+
+def test_accents_of_labels_and_groups_are_composed() -> None:
+    manifest, _ = read("path,label,group\n1,cafe\u0301,Jose\u0301\n2,caf\u00e9,Jos\u00e9\n")
+    assert {(entry.label, entry.group) for entry in manifest.entries} == {("caf\u00e9", "Jos\u00e9")}
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("img/1", "line 2: 'img/1'; did you mean 'img/1.jpg'?"),
+        ("img/1.JPEG", "line 2: 'img/1.JPEG'; did you mean 'img/1.jpg'?"),
+        ("'img/1.jpg'", "line 2: ''img/1.jpg''; did you mean 'img/1.jpg'?"),
+        ("1.jpg", "line 2: '1.jpg'; did you mean 'img/1.jpg'?"),
+        ("lists/img/1.jpg", "line 2: 'lists/img/1.jpg'; did you mean 'img/1.jpg'?"),
+        (
+            "C:\\img\\7.jpg",
+            "line 2: 'C:\\img\\7.jpg': a path of Windows? Write it with slashes, as seen from the manifest's folder",
+        ),
+        ("img/photo-2.jpg", "line 2: 'img/photo-2.jpg'; did you mean 'photo_2.jpg'?"),
+        ("gone.jpg", "line 2: 'gone.jpg', seen from {here}"),
+    ],
+)
+def test_paths_that_name_no_file_are_said_with_the_file_that_was_meant(written: str, said: str, tmp_path: Path) -> None:
+    here = tmp_path / "lists"
+    for name in ("img/1.jpg", "img/photo_2.jpg"):
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).touch()
+    file = here / "labels.csv"
+    file.write_text(f"path,label\n{written},a\nimg/1.jpg,b\n")
+    events: list[Event] = []
+    entries = read_manifest(file, ignore).entries
+    describe_missing(entries, len(entries), file, events.append)
+    assert events == [Warn(f"lists/labels.csv: of 2 paths one names no file; {said.format(here=here)}")]
+    describe_missing(entries[1:], 2, file, ignore_nothing)
+
+
+def ignore_nothing(event: Event) -> None:
+    raise AssertionError(event)
+
+
 # What is wrong
 
 
 def test_what_is_wrong_with_lines_is_said_at_once() -> None:
-    text = "path,label,split\n,cat,train\na.jpg,,val\nb.jpg,cat,vall\nc.jpg,cat,\nd.jpg,cat\n ,,dev\ne\0.jpg,cat,test\n"
+    text = (
+        "path,label,split\n,cat,train\na.jpg,,val\nb.jpg,cat,vall\nc.jpg,cat,\nd.jpg,cat\n ,,live\ne\0.jpg,cat,test\n"
+    )
     assert refused(text) == [
         "labels.csv:2: the path is empty",
         "labels.csv:3: the label is empty",
-        "labels.csv:4: unknown split 'vall'; did you mean 'val'?; the splits are train, val (or valid, validation) and"
-        " test",
+        f"labels.csv:4: unknown split 'vall'; did you mean 'val'?; {SPLITS}",
         "labels.csv:5: the split is empty, while other lines have one; give it to all lines or to none",
         "labels.csv:6: 2 cells, where the header has 3",
         "labels.csv:7: the path is empty",
         "labels.csv:7: the label is empty",
-        "labels.csv:7: unknown split 'dev'; the splits are train, val (or valid, validation) and test",
+        f"labels.csv:7: unknown split 'live'; {SPLITS}",
         "labels.csv:8: the path holds a NUL",
     ]
 
@@ -149,13 +247,14 @@ def test_lines_that_contradict_each_other_are_both_named() -> None:
     [
         (
             "a.jpg,cat\nb.jpg,dog\n",
-            ["1: no column 'path'; there are 'a.jpg', 'cat'", "1: no column 'label'; there are 'a.jpg', 'cat'"],
+            ["1: no header: 'a.jpg' names an image; begin the file with the line path,label"],
         ),
-        ("Path,label\n", ["1: no column 'path'; did you mean 'Path'?"]),
-        ("file,label\n", ["1: no column 'path'; there are 'file', 'label'"]),
+        ("paths,label\n", ["1: no column 'path'; did you mean 'paths'?"]),
+        ("image_id,label\n", ["1: no column 'path'; there are 'image_id', 'label'"]),
+        ("image,File,label\n", ["1: no column 'path'; did you mean 'image' or 'File'?"]),
         ("path;label\n", ["1: cells are separated by semicolons, where commas are expected"]),
         ("path\tlabel\n", ["1: cells are separated by tabs, where commas are expected"]),
-        ("\n\npath,labels\n", ["3: no column 'label'; did you mean 'labels'?"]),
+        ("\n\npath,lable\n", ["3: no column 'label'; did you mean 'lable'?"]),
         ("path,label,label\n1,2,3\n", ["1: column 'label' is there 2 times"]),
         ("\n\n", ["1: no column 'path'; there are none", "1: no column 'label'; there are none"]),
         ('path,label\n1.jpg,a\n2.jpg,"b\n3.jpg,c\n', ["3: not valid CSV: unexpected end of data"]),
@@ -243,7 +342,7 @@ def test_what_is_left_out_is_no_class() -> None:
 # Parquet
 
 
-def parquet(**columns: list[Any]) -> bytes:
+def parquet(**columns: Any) -> bytes:
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
@@ -265,10 +364,57 @@ def test_parquet_is_read_as_csv_is() -> None:
     ]
 
 
+def test_parquet_of_bytes_whole_floats_and_nothing() -> None:
+    content = parquet(
+        path=["é.jpg".encode(), b"b.jpg", None], label=[b"cat", "é".encode(), None], group=[1.0, math.nan, 2.0]
+    )
+    with pytest.raises(ConfigError) as error:
+        read(content, "labels.parquet")
+    assert error.value.problems == (
+        "labels.parquet:4: the path is empty", "labels.parquet:4: the label is empty",
+    )  # fmt: skip
+    content = parquet(
+        path=[b"\xc3\xa9.jpg", b"b.jpg", None],
+        label=[b"cat", "é".encode(), None],
+        split=["train", b"val".decode(), None],
+    )
+    manifest, notes = read(content, "labels.parquet")
+    assert rows(manifest) == [("é.jpg", "cat", "train", None), ("b.jpg", "é", "val", None)]
+    assert notes == ["labels.parquet: empty lines that are left out: 1"]
+    for labels, expected in (
+        ([0.0, 1.0], ["0", "1"]),
+        ([0.0, 1.5], ["0.0", "1.5"]),
+        ([Decimal("0.00"), Decimal("2.00")], ["0", "2"]),
+        ([False, True], ["False", "True"]),
+        ([-1, 10], ["-1", "10"]),
+    ):
+        manifest, _ = read(parquet(path=["a.jpg", "b.jpg"], label=labels), "labels.parquet")
+        assert [entry.label for entry in manifest.entries] == expected
+
+
+def test_labels_of_a_csv_stay_as_they_are_written() -> None:
+    assert [entry.label for entry in read("path,label\n1,0.0\n2,1.0\n3,01\n")[0].entries] == ["0.0", "1.0", "01"]
+
+
+def test_parquet_of_categories() -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    labels = pyarrow.array([b"cat", b"dog"]).dictionary_encode()
+    manifest, _ = read(parquet(path=pyarrow.array(["a", "b"]).dictionary_encode(), label=labels), "labels.parquet")
+    assert rows(manifest) == [("a", "cat", "train", None), ("b", "dog", "train", None)]
+
+
+def test_parquet_of_images_in_the_table() -> None:
+    with pytest.raises(ConfigError) as error:
+        read(parquet(image=[{"bytes": b"x", "path": "a.jpg"}], label=[1]), "labels.parquet")
+    assert error.value.problems == (
+        "labels.parquet:1: column 'image' holds struct<bytes: binary, path: string>, where text is expected",
+    )
+
+
 def test_parquet_without_the_columns_or_damaged() -> None:
     with pytest.raises(ConfigError) as error:
-        read(parquet(file=["a"], label=["b"]), "labels.parquet")
-    assert error.value.problems == ("labels.parquet:1: no column 'path'; there are 'file', 'label'",)
+        read(parquet(id=["a"], label=["b"]), "labels.parquet")
+    assert error.value.problems == ("labels.parquet:1: no column 'path'; there are 'id', 'label'",)
     with pytest.raises(DataOptionError, match=r"/labels\.parquet is not a Parquet file that can be read: "):
         read(b"path,label\n", "labels.parquet")
 
