@@ -16,7 +16,7 @@ from featcli.config.check import Given, check, options
 from featcli.config.schema import Config
 from featcli.config.sources import Place, Problem, Source, from_file, from_flag, from_set
 from featcli.errors import ConfigError
-from featcli.files import is_weights_file
+from featcli.files import is_weights_file, weights_place
 from featcli.text import listing
 
 _FLAGS = {"output": ("-o DIR",)}
@@ -174,7 +174,8 @@ def _resolved(key: str, value: Any, folder: str) -> Any:
     if isinstance(value, Path):
         return Path(_absolute(str(value), folder))
     if key == "backbone.weights" and is_weights_file(value):
-        return _absolute(value, folder)
+        path, fragment = weights_place(value)
+        return _absolute(path, folder) + (f"#{fragment}" if fragment is not None else "")
     return value
 
 
