@@ -13,7 +13,7 @@ HEAD_BYTES = 4096  # how much of a file `recognise` needs
 _LFS = "run `git lfs pull` where it was cloned"
 _UNPACK = "unpack it, and name its folder"
 _CONVERT = "save it as PNG or JPEG"
-_RAW = "develop it to JPEG, PNG or TIFF: the picture inside is a preview"
+RAW_STEP = "develop it to JPEG, PNG or TIFF: the picture inside is a preview"
 _STILLS = "take stills: ffmpeg -i FILM still%04d.png"
 _DRAW = "draw it as PNG"
 _DOWNLOAD = "a failed download, probably: fetch it again"
@@ -135,10 +135,10 @@ _KINDS: tuple[tuple[Callable[[bytes], bool], Kind], ...] = (
     (_is_dicom, _image("a DICOM image", "export it as 16-bit PNG, with pydicom or dcm2pnm")),
     (is_avif, _image("an AVIF image", "this Pillow cannot read it: pip install -U pillow")),
     (is_heif, _image("a HEIC image", "pip install 'featcli[heif]' reads it")),
-    (_major(b"crx "), _image("a camera's raw file (CR3)", _RAW)),
+    (_major(b"crx "), _image("a camera's raw file (CR3)", RAW_STEP)),
     (_starts(b"II*\0", b"MM\0*"), _image("a TIFF image")),  # raw files that are TIFF: see `pixels.raw`
     (_starts(b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FUJIFILMCCD-RAW", b"FOVb", b"\0MRM"),
-     _image("a camera's raw file", _RAW)),
+     _image("a camera's raw file", RAW_STEP)),
     (_starts(b"II+\0", b"MM\0+"), _image("a BigTIFF image", "save it as plain TIFF or PNG")),
     (_starts(b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"), _image("a JPEG XL image", "djxl makes it PNG or JPEG")),
     (_starts(b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"), _image("a JPEG 2000 image")),
@@ -146,7 +146,7 @@ _KINDS: tuple[tuple[Callable[[bytes], bool], Kind], ...] = (
     (_starts(b"%!PS", b"\xc5\xd0\xd3\xc6"), _image("a PostScript (EPS) drawing", _DRAW)),
     (_starts(b"v/1\x01", b"#?RADIANCE", b"#?RGBE"),
      _image("a picture of high dynamic range (EXR, HDR)", "map its tones to 8 bits")),
-    (_starts(b"\0\0\x01\0", b"\0\0\x02\0"), _image("an icon (ICO)")),
+    (_starts(b"\0\0\x01\0"), _image("an icon (ICO)")),
     (_starts(b"\xd7\xcd\xc6\x9a", b"\1\0\t\0\0\3"), _image("a Windows metafile (WMF)", _DRAW)),
     (lambda head: head[40:44] == b" EMF", _image("a Windows metafile (EMF)", _DRAW)),
     (_starts(b"PF\n", b"Pf\n"), _image("a picture of floating-point pixels (PFM)", "save it as 8 or 16 bits")),
@@ -185,5 +185,5 @@ _KINDS: tuple[tuple[Callable[[bytes], bool], Kind], ...] = (
     (_starts(b"<?xml"), Kind("an XML document", _DOWNLOAD)),
     (_is_zeros, Kind("nothing but zeros", "the copy was not finished: copy it again")),
     (lambda head: _text(head)[:1] in (b"{", b"[") and _is_text(head), Kind("a JSON document", _DOWNLOAD)),
-    (lambda head: len(head) > 1 and _is_text(head), Kind("a text file", _DOWNLOAD)),
+    (lambda head: len(head) > 1 and _is_text(head), Kind("a text file", "fetch the image again, or remove it")),
 )  # fmt: skip

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from featcli.data.naming.listing import SPLIT_NAMES, Keep, ListedImage, Listing
 from featcli.data.naming.source import DataOptionError
-from featcli.data.pixels.decoding import EXTENSIONS
+from featcli.data.pixels.decoding import EXTENSIONS, UNREAD_ENDINGS
 from featcli.errors import DatasetError
 from featcli.text import did_you_mean
 
@@ -84,9 +84,15 @@ def _walk(folder: str, ignored: Ignored, visited: set[tuple[int, int]]) -> Itera
         elif is_image_name(name):
             yield os.path.join(folder, name)
         else:
-            ignored.counts[f"named *{os.path.splitext(name)[1].lower() or ' without an ending'}"] += 1
+            ignored.counts[_ending_words(os.path.splitext(name)[1].lower())] += 1
     for name in below:
         yield from _walk(os.path.join(folder, name), ignored, visited)
+
+
+def _ending_words(ending: str) -> str:
+    """`named *.txt`, with the next step where there is one."""
+    step = f" ({UNREAD_ENDINGS[ending]})" if ending in UNREAD_ENDINGS else ""
+    return f"named *{ending or ' without an ending'}{step}"
 
 
 def list_folder(root: Path, ignored: Ignored, keep: Keep) -> Listing:
@@ -121,7 +127,7 @@ def list_folder(root: Path, ignored: Ignored, keep: Keep) -> Listing:
     _require_classes(folders["train"], classes)
     for split, folder in folders.items():
         reject_unknown_classes(folder, left[split], classes)
-    _require_images(entries, classes)
+    _require_images(entries, classes, ignored)
     return Listing(tuple(classes), tuple(entries), frozenset(folders), len(found) - len(entries))
 
 
@@ -195,11 +201,14 @@ def _require_classes(train: Path, classes: Sequence[str]) -> None:
         raise DatasetError(f"{train} holds one class, '{classes[0]}'; a classifier needs at least two", layout_hint())
 
 
-def _require_images(entries: Sequence[ListedImage], classes: Sequence[str]) -> None:
+def _require_images(entries: Sequence[ListedImage], classes: Sequence[str], ignored: Ignored) -> None:
+    skipped = f" Skipped: {ignored}." if ignored.counts else ""
     if not entries:
-        raise DatasetError("the class folders hold no images", layout_hint())
+        raise DatasetError(
+            "the class folders hold no images", f"{layout_hint()}.{skipped}" if skipped else layout_hint()
+        )
     trained = {entry.label for entry in entries if entry.split == "train"}
     empty = [name for name in classes if name not in trained]
     if empty:
         named = ", ".join(f"'{name}'" for name in empty)
-        raise DatasetError(f"no images to train on in class {named}", "Add images, or remove the folder.")
+        raise DatasetError(f"no images to train on in class {named}", f"Add images, or remove the folder.{skipped}")

@@ -137,7 +137,8 @@ def test_a_key_is_told_from_a_name_with_its_sign(word: str, place: tuple[str, st
 @pytest.mark.parametrize(
     ("word", "is_file"),
     [("w.ckpt", True), ("w.bin#ema", True), ("./dir/w", True), ("a/b", False), ("w.h5", True),
-     ("DEFAULT", False), ("none", False),     ("IMAGENET1K_V1", False), ("ResNet18_Weights.IMAGENET1K_V1", False), ("package:m/w.pth", False)],
+     ("DEFAULT", False), ("none", False), ("IMAGENET1K_V1", False), ("ResNet18_Weights.IMAGENET1K_V1", False),
+     ("package:m/w.pth", False)],
 )  # fmt: skip
 def test_which_words_name_files(word: str, is_file: bool) -> None:
     assert is_weights_file(word) is is_file
