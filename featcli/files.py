@@ -17,13 +17,29 @@ from typing import Any, Literal
 from featcli.errors import StorageError, UsageError
 from featcli.outputs import Place, find_place
 
-WEIGHTS_ENDINGS = (".pth", ".pt", ".safetensors")
 _PIECE = 1 << 20
+WEIGHTS_ENDINGS = (".pth", ".pt", ".ckpt", ".bin", ".tar", ".th", ".safetensors")
+# Of files that hold weights in a form that is not read: they are named for what they are.
+_FOREIGN_ENDINGS = (
+    ".onnx .h5 .hdf5 .keras .pb .tflite .msgpack .npz .npy .gguf .json .index .pkl .pickle .pyth .zip .gz .tgz"
+).split()  # fmt: skip
 
 
 def is_weights_file(weights: str) -> bool:
-    """Whether a word for weights names a file, by its ending in any case, not a published entry or a package."""
-    return weights.lower().endswith(WEIGHTS_ENDINGS) and not weights.startswith("package:")
+    """Whether a word for weights names a file, not a published entry or a package: by its ending, or its beginning."""
+    path, _ = weights_place(weights)
+    return not weights.startswith("package:") and (_has_ending(path) or path.startswith(("/", "./", "../", "~")))
+
+
+def weights_place(weights: str) -> tuple[str, str | None]:
+    """`FILE#KEY` as the file and the key, which is None where there is none; `run#3.pth` is a file alone."""
+    path, _, key = weights.rpartition("#")
+    is_name = weights.startswith("package:") or "/" in key or key.lower().endswith(WEIGHTS_ENDINGS)
+    return (path, key) if path and key and not is_name else (weights, None)
+
+
+def _has_ending(name: str) -> bool:
+    return name.lower().endswith((*WEIGHTS_ENDINGS, *_FOREIGN_ENDINGS))
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ the table of backbones, featcli/config/known_backbones.py, for which every netwo
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import sys
@@ -16,9 +17,11 @@ from typing import Any
 
 import typer.main
 from pydantic.fields import FieldInfo
+from torch import Tensor
 
 from featcli.backbones.building import build_network
 from featcli.backbones.registry import find_architecture, names
+from featcli.backbones.stages import Built
 from featcli.cli import app
 from featcli.cli.completing import completion_table
 from featcli.completion.table import TABLE, as_json
@@ -98,18 +101,33 @@ from collections.abc import Mapping
 # Length of the feature vector; stages, from input to output.
 _KNOWN = {
 ENTRIES}
+# Of the backbone without its last Linear: the first tensor; how many, without counters of batches; values in all.
+TENSORS: Mapping[str, tuple[str, int, int]] = {
+COUNTS}
 FEATURE_SIZES: Mapping[str, int] = {name: size for name, (size, _) in _KNOWN.items()}
 STAGES: Mapping[str, tuple[str, ...]] = {name: tuple(stages.split()) for name, (_, stages) in _KNOWN.items()}
 '''
 
 
 def known_backbones() -> str:
-    return KNOWN.replace("ENTRIES", "".join(map(_known_entry, names())))
+    found = KNOWN.replace("ENTRIES", "".join(map(_known_entry, names())))
+    return found.replace("COUNTS", "".join(map(_tensor_counts, names())))
+
+
+@functools.cache
+def _built(name: str) -> Built:
+    architecture = find_architecture(name)
+    return build_network(architecture, architecture.default.arguments, None)
+
+
+def _tensor_counts(name: str) -> str:
+    state = _built(name).network.state_dict()
+    tensors = {key: tensor for key, tensor in state.items() if not key.endswith("num_batches_tracked")}
+    return f'    "{name}": ("{next(iter(tensors))}", {len(tensors)}, {sum(map(Tensor.numel, tensors.values()))}),\n'
 
 
 def _known_entry(name: str) -> str:
-    architecture = find_architecture(name)
-    _, partition, size = build_network(architecture, architecture.default.arguments, None)
+    _, partition, size = _built(name)
     stages = " ".join(stage.name for stage in partition.stages)
     line = f'    "{name}": ({size}, "{stages}"),\n'
     if len(line) <= WIDTH:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -54,13 +55,13 @@ def fill(network: nn.Module, given: Mapping[str, Tensor], what: str) -> None:
         WeightsError: tensors are missing, unexpected, or of another shape; the message begins "the weights of `what`".
     """
     wanted = network.state_dict()
-    counters = {  # older files do not count batches
-        name: torch.zeros((), dtype=torch.int64)
-        for name in wanted
-        if name.endswith("num_batches_tracked") and name not in given
-    }
-    given = {**given, **counters}
-    _require_fit(wanted, given, what)
+    misfit = compare(wanted, given)
+    if misfit.words:
+        raise WeightsError(
+            f"the weights of {what}; tensors: {misfit.words}",
+            "Are they of another architecture? Check backbone.name and backbone.weights.",
+        )
+    given = {**{name: torch.zeros((), dtype=torch.int64) for name in wanted if _is_counter(name)}, **given}
     # The network's own metadata goes along: MNASNet refuses a state without its version, which few containers keep.
     state: OrderedDict[str, Tensor] = OrderedDict()
     state._metadata = wanted._metadata  # type: ignore[attr-defined]
@@ -70,24 +71,43 @@ def fill(network: nn.Module, given: Mapping[str, Tensor], what: str) -> None:
     network.load_state_dict(state, assign=True)
 
 
-def _require_fit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], what: str) -> None:
-    missing = [tensor for tensor in wanted if tensor not in given]
-    unexpected = [tensor for tensor in given if tensor not in wanted]
-    shapes = [
-        f"{tensor} is {_shape(given[tensor])}, not {_shape(wanted[tensor])}"
-        for tensor in wanted
-        if tensor in given and given[tensor].shape != wanted[tensor].shape
-    ]
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """How tensors differ from those that a network wants; all empty where they fit.
+
+    Attributes:
+        missing: names that are wanted and not given, the counters of batches apart, which older files lack.
+        unexpected: names that are given and not wanted.
+        shapes: names that are both, with another shape.
+        words: all of that for a person; empty where there is nothing.
+    """
+
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    shapes: tuple[str, ...]
+    words: str
+
+
+def compare(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Misfit:
+    """Compares names and shapes."""
+    missing = tuple(name for name in wanted if name not in given and not _is_counter(name))
+    unexpected = tuple(name for name in given if name not in wanted)
+    shapes = tuple(name for name in wanted if name in given and given[name].shape != wanted[name].shape)
+    differing = [f"{name} is {_shape(given[name])}, not {_shape(wanted[name])}" for name in shapes[:4]]
     problems = [
-        f"{len(found)} {kind} ({', '.join(found[:3])}{', ...' if len(found) > 3 else ''})"
-        for kind, found in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
-        if found
-    ]
-    if problems:
-        raise WeightsError(
-            f"the weights of {what}; tensors: {'; '.join(problems)}",
-            "Are they of another architecture? Check backbone.name and backbone.weights.",
+        f"{count} {kind} ({', '.join(found[:3])}{', ...' if count > 3 else ''})"
+        for kind, count, found in (
+            ("missing", len(missing), missing),
+            ("unexpected", len(unexpected), unexpected),
+            ("of another shape", len(shapes), differing),
         )
+        if count
+    ]
+    return Misfit(missing, unexpected, shapes, "; ".join(problems))
+
+
+def _is_counter(name: str) -> bool:
+    return name.endswith("num_batches_tracked")
 
 
 def _shape(tensor: Tensor) -> str:

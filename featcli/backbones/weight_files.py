@@ -1,93 +1,21 @@
-"""Files of weights: where they are, fetching them, and reading them as tensors. No code from a file is run."""
+"""Files of weights: where they are, and fetching them."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
-import pickle  # noqa: TID251  only for the name of the error that torch's safe loader raises; nothing is unpickled
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import safetensors.torch
 import torch
-from torch import Tensor
 
-from featcli.backbones.architecture import Architecture, PretrainedEntry, State
+from featcli.backbones.architecture import Architecture, PretrainedEntry
 from featcli.errors import BackboneOptionError, WeightsError
-from featcli.events import Emit, Note, ignore
+from featcli.events import Emit, Note
 from featcli.files import sha256_of_file
-from featcli.text import did_you_mean
 
 _REACH_SECONDS = 2.0
-_NESTED = ("state_dict", "model", "model_ema")  # where training scripts keep the state dict among other things
-_PREFIXES = ("module.", "backbone.", "model.")  # what wrappers put before every name
-
-
-def read_state_dict(path: Path, emit: Emit = ignore) -> State:
-    """Reads a file of tensors: safetensors, or a .pth that torch's `weights_only` loader accepts.
-
-    A state dict under `state_dict`, `model` or `model_ema`, and names that begin with `module.`, `backbone.` or
-    `model.`, are taken as what they mean, and said.
-
-    Raises:
-        WeightsError: no such file, damaged, or it holds more than tensors.
-    """
-    loaded = _read(path)
-    for key in _NESTED:
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            emit(Note(f"{path.name}: the state dict is taken from its entry '{key}'"))
-            loaded = loaded[key]
-            break
-    if not isinstance(loaded, Mapping) or not all(
-        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in loaded.items()
-    ):
-        raise WeightsError(
-            f"{path} is not a state dict (names to tensors)",
-            "Save one with torch.save(model.state_dict(), 'weights.pth').",
-        )
-    return _without_prefixes(dict(loaded), path, emit)
-
-
-def _read(path: Path) -> Any:
-    if not path.is_file():
-        near = did_you_mean(path.name, os.listdir(path.parent)) if path.parent.is_dir() else ""
-        raise WeightsError(f"no such weights file: {path}{near}")
-    try:
-        if path.suffix.lower() == ".safetensors":
-            return safetensors.torch.load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if not _looks_like_a_pickle(path):
-            raise WeightsError(f"{path} is not a file of weights") from error
-        raise WeightsError(
-            f"{path} holds more than tensors and is refused, since reading it could run code",
-            "Save a state dict instead: torch.save(model.state_dict(), 'weights.pth').",
-        ) from error
-    except Exception as error:  # torch's reader raises whatever a damaged file leads it to: KeyError, struct.error, ...
-        reason = (str(error).splitlines() or ["damaged"])[0]
-        raise WeightsError(f"{path} cannot be read as weights: {reason}") from error
-
-
-def _looks_like_a_pickle(path: Path) -> bool:
-    """Whether torch could have written it: an archive, or a pickle of protocol 2 or later."""
-    with path.open("rb") as file:
-        return file.read(2) in (b"PK", *(bytes([0x80, protocol]) for protocol in range(2, 6)))
-
-
-def _without_prefixes(state: State, path: Path, emit: Emit) -> State:
-    """Takes wrappers' prefixes off; tensors beside a wrapped backbone (a projection, a head) are left out and said."""
-    for prefix in _PREFIXES:
-        inside = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-        if 2 * len(inside) > len(state):
-            left = len(state) - len(inside)
-            beside = f", {left} tensors beside them are left out" if left else ""
-            emit(Note(f"{path.name}: the names are taken without '{prefix}'{beside}"))
-            return _without_prefixes(inside, path, emit)
-    return state
 
 
 def packaged_path(weights: str) -> Path | None:

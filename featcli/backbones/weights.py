@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,16 +12,19 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
-from featcli.backbones.architecture import Architecture, PretrainedEntry, State
+from featcli.backbones.architecture import Architecture, PretrainedEntry
 from featcli.backbones.building import build_network, fill
+from featcli.backbones.fitting import Fit, Network, choose
 from featcli.backbones.layers import Layer
 from featcli.backbones.registry import find_architecture
-from featcli.backbones.stages import Backbone, Partition, assemble
-from featcli.backbones.weight_files import read_state_dict, require_downloaded, require_packaged
+from featcli.backbones.stages import Backbone, assemble
+from featcli.backbones.weight_files import require_downloaded, require_packaged
+from featcli.backbones.weight_forms import StateDict, state_dicts
+from featcli.backbones.weight_reading import read_weights, refused
 from featcli.data.pixels.preprocessing import Preprocessing
 from featcli.errors import BackboneOptionError, CheckpointError, WeightsError
 from featcli.events import Emit, Note
-from featcli.files import WEIGHTS_ENDINGS, is_weights_file, sha256_of_file
+from featcli.files import WEIGHTS_ENDINGS, is_weights_file, sha256_of_file, weights_place
 from featcli.metadata import read_metadata
 from featcli.text import did_you_mean
 
@@ -29,11 +33,21 @@ _CHECKPOINT_PREFIX = "backbone."
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Weights that were found: their tensors (None: random), what to call them, and their published entry if known."""
+    """Weights that were found.
 
-    state: State | None
+    Attributes:
+        held: the state dicts of their file; None for random weights.
+        words: what to call them.
+        what: where they are, in messages.
+        entry: the published weights that they are, if known.
+        key: of `FILE#KEY`.
+    """
+
+    held: list[StateDict] | None
     words: str
+    what: str
     entry: PretrainedEntry | None
+    key: str | None = None
 
 
 def load_backbone(
@@ -49,8 +63,8 @@ def load_backbone(
 
     Args:
         name: of the table of backbones.
-        weights: `DEFAULT` or the name of a published entry, `none` (random, seeded), a `.pth`, `.pt` or `.safetensors`
-            file that holds a state dict, or `package:MODULE/FILE`.
+        weights: `DEFAULT` or the name of a published entry, `none` (random, seeded), a file that holds a state dict
+            that fits (`FILE#KEY` where it holds several), or `package:MODULE/FILE`.
         preprocess: `auto` (what belongs to the weights), the name of a published entry, or values that replace
             some of auto's: `resize`, `crop`, `interpolation`, `mean`, `std`.
         layer: where the features are taken.
@@ -64,17 +78,20 @@ def load_backbone(
     architecture = find_architecture(name)
     preprocessing_of = _chosen_preprocessing(architecture, preprocess)
     source = _find(architecture, weights, seed, emit)
-    entry = source.entry or architecture.likely_entry(source.state or {}) or architecture.default
+    network = Network(architecture, source.entry)
+    fit = None if source.held is None else choose(network, source.held, source.what, source.key)
+    entry = fit.entry if fit is not None else source.entry or architecture.default
     chosen = preprocessing_of(entry.preprocessing)
     if source.entry is None and preprocess == "auto":
         emit(Note(f"preprocessing is that of {name}'s {entry.name} weights, since '{weights}' brings none"))
     _require_no_border(preprocess, chosen)
     _require_size(architecture, entry, chosen)
-    seed_of_random = seed if source.state is None else None
-    built = build_network(architecture, entry.arguments, seed_of_random)
-    if source.state is not None:
-        given = _backbone_part(architecture.convert(source.state), built.partition)
-        fill(built.network, given, f"{weights} do not fit {name}")
+    if fit is None:
+        built = build_network(architecture, entry.arguments, seed)
+    else:
+        built = fit.built
+        _say_which(fit, source, emit)
+        fill(built.network, fit.given, f"{source.what} do not fit {name}")
     return assemble(name, built, chosen, source.words, entry.arguments, layer)
 
 
@@ -103,10 +120,13 @@ def backbone_from_tensors(
     return assemble(name, built, preprocessing, weights, arguments, layer)
 
 
-def _backbone_part(state: State, partition: Partition) -> State:
-    """Without the last Linear (a head of any class count is fine) and without auxiliary heads."""
-    head = (f"{partition.linear}.",) if partition.linear is not None else ()
-    return {name: tensor for name, tensor in state.items() if not name.startswith((*head, *partition.dropped))}
+def _say_which(fit: Fit, source: _Source, emit: Emit) -> None:
+    """Says what was taken of a file that holds more."""
+    many = "" if fit.beside == 1 else "s"
+    beside = f", without {fit.beside} tensor{many} beside them" if fit.beside else ""
+    key = f" '{fit.held.key}'" if fit.held.key else ""
+    if key or beside:
+        emit(Note(f"weights{key} of {Path(source.what).name}{beside}"))
 
 
 def _require_size(architecture: Architecture, entry: PretrainedEntry, preprocessing: Preprocessing) -> None:
@@ -160,7 +180,7 @@ def _entry(architecture: Architecture, name: str, option: str) -> PretrainedEntr
         raise BackboneOptionError(
             option,
             f"unknown weights '{name}' for {architecture.name}{did_you_mean(short, known)}",
-            f"{architecture.name} has {', '.join(known)}; else none, a {' or '.join(WEIGHTS_ENDINGS)} file, "
+            f"{architecture.name} has {', '.join(known)}; else none, a file ({', '.join(WEIGHTS_ENDINGS)}), "
             "or package:MODULE/FILE.",
         )
     return architecture.entries[short]
@@ -168,24 +188,49 @@ def _entry(architecture: Architecture, name: str, option: str) -> PretrainedEntr
 
 def _find(architecture: Architecture, weights: str, seed: int, emit: Emit) -> _Source:
     if weights == "none":
-        return _Source(None, f"none (seed {seed})", None)
+        return _Source(None, f"none (seed {seed})", weights, None)
     if weights.startswith("package:"):
-        path = require_packaged(weights)
-        return _Source(read_state_dict(path, emit), weights, _entry_of_file(architecture, path))
-    if is_weights_file(weights):
-        return _from_checkpoint(architecture, Path(weights)) or _from_file(architecture, Path(weights), emit)
+        packaged = require_packaged(weights)
+        return _Source(held_by(packaged), weights, weights, _entry_of_file(architecture, packaged))
+    if is_weights_file(weights) or (weights.rsplit(".", 1)[-1] not in architecture.entries and _is_there(weights)):
+        path, key = weights_place(weights)
+        return _from_checkpoint(architecture, Path(path), key) or _from_file(architecture, Path(path), key)
     entry = _entry(architecture, weights, "weights")
     if entry.location.startswith("package:"):
-        return _Source(read_state_dict(require_packaged(entry.location)), entry.name, entry)
-    return _Source(read_state_dict(require_downloaded(architecture, entry, emit)), entry.name, entry)
+        path_of_entry = require_packaged(entry.location)
+    else:
+        path_of_entry = require_downloaded(architecture, entry, emit)
+    return _Source(held_by(path_of_entry), entry.name, str(path_of_entry), entry)
 
 
-def _from_file(architecture: Architecture, path: Path, emit: Emit) -> _Source:
-    state = read_state_dict(path, emit)
-    return _Source(state, "file", _entry_of_file(architecture, path))
+def _is_there(weights: str) -> bool:
+    return weights != "DEFAULT" and os.path.exists(weights)
 
 
-def _from_checkpoint(architecture: Architecture, path: Path) -> _Source | None:
+def _from_file(architecture: Architecture, path: Path, key: str | None) -> _Source:
+    held = held_by(path)
+    return _Source(held, "file", str(path), _entry_of_file(architecture, path), key)
+
+
+def held_by(path: Path) -> list[StateDict]:
+    """The state dicts in a file.
+
+    Raises:
+        WeightsError: as `read_weights` does; or there are none.
+    """
+    content, classes = read_weights(path)
+    held = state_dicts(content)
+    if not held and classes:
+        raise refused(path, classes)
+    if not held:
+        raise WeightsError(
+            f"{path} is not a state dict (names to tensors)",
+            "Save one with torch.save(model.state_dict(), 'weights.pth').",
+        )
+    return held
+
+
+def _from_checkpoint(architecture: Architecture, path: Path, key: str | None) -> _Source | None:
     """The backbone of a checkpoint of featcli, as weights of the next task, with its own preprocessing."""
     if path.suffix.lower() != ".safetensors" or not path.is_file():
         return None
@@ -196,6 +241,8 @@ def _from_checkpoint(architecture: Architecture, path: Path) -> _Source | None:
     if metadata.backbone.name != architecture.name:
         message = f"the checkpoint {path} holds the backbone {metadata.backbone.name}, not {architecture.name}"
         raise WeightsError(message, f"Set backbone.name: {metadata.backbone.name}.")
+    if key is not None:
+        raise WeightsError(f"the checkpoint {path} holds one backbone, and nothing under '{key}'", "Leave #KEY away.")
     state = {
         name.removeprefix(_CHECKPOINT_PREFIX): tensor
         for name, tensor in load_file(path).items()
@@ -206,7 +253,7 @@ def _from_checkpoint(architecture: Architecture, path: Path) -> _Source | None:
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"the checkpoint {path} has a damaged description") from error
     own = replace(architecture.default, preprocessing=preprocessing, arguments=metadata.backbone.arguments)
-    return _Source(state, metadata.backbone.weights, own)
+    return _Source([StateDict((), "", state)], metadata.backbone.weights, str(path), own)
 
 
 def _entry_of_file(architecture: Architecture, path: Path) -> PretrainedEntry | None:

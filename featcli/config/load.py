@@ -17,7 +17,7 @@ from featcli.config.schema import Config
 from featcli.config.short_flags import SHORT_FLAGS
 from featcli.config.sources import Place, Problem, Source, from_file, from_flag, from_set, from_short_flag
 from featcli.errors import ConfigError
-from featcli.files import is_weights_file
+from featcli.files import is_weights_file, weights_place
 from featcli.text import listing
 
 _FLAGS = {"output": ("-o DIR",)} | {flag.key: (f"{flag.flag} {flag.metavar}",) for flag in SHORT_FLAGS}
@@ -207,7 +207,8 @@ def _resolved(key: str, value: Any, folder: str) -> Any:
     if isinstance(value, Path):
         return Path(_absolute(str(value), folder))
     if key == "backbone.weights" and is_weights_file(value):
-        return _absolute(value, folder)
+        path, fragment = weights_place(value)
+        return _absolute(path, folder) + (f"#{fragment}" if fragment is not None else "")
     return value
 
 

@@ -107,7 +107,7 @@ class Backbone(Section):
     )
     weights: Weights = Field(
         default="DEFAULT",
-        description="DEFAULT, a torchvision weights name, none, a .pth or .safetensors file, or package:MODULE/FILE.",
+        description="DEFAULT, a torchvision weights name, none, a file (or FILE#KEY), or package:MODULE/FILE.",
     )
     preprocess: Literal["auto"] | WeightsName | Preprocess = Field(
         default="auto", description="auto (the weights' own), a torchvision weights name, or a mapping of what differs."

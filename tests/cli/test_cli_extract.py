@@ -29,7 +29,7 @@ def test_five_formats_say_the_same(lab: Lab) -> None:
         assert (done.code, done.text) == (3, f"out/x.{format}\n"), done.stderr
         assert done.stderr.endswith(
             f"unreadable: {lab.folder}/split/val/cats/21.png: "
-            "not an image of a known format (JPEG, PNG, WEBP, BMP, GIF, TIFF, AVIF)\n"
+            "a text file, not an image: fetch the image again, or remove it\n"
             "error: 1 image could not be read\nEverything else is done. --max-bad N tolerates N of them.\n"
         )
         read[format] = READERS[format](lab.folder / "out" / f"x.{format}")

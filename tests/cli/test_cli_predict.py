@@ -56,7 +56,7 @@ def test_a_row_for_every_input_in_order(here: Lab) -> None:
     assert rows[1] == {
         "path": "gone.png", "label": None, "confidence": None, "top": [], "error": "no such file or directory"
     }  # fmt: skip
-    assert rows[3]["error"] == "not an image of a known format (JPEG, PNG, WEBP, BMP, GIF, TIFF, AVIF)"
+    assert rows[3]["error"] == "a text file, not an image: fetch the image again, or remove it"
     assert rows[5]["error"] == "the file is empty"
     assert rows[2] == rows[4]
     assert rows[0] == rows[13]

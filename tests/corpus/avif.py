@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, features
 
-from tests.corpus.case import UNKNOWN, Strange, bad, good
+from tests.corpus.case import Strange, bad, good
 from tests.corpus.samples import (
     SCENE,
     encode,
@@ -27,4 +27,6 @@ def avifs() -> Iterator[Strange]:
     yield good("avif animated", encode(frames[0], "AVIF", save_all=True, append_images=frames[1:], **best), SCENE, 4)
     for part in (1, 2, 3):
         yield bad(f"avif cut at {part} of 4", whole[: len(whole) * part // 4])
-    yield bad("heic box alone", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", UNKNOWN)
+    yield bad(
+        "heic box alone", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", r"damaged image: |a HEIC image, which is not read"
+    )

@@ -122,5 +122,5 @@ def damaged_jpegs(whole: bytes) -> Iterator[Strange]:
     tables = whole.index(b"\xff\xdb")
     yield damaged("without its tables", whole[:tables] + whole[frame:])
     yield damaged("junk in front", b"\n" + whole, UNKNOWN)
-    yield damaged("as text", whole.hex().encode(), UNKNOWN)
+    yield damaged("as text", whole.hex().encode(), "a text file, not an image: ")
     yield damaged("read as utf 8", whole.replace(b"\xff", b"\xef\xbf\xbd"), UNKNOWN)

@@ -23,9 +23,11 @@ from tests.corpus.samples import (
     grey_rgb,
     noise,
     on_white,
+    orientation_of,
     packed,
     paletted,
     patched,
+    stored,
 )
 
 
@@ -100,6 +102,7 @@ def pngs() -> Iterator[Strange]:
         )
     yield from deep_pngs()
     yield from damaged_pngs()
+    yield from wordy_pngs()
 
 
 def deep_pngs() -> Iterator[Strange]:
@@ -163,5 +166,29 @@ def damaged_pngs() -> Iterator[Strange]:
     yield bad("png bomb", png_of(100_000, 100_000, 8, 2, few), TOO_LARGE)
     yield bad("png bomb in a line", png_of(2**31 - 1, 1, 8, 2, few), TOO_LARGE)
     yield bad("png just over the limit", png_of(178_956_971, 1, 1, 0, few), TOO_LARGE)
-    bomb = chunk(b"zTXt", b"x\0\0" + zlib.compress(bytes(70_000_000)))
-    yield bad("png text bomb", png(RGB, 8, 2, bomb))
+
+
+def wordy_pngs() -> Iterator[Strange]:
+    """Texts and profiles above Pillow's limits, before and behind the pixels; none is unpacked."""
+    large = bytes(3_000_000)
+    packed = zlib.compress(large)
+    kinds = {
+        "text bomb": chunk(b"zTXt", b"x\0\0" + zlib.compress(bytes(70_000_000))),
+        "international text": chunk(b"iTXt", b"x\0\1\0\0\0" + packed),
+        "plain text": chunk(b"tEXt", b"x\0" + large),
+        "profile": chunk(b"iCCP", b"x\0\0" + packed),
+        "xmp bomb": chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + packed),
+        "many texts": chunk(b"tEXt", b"XML:com.adobe.xmp\0" + bytes(900_000)) * 80,
+    }
+    whole = png(RGB, 8, 2)
+    for about, words in kinds.items():
+        yield good(f"png {about}", png(RGB, 8, 2, words), RGB)
+        yield good(f"png {about} behind", whole[:-12] + words + whole[-12:], RGB)
+    exif = orientation_of(6).tobytes().hex()
+    said = f"\nexif\n{len(exif) // 2:8}\n{exif}\n".encode()
+    turned = np.ascontiguousarray(stored(RGB, 6))
+    yield good(
+        "png turned by a text",
+        png(turned, 8, 2, kinds["profile"], chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(said))),
+        RGB,
+    )

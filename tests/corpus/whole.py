@@ -12,10 +12,12 @@ from tests.corpus.case import Strange
 from tests.corpus.files import names, no_files
 from tests.corpus.foreign import foreign
 from tests.corpus.gif import gifs
+from tests.corpus.heif import heifs
 from tests.corpus.jpeg import jpegs
 from tests.corpus.orientation import orientations
 from tests.corpus.planes import planes
 from tests.corpus.png import modes, pngs
+from tests.corpus.pnm import pnms
 from tests.corpus.sizes import sizes
 from tests.corpus.tiff import tiffs
 from tests.corpus.webp import webps
@@ -23,7 +25,24 @@ from tests.corpus.webp import webps
 
 def corpus() -> list[Strange]:
     """All of it; `about` and the names of the files are unique."""
-    parts = (modes, pngs, jpegs, webps, bmps, gifs, tiffs, planes, avifs, orientations, foreign, sizes, names, no_files)
+    parts = (
+        modes,
+        pngs,
+        jpegs,
+        webps,
+        bmps,
+        gifs,
+        tiffs,
+        planes,
+        avifs,
+        pnms,
+        heifs,
+        orientations,
+        foreign,
+        sizes,
+        names,
+        no_files,
+    )
     files = [item for part in parts for item in part()]
     for values in ([item.about for item in files], [item.file for item in files]):
         twice = [value for value, count in Counter(values).items() if count > 1]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn, TypeAlias
 
-from featcli.data.pixels.decoding import EXTENSIONS
+from featcli.data.pixels.decoding import EXTENSIONS, UNREAD_ENDINGS
 from featcli.errors import DatasetError
 
 # What systems and programs put among the images: archives of macOS, network storage, Windows, ext file systems, Python.
@@ -40,8 +40,10 @@ class Ignored:
         return False
 
     def count_ending(self, name: str) -> None:
-        """Counts a file that is not named like an image."""
-        self.counts[f"named *{os.path.splitext(name)[1].lower() or ' without an ending'}"] += 1
+        """Counts a file that is not named like an image, with the next step where there is one."""
+        ending = os.path.splitext(name)[1].lower()
+        step = f" ({UNREAD_ENDINGS[ending]})" if ending in UNREAD_ENDINGS else ""
+        self.counts[f"named *{ending or ' without an ending'}{step}"] += 1
 
     def __str__(self) -> str:
         return ", ".join(f"{count} {reason}" for reason, count in sorted(self.counts.items()))

@@ -1,12 +1,14 @@
 """From bytes to upright RGB pixels: the one place where this policy is written down.
 
-* The content decides the format, never the ending; only those of `IMAGE_FORMATS` are opened (none runs code).
+* The content decides the format, never the ending; only those of `IMAGE_FORMATS` are opened (none runs code). What is
+  something else is named for what it is (`featcli.signatures`); so is a camera's raw file, whose picture is a preview.
 * EXIF orientation is applied. An EXIF block that cannot be read counts as none.
-* 16-bit grey is scaled to 8 bits (65535 becomes 255; of 12-bit TIFF, 4095), not clipped; a TIFF in which 0 is white is
-  inverted. Given a range, 16-bit grey (not 12-bit TIFF, which says what it uses) is clipped to that and its ends become
-  0 and 255. Of 16-bit colour Pillow keeps the high bytes: no range applies. Floating-point pixels have none: an error.
+* 16-bit grey is scaled to 8 bits (65535 becomes 255; of 12-bit TIFF, 4095; of PNM, the largest value that it names),
+  not clipped; a TIFF in which 0 is white is inverted. Given a range, 16-bit grey (not 12-bit TIFF and PNM of another
+  largest value, which say what they use) is clipped to that and its ends become 0 and 255. Of 16-bit colour Pillow
+  keeps the high bytes: no range applies. Floating-point pixels have none: an error.
 * Transparency is composited on white. Palettes, grey, CMYK and the rest go through Pillow's conversion.
-* Of an animation, the first frame.
+* Of an animation, the first frame. Texts and colour profiles are not used, whatever their size.
 * A TIFF whose planes are apart is read where Pillow reads it rightly, or can be told how; else it is an error.
 * Truncated files and images of more than `MAX_PIXELS` pixels are errors.
 
@@ -34,22 +36,30 @@ from PIL.TiffImagePlugin import (
     TiffImageFile,
 )
 
+from featcli.data.pixels.heif import HAS_HEIF, HEIF_ENDINGS, INSTALL, open_heif
+from featcli.data.pixels.png import is_png, without_words
+from featcli.data.pixels.pnm import PNM_ENDINGS, PnmHeader, is_pnm, read_header, read_pixels
 from featcli.data.readers.reader import UnreadableImage
+from featcli.signatures import HEAD_BYTES, RAW_STEP, is_heif, is_hevc, recognise
 
-PIXEL_PIPELINE = 3
+PIXEL_PIPELINE = 4
 MAX_PIXELS = 178_956_970  # half a gigabyte of RGB, where Pillow too stops by default
-IMAGE_FORMATS = tuple(
+_PILLOWS = tuple(
     name for name in ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF") if name != "AVIF" or features.check("avif")
 )
+IMAGE_FORMATS = (*_PILLOWS, "PNM", *(("HEIF",) if HAS_HEIF else ()))
 EXTENSIONS = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", *PNM_ENDINGS)
     + ((".avif",) if "AVIF" in IMAGE_FORMATS else ())
+    + (HEIF_ENDINGS if HAS_HEIF else ())
 )
+UNREAD_ENDINGS = {} if HAS_HEIF else dict.fromkeys(HEIF_ENDINGS, f"{INSTALL} reads them")
 BACKGROUND = (255, 255, 255)
 SIXTEEN_BITS = 65535
 GreyRange = tuple[int, int]  # the values that become 0 and 255
 _TWELVE_BITS = 4095
 _BAND_PIXELS = 1 << 20
+_NEW_SUBFILE_TYPE, _SUB_IFDS, _DNG_VERSION = 254, 330, 50706  # tags of TIFF
 
 # Our own check replaces Pillow's, whose warning between one and two times its limit reaches nobody here.
 Image.MAX_IMAGE_PIXELS = None
@@ -110,10 +120,17 @@ def inspect_image(file: BinaryIO, *, decode: bool) -> ImageFacts:
     Raises:
         UnreadableImage: as `decode_rgb` does.
     """
+    head = file.read(HEAD_BYTES)
+    file.seek(0)
+    if is_pnm(head) and not decode:
+        header = _pnm_header(head if len(head) < HEAD_BYTES else file.read())
+        levels = SIXTEEN_BITS if header.mode == "I;16" else 255
+        return ImageFacts("PNM", header.mode, header.width, header.height, levels)
     with _opened(file) as image:
         facts = ImageFacts(image.format or "", image.mode, *image.size, _levels(image))
         if decode:
-            image.draft(None, (1, 1))  # JPEG: all of the data is read, an eighth of the pixels are made
+            if image.format in ("JPEG", "MPO"):  # all of the data is read, an eighth of the pixels are made
+                image.draft(None, (1, 1))
             image.load()
             if image.mode[0] in "IFP":
                 _to_rgb(image)
@@ -151,12 +168,12 @@ def is_narrow(largest: int) -> bool:
 def _opened(file: BinaryIO) -> Iterator[Image.Image]:
     """Opens an image of a known format and size; whatever goes wrong with it inside becomes a reason."""
     try:
-        with Image.open(file, formats=IMAGE_FORMATS) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise UnreadableImage(f"{width} x {height} pixels are more than the limit of {MAX_PIXELS}")
-            if isinstance(image, TiffImageFile) and image.tag_v2.get(PLANAR_CONFIGURATION) == 2:
-                _mend_planes(image)
+        with _open(file) as image:
+            _require_size(*image.size)
+            if isinstance(image, TiffImageFile):
+                _refuse_raw(image)
+                if image.tag_v2.get(PLANAR_CONFIGURATION) == 2:
+                    _mend_planes(image)
             yield image
     except UnidentifiedImageError as error:
         raise UnreadableImage(_unidentified(file)) from error
@@ -167,6 +184,60 @@ def _opened(file: BinaryIO) -> Iterator[Image.Image]:
     except Exception as error:  # Pillow's plugins raise whatever a damaged file leads them to
         reason = str(error) or type(error).__name__
         raise UnreadableImage(f"damaged image: {reason[:1].lower()}{reason[1:]}") from error
+
+
+def _open(file: BinaryIO) -> Image.Image:
+    head = file.read(HEAD_BYTES)
+    file.seek(0)
+    if is_pnm(head):
+        data = file.read()
+        return read_pixels(data, _pnm_header(data))
+    if HAS_HEIF and is_hevc(head):
+        return open_heif(file)
+    if is_png(head) and isinstance(file, io.BytesIO):  # all of it is here
+        file = io.BytesIO(without_words(file.getvalue()))
+    try:
+        return Image.open(file, formats=_PILLOWS)
+    except UnidentifiedImageError:
+        if HAS_HEIF and is_heif(head):
+            file.seek(0)
+            return open_heif(file)
+        raise
+    except ValueError:  # of a PNG's header alone, with a text or profile before its pixels that is too large
+        if not is_png(head) or isinstance(file, io.BytesIO):
+            raise
+        file.seek(0)
+        return Image.open(io.BytesIO(without_words(file.read())), formats=_PILLOWS)
+
+
+def _pnm_header(data: bytes) -> PnmHeader:
+    header = read_header(data)
+    _require_size(header.width, header.height)
+    return header
+
+
+def _require_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise UnreadableImage(f"{width} x {height} pixels are more than the limit of {MAX_PIXELS}")
+
+
+def _refuse_raw(image: TiffImageFile) -> None:
+    """Raw files of cameras are TIFF whose first page is a preview, often of 160 x 120 pixels.
+
+    Source: TIFF 6.0 (NewSubfileType), the supplement on SubIFDs, Adobe's DNG.
+    """
+    tags = image.tag_v2
+    is_preview = bool(tags.get(_NEW_SUBFILE_TYPE, 0) & 1) and _SUB_IFDS in tags
+    fp = image.fp
+    is_canon = False
+    if fp is not None:
+        place = fp.tell()
+        fp.seek(8)
+        is_canon = fp.read(2) == b"CR"
+        fp.seek(place)
+    if _DNG_VERSION in tags or is_preview or is_canon:
+        kind = "DNG" if _DNG_VERSION in tags else "CR2" if is_canon else "NEF, ARW or the like"
+        raise UnreadableImage(f"a camera's raw file ({kind}), which is not read: {RAW_STEP}")
 
 
 def _mend_planes(image: TiffImageFile) -> None:
@@ -202,11 +273,14 @@ def _mend_planes(image: TiffImageFile) -> None:
 def _unidentified(file: BinaryIO) -> str:
     """Why Pillow could not open a file: the format is none of ours, or what follows its first bytes is damaged."""
     file.seek(0)
-    prefix = file.read(16)
-    for name in IMAGE_FORMATS:
+    head = file.read(HEAD_BYTES)
+    kind = recognise(head)
+    for name in _PILLOWS if not is_heif(head) else ():
         accepts = Image.OPEN[name][1]
-        if accepts is not None and accepts(prefix):
+        if accepts is not None and accepts(head[:16]):
             return f"damaged image: its {name} header is incomplete, or of a kind that is not supported"
+    if kind is not None:
+        return f"{kind.words}, {'which is not read' if kind.is_image else 'not an image'}: {kind.step}"
     return f"not an image of a known format ({', '.join(IMAGE_FORMATS)})"
 
 

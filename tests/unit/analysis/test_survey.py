@@ -64,7 +64,7 @@ def test_what_a_messy_folder_holds(messy: Path) -> None:
     assert {Path(item["path"]).name: item["reason"].split(" (")[0] for item in facts["unreadable"]} == {
         "cut.jpg": "damaged image: image file is truncated",
         "long.png": "1 x 5000 pixels are too elongated to be resized",
-        "text.jpg": "not an image of a known format",
+        "text.jpg": "a text file, not an image: fetch the image again, or remove it",
     }
     kinds = {item["under"]: {Path(image["path"]).name for image in item["images"]} for item in facts["duplicates"]}
     assert kinds == {"classes": {"0.jpg", "mislabelled.jpg"}, "one class": {"0.png", "twin.png"}}

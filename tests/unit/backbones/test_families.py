@@ -152,7 +152,7 @@ def test_training_scripts_files_are_understood(key: str, prefix: str, tmp_path: 
     found = load_backbone("shufflenet_v2_x0_5", str(tmp_path / "w.pth"), emit=said.append)
     plain = load_backbone("shufflenet_v2_x0_5", str(tmp_path / "plain.pth"), emit=ignore)
     assert found.weights_sha256 == plain.weights_sha256
-    assert Note(f"w.pth: the state dict is taken from its entry '{key}'") in said
+    assert Note(f"weights '{key}.{prefix[:-1]}' of w.pth") in said
 
 
 def test_a_projection_beside_a_wrapped_backbone_is_left_out_and_said(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_projection_beside_a_wrapped_backbone_is_left_out_and_said(tmp_path: P
     torch.save(wrapped | {"projection.weight": torch.zeros(3)}, tmp_path / "w.pth")
     said: list[Event] = []
     load_backbone("shufflenet_v2_x0_5", str(tmp_path / "w.pth"), emit=said.append)
-    text = "w.pth: the names are taken without 'backbone.', 1 tensors beside them are left out"
+    text = "weights 'backbone' of w.pth, without 1 tensor beside them"
     assert Note(text) in said
 
 

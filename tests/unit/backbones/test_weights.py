@@ -24,7 +24,7 @@ from torchvision import models
 
 from featcli.backbones.registry import find_architecture, names
 from featcli.backbones.stages import canonical_sha256
-from featcli.backbones.weight_files import read_state_dict
+from featcli.backbones.weight_reading import read_weights
 from featcli.backbones.weights import backbone_from_tensors, load_backbone
 from featcli.data.pixels.preprocessing import Preprocessing
 from featcli.errors import BackboneOptionError, WeightsError
@@ -250,7 +250,7 @@ def test_a_files_ending_counts_in_any_case(state: dict[str, Tensor], tmp_path: P
 
 def test_a_pickle_named_safetensors_is_not_unpickled(tmp_path: Path) -> None:
     write_bomb(tmp_path / "w.safetensors", tmp_path / "made", "bare")
-    with pytest.raises(WeightsError, match="cannot be read as weights"):
+    with pytest.raises(WeightsError, match="holds more than tensors and is refused"):
         load_backbone("resnet18", str(tmp_path / "w.safetensors"), emit=ignore)
     assert not (tmp_path / "made").exists()
 
@@ -289,7 +289,7 @@ def test_damage_is_a_weights_error_and_nothing_else(tmp_path: Path, kind: str) -
     whole = small_file(kind)
     path = tmp_path / f"w.{'safetensors' if kind == 'safetensors' else 'pth'}"
     path.write_bytes(whole)
-    assert set(read_state_dict(path)) == {"a", "b"}
+    assert set(read_weights(path)[0]) == {"a", "b"}
     rng = random.Random(0)
     refused = 0
     for _ in range(250):
@@ -300,7 +300,7 @@ def test_damage_is_a_weights_error_and_nothing_else(tmp_path: Path, kind: str) -
             damaged[rng.randrange(len(damaged))] = rng.randrange(256)
         path.write_bytes(damaged)
         try:
-            found = read_state_dict(path)
+            found = read_weights(path)[0]
         except WeightsError as error:
             assert str(path) in error.message
             refused += 1

@@ -119,6 +119,11 @@ def test_paths_are_relative_to_the_file_or_to_the_working_directory(folder: Path
     )
 
 
+def test_a_key_within_a_file_of_weights_stays_as_its_path_is_resolved() -> None:
+    loaded = load_config(None, ["backbone.weights=w/a.ckpt#ema.model"])
+    assert loaded.config.backbone.weights == f"{Path.cwd() / 'w/a.ckpt'}#ema.model"
+
+
 @pytest.mark.parametrize("weights", ["DEFAULT", "none", "package:mod/file.pth", "IMAGENET1K_V1", "a/b"])
 def test_weights_that_are_no_file_stay(weights: str) -> None:
     assert load_config(written(f"backbone: {{weights: '{weights}'}}")).config.backbone.weights == weights

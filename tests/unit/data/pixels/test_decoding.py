@@ -15,7 +15,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featcli.data.pixels.decoding import EXTENSIONS, MAX_PIXELS, bit_range, decode_rgb, grey_values, is_narrow
+from featcli.data.pixels.decoding import (
+    EXTENSIONS,
+    MAX_PIXELS,
+    bit_range,
+    decode_rgb,
+    grey_values,
+    inspect_image,
+    is_narrow,
+)
 from featcli.data.readers.files import MAX_BYTES, read_file
 from featcli.data.readers.reader import UnreadableImage
 from tests.corpus.tiff import tiff as corpus_tiff
@@ -414,7 +422,9 @@ def test_a_truncated_file_is_an_error_not_a_grey_half(name: str, part: int) -> N
 )
 @pytest.mark.filterwarnings("ignore")
 def test_what_is_no_image_is_an_error(data: bytes) -> None:
-    with pytest.raises(UnreadableImage, match=r"not an image of a known format \(JPEG, PNG, .*\)|damaged image: "):
+    with pytest.raises(
+        UnreadableImage, match=r"not an image of a known format \(JPEG, PNG, .*\)|, not an image: |damaged image: "
+    ):
         decode_rgb(data)
 
 
@@ -430,21 +440,56 @@ def test_the_content_decides_not_the_ending(tmp_path: Path) -> None:
     Image.fromarray(RGB).save(path, "PNG")
     np.testing.assert_array_equal(pixels_of(read_file(str(path))), RGB)
     path.write_text("not at all")
-    with pytest.raises(UnreadableImage, match="not an image of a known format"):
+    with pytest.raises(UnreadableImage, match=r"^a text file, not an image: fetch the image again, or remove it$"):
         decode_rgb(read_file(str(path)))
 
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n(hello) show\nshowpage\n%%EOF\n"
 
 
-@pytest.mark.parametrize("kind", ["EPS", "PDF", "ICO", "PPM", "TGA", "PCX", "SGI"])
+@pytest.mark.parametrize("kind", ["EPS", "PDF", "ICO", "TGA", "PCX", "SGI", "DDS", "JPEG2000"])
 def test_formats_beyond_the_list_are_refused(kind: str) -> None:
     data = EPS if kind == "EPS" else encode(Image.fromarray(RGB), kind)
     if kind != "PDF":  # Pillow itself would open it
         with Image.open(io.BytesIO(data)) as image:
             assert image.format == kind
-    with pytest.raises(UnreadableImage, match="not an image of a known format"):
+    with pytest.raises(UnreadableImage, match=r", which is not read: |, not an image: |not an image of a known format"):
         decode_rgb(data)
+
+
+def pgm(values: np.ndarray, largest: int) -> bytes:
+    height, width = values.shape
+    return f"P5 {width} {height} {largest}\n".encode() + values.astype(">u2").tobytes()
+
+
+def test_a_range_is_of_16_bit_pgm_too_and_not_of_one_that_names_its_largest_value() -> None:
+    values = np.random.default_rng(0).integers(0, 4096, (13, 17))
+    half = np.floor(values * 255 / 4095 + 0.5)
+    np.testing.assert_array_equal(np.asarray(decode_rgb(pgm(values, 65535), (0, 4095)))[..., 0], half)
+    np.testing.assert_array_equal(np.asarray(decode_rgb(pgm(values, 4095), (0, 65535)))[..., 0], half)
+    found = grey_values(pgm(values, 65535))
+    assert found is not None
+    np.testing.assert_array_equal(found, values)
+    assert grey_values(pgm(values, 4095)) is None
+
+
+@pytest.mark.parametrize("decode", [False, True])
+def test_what_a_pnm_holds_is_told_by_its_header(decode: bool) -> None:
+    values = np.array([[5, 700]])
+    facts = inspect_image(io.BytesIO(pgm(values, 65535)), decode=decode)
+    assert (facts.format, facts.mode, facts.width, facts.height) == ("PNM", "I;16", 2, 1)
+    assert (facts.is_16_bit, facts.largest) == (True, 700 if decode else None)
+    assert not inspect_image(io.BytesIO(pgm(values, 1000)), decode=decode).is_16_bit
+    with pytest.raises(UnreadableImage, match="more than the limit"):
+        inspect_image(io.BytesIO(b"P6 99999 99999 255\n"), decode=decode)
+
+
+def test_the_header_of_a_png_with_a_large_profile_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    Image.fromarray(RGB).save(path, icc_profile=bytes(3_000_000))
+    with path.open("rb") as file:
+        assert inspect_image(file, decode=False).width == 17
+    np.testing.assert_array_equal(pixels_of(path.read_bytes()), RGB)
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -473,7 +518,20 @@ def test_the_smallest_pictures_are_pictures(size: tuple[int, int]) -> None:
 
 
 def test_endings_are_lower_case_and_hold_the_usual_ones() -> None:
-    assert {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"} <= EXTENSIONS
+    assert {
+        ".jpg",
+        ".jpeg",
+        ".png",
+        ".webp",
+        ".bmp",
+        ".gif",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+    } <= EXTENSIONS
     assert all(ending == ending.lower() for ending in EXTENSIONS)
     assert not EXTENSIONS & {".eps", ".ps", ".pdf", ".svg", ".txt", ".ico"}
 
