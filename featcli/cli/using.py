@@ -11,6 +11,7 @@ import typer
 from featcli.cli.flags import MACHINE, RUN, SOURCE, SPEECH, option, require_choice
 from featcli.cli.invocation import Invocation, command
 from featcli.cli.output import write_stdout
+from featcli.files import release_readers
 
 
 @command(*SOURCE, "seed", "max_bad", "null", "dry_run", *MACHINE, *SPEECH)
@@ -33,10 +34,11 @@ def extract(
     """
     if output is None:
         raise typer.BadParameter("name the file to write: -o features.npz", param_hint="-o")
-    session = run.session()
-    from featcli.commands.extract import extract
+    with release_readers(output):
+        session = run.session()
+        from featcli.commands.extract import extract
 
-    run.finish(extract(session, paths or (), output, format, _separator(run.flags.null)))
+        run.finish(extract(session, paths or (), output, format, _separator(run.flags.null)))
 
 
 @command(*SOURCE, "max_bad", "null", "dry_run", *MACHINE, *SPEECH)
@@ -75,13 +77,14 @@ def predict(
     if format == "parquet" and output is None:
         raise typer.BadParameter("parquet needs a file: -o rows.parquet, or -o - in a pipe", param_hint="--format")
     checkpoint, paths = _checkpoint_and_paths(arguments or [], run.flags.config)
-    session = run.session()
-    from featcli.commands.predict import PredictOptions, predict
+    with release_readers(output, summary):
+        session = run.session()
+        from featcli.commands.predict import PredictOptions, predict
 
-    if output is None and sys.stdout is not None and sys.stdout.isatty():
-        run.terminal.leave_room_for_rows()
-    options = PredictOptions(format, top, probs, output, summary, _separator(run.flags.null))
-    run.finish(predict(session, checkpoint, paths, options, write_stdout), listed=False)
+        if output is None and sys.stdout is not None and sys.stdout.isatty():
+            run.terminal.leave_room_for_rows()
+        options = PredictOptions(format, top, probs, output, summary, _separator(run.flags.null))
+        run.finish(predict(session, checkpoint, paths, options, write_stdout), listed=False)
 
 
 @command(*SOURCE, "max_bad", "dry_run", *MACHINE, "as_json", *SPEECH)
