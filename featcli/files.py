@@ -92,6 +92,20 @@ def open_sink(target: Path) -> Iterator[Callable[[bytes], object]]:
                 file.close()
 
 
+@contextlib.contextmanager
+def release_readers(*targets: Path | None) -> Iterator[None]:
+    """Where the block fails before it opens a pipe, whoever waits to read from it gets its end."""
+    try:
+        yield
+    except BaseException:
+        for target in filter(None, targets):
+            with contextlib.suppress(OSError, StorageError):
+                place = find_place(target)
+                if place.path.is_fifo():
+                    os.close(os.open(place.path, os.O_WRONLY | os.O_NONBLOCK))  # fails where nobody waits
+        raise
+
+
 def check_output_file(target: Path) -> Place:
     """Where a file that `-o` names will be written, found before any work.
 

@@ -11,6 +11,7 @@ import typer
 from featcli.cli.flags import RUN, SPEECH, option
 from featcli.cli.invocation import Invocation, command
 from featcli.cli.output import say, terminal_width
+from featcli.files import release_readers
 from featcli.layout import laid_out
 
 
@@ -29,7 +30,8 @@ def init(
     """
     from featcli.commands.init import init
 
-    written = init(data_dir, output, overwrite=run.flags.overwrite, emit=run.terminal.emit)
+    with release_readers(output):
+        written = init(data_dir, output, overwrite=run.flags.overwrite, emit=run.terminal.emit)
     if written is not None:
         say(written)
 

@@ -11,6 +11,7 @@ from featcli.cli.flags import MACHINE, RUN, SOURCE, SPEECH, option, require_choi
 from featcli.cli.invocation import Invocation, command
 from featcli.cli.output import terminal_width, write_stdout
 from featcli.cli.subjects import images_and_config, run_and_paths
+from featcli.files import release_readers
 
 
 @command(*SOURCE, "backbone.name", "seed", "max_bad", "null", "dry_run", *MACHINE, *SPEECH)
@@ -33,11 +34,12 @@ def extract(
     """
     if output is None:
         raise typer.BadParameter("name the file to write: -o features.npz", param_hint="-o")
-    paths, subject = images_and_config(paths, run.flags)
-    session = run.session(subject=subject, chooses="extract" if paths else None)
-    from featcli.commands.extract import extract
+    with release_readers(output):
+        paths, subject = images_and_config(paths, run.flags)
+        session = run.session(subject=subject, chooses="extract" if paths else None)
+        from featcli.commands.extract import extract
 
-    run.finish(extract(session, paths, output, format, _separator(run.flags.null)))
+        run.finish(extract(session, paths, output, format, _separator(run.flags.null)))
 
 
 @command(*SOURCE, "max_bad", "null", "dry_run", *MACHINE, *SPEECH)
@@ -80,16 +82,17 @@ def predict(
         require_choice("--format", format, ("jsonl", "csv", "table", "parquet"))
     if format == "parquet" and output is None:
         raise typer.BadParameter("parquet needs a file: -o rows.parquet, or -o - in a pipe", param_hint="--format")
-    checkpoint, paths, config = run_and_paths(arguments, "predict", run.flags)
-    session = run.session(subject=config)
-    from featcli.commands.predict import PredictOptions, predict
+    with release_readers(output, summary):
+        checkpoint, paths, config = run_and_paths(arguments, "predict", run.flags)
+        session = run.session(subject=config)
+        from featcli.commands.predict import PredictOptions, predict
 
-    width = terminal_width() if output is None else None
-    if width is not None:
-        run.terminal.leave_room_for_rows()
-    chosen = format or ("table" if width is not None else None)
-    options = PredictOptions(chosen, top, probs, output, summary, _separator(run.flags.null), width)
-    run.finish(predict(session, checkpoint, paths, options, write_stdout), listed=False)
+        width = terminal_width() if output is None else None
+        if width is not None:
+            run.terminal.leave_room_for_rows()
+        chosen = format or ("table" if width is not None else None)
+        options = PredictOptions(chosen, top, probs, output, summary, _separator(run.flags.null), width)
+        run.finish(predict(session, checkpoint, paths, options, write_stdout), listed=False)
 
 
 @command(*SOURCE, "max_bad", "dry_run", *MACHINE, "as_json", *SPEECH)

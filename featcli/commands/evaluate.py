@@ -27,7 +27,7 @@ from featcli.text import nfc
 from featcli.workflow.answer import Answer
 from featcli.workflow.features import features_of, unreadable_of
 from featcli.workflow.grouping import with_groups
-from featcli.workflow.idle import OF_CHECKPOINT, describe_idle, of_images
+from featcli.workflow.idle import OF_CHECKPOINT, describe_changed, describe_idle, of_images
 from featcli.workflow.images import read_dataset
 from featcli.workflow.measuring import truth_of
 from featcli.workflow.parity import Measured, check_parity
@@ -66,7 +66,7 @@ def evaluate(session: Session, checkpoint: Path | None, data_dir: Path | None, o
             "Hold some out with data.val_fraction, or evaluate it on a labelled folder without --parity.",
         )
     _check_limit(session, data_dir, options)
-    _describe_idle(session, checkpoint, model, data_dir)
+    _describe_idle(session, path, model, data_dir, named=checkpoint is not None)
     task = open_task(session, model.metadata.classes, model.metadata.positive)
     samples, where = _samples(session, model, path, data_dir, runtime, options)
     grouped = bool(model.metadata.split.get("grouped"))
@@ -142,10 +142,10 @@ def _check_limit(session: Session, data_dir: Path | None, options: EvaluateOptio
         raise loaded.error("data.limit", "--parity is of all validation images, and this leaves some out")
 
 
-def _describe_idle(session: Session, checkpoint: Path | None, model: Checkpoint, data_dir: Path | None) -> None:
+def _describe_idle(session: Session, path: Path, model: Checkpoint, data_dir: Path | None, *, named: bool) -> None:
     """Names the options that were given for this call and that it does nothing with."""
     data, idle = session.loaded.config.data, dict(OF_CHECKPOINT)
-    if checkpoint is not None:
+    if named:
         idle["output"] = "a checkpoint is named"
     if data_dir is not None or not _names_images(session.loaded):
         idle |= of_images(f"the images are those of {'the run' if data_dir is None else data_dir}")
@@ -154,6 +154,7 @@ def _describe_idle(session: Session, checkpoint: Path | None, model: Checkpoint,
     if data.positive is None and model.metadata.positive is not None:
         idle["data.positive"] = f"the checkpoint's stays, {model.metadata.positive}"
     describe_idle(session, "evaluate", idle)
+    describe_changed(session, path)
 
 
 def _data_config(session: Session, checkpoint: Path) -> LoadedConfig:

@@ -24,7 +24,7 @@ from featcli.outputs import STDOUT
 from featcli.predictor import Predictor
 from featcli.text import first_few
 from featcli.workflow.answer import Answer, Unreadable
-from featcli.workflow.idle import OF_CHECKPOINT, describe_idle, describe_separator, of_images
+from featcli.workflow.idle import OF_CHECKPOINT, describe_changed, describe_idle, describe_separator, of_images
 from featcli.workflow.images import open_data
 from featcli.workflow.inputs import NEWLINE, STDIN, Total, expand
 from featcli.workflow.no_images import accept_no_images
@@ -88,6 +88,7 @@ def predict(
     _describe_idle(session, checkpoint, arguments, options, format)
     runtime = open_runtime(session)
     model, path = open_model(session, checkpoint)
+    describe_changed(session, path)
     ignored = Ignored()
     if arguments:
         refs: Iterable[ImageRef] = expand(arguments, ignored, separator=options.separator)

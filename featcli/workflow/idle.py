@@ -1,13 +1,19 @@
 """Options of the command line that `predict`, `evaluate` and `extract` do nothing with: said in one note.
 
-A config file is for all commands: what it holds for others is no mistake, and nothing is said of it.
+A config file is for all commands: what it holds for others is no mistake. Only that it is no longer what the checkpoint
+was made with is said.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from featcli.config import differences, load_config
+from featcli.errors import FeatcliError
 from featcli.events import Emit, Note
+from featcli.runs.folder import CONFIG_NAME
+from featcli.text import first_few
 from featcli.workflow.inputs import NEWLINE, STDIN
 from featcli.workflow.session import Session
 
@@ -42,6 +48,29 @@ def describe_idle(session: Session, command: str, idle: Mapping[str, str]) -> No
     if by_reason:
         parts = [f"{', '.join(keys)} ({reason})" for reason, keys in by_reason.items()]
         session.emit(Note(f"not used by {command}: {', '.join(parts)}"))
+
+
+def describe_changed(session: Session, checkpoint: Path) -> None:
+    """Says in one note which options of the config file are not those that a checkpoint was made with.
+
+    Args:
+        session: its config may be of a file; that of the run itself differs in nothing.
+        checkpoint: in its run folder.
+    """
+    loaded, own = session.loaded, checkpoint.parent / CONFIG_NAME
+    if loaded.file is None or not own.is_file():
+        return
+    try:
+        changed = differences(load_config(own).config, loaded.config)
+    except FeatcliError:
+        return  # nothing here depends on it
+    said = [
+        f"{item.key} was {item.first}, is {item.second}"
+        for item in changed
+        if item.key.startswith(tuple(OF_CHECKPOINT)) and loaded.where(item.key).startswith(f"{loaded.file}:")
+    ]
+    if said:
+        session.emit(Note(f"{loaded.file} has changed since the checkpoint, which stays: {first_few(said)}"))
 
 
 def describe_separator(arguments: Sequence[str], separator: bytes, emit: Emit) -> None:

@@ -65,6 +65,24 @@ def test_a_flag_is_named_as_it_was_given(here: Lab) -> None:
     assert notes(done.stderr)[0].endswith("--seed (the images are those that are named)")
 
 
+def test_a_config_that_has_changed_since_the_checkpoint_is_said(here: Lab) -> None:
+    text = (here.folder / "run" / "config.yaml").read_text()
+    here.write("now.yaml", text.replace("C: 1.0", "C: 3.0").replace("range: full", "range: auto"))
+    said = (
+        "note: now.yaml has changed since the checkpoint, which stays: "
+        "data.range was full, is auto, head.C was 1.0, is 3.0\n"
+    )
+    for command in ("evaluate", "predict"):
+        assert here(command, "-c", "now.yaml").stderr.count(said) == 1
+        assert "has changed" not in here(command, "-c", "run/config.yaml", "--set", "head.C=3").stderr
+        here.write("damaged/config.yaml", "nonsense: [")
+        shutil.copyfile(
+            here.folder / "run" / "checkpoint.safetensors", here.folder / "damaged" / "checkpoint.safetensors"
+        )
+        done = here(command, "-c", "now.yaml", "--set", "output=damaged")
+        assert (done.code, "has changed" in done.stderr) == (0, False)
+
+
 def test_a_config_is_for_all_commands(here: Lab) -> None:
     for command in (("evaluate",), ("predict",), ("extract", "-o", "x.npz")):
         done = here(*command, "-c", "run/config.yaml")

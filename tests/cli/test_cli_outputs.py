@@ -272,6 +272,22 @@ def test_every_command_writes_into_a_pipe_behind_a_link(here: Lab, arguments: tu
     assert stat.S_ISFIFO((here.folder / "real pipe").lstat().st_mode)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("predict", "nowhere", "photos", "-o", "pipe"), 3),
+        (("predict", "run", "no*match", "--summary", "pipe"), 2),
+        (("extract", "--set", "backbone.nme=x", "photos", "-o", "pipe", "--format", "npz"), 2),
+        (("init", "nowhere", "-o", "pipe"), 2),
+    ],
+)
+def test_the_reader_of_a_pipe_does_not_wait_for_what_failed(here: Lab, arguments: tuple[str, ...], code: int) -> None:
+    reader, got = read_pipe(here.folder / "pipe")
+    assert here(*arguments).code == code
+    reader.join(10)
+    assert got == [b""]
+
+
 def test_a_substituted_process(here: Lab) -> None:
     done = shell(here, "featcli predict run photos -o >(wc -l > lines) >out; while [ ! -s lines ]; do sleep 0.05; done")
     assert (done.returncode, (here.folder / "lines").read_text().strip()) == (0, "16")
