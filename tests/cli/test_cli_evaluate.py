@@ -312,7 +312,11 @@ def test_writes_nothing(here: Lab) -> None:
         ),
         (("run", "gone"), 2, "error: no such folder: gone\n"),
         (("run", "empty"), 2, "error: no images in the class folders of empty\n"),
-        (("run", "photos/cats"), 2, "error: no images in the class folders of photos/cats\n"),
+        (
+            ("run", "photos/cats"),
+            2,
+            "error: no images in the class folders of photos/cats; skipped: 8 beside the class folders\n",
+        ),
         (
             ("lone.safetensors",),
             2,

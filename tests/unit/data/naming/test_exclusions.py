@@ -62,3 +62,18 @@ def test_a_list_that_is_not_there(tmp_path: Path) -> None:
     assert error.value.option == "exclude"
     with pytest.raises(DataOptionError, match=r"cannot be read: is a folder$"):
         read_exclusions(tmp_path, BASE)
+
+
+def test_lists_from_windows(tmp_path: Path) -> None:
+    names = ("a/1.jpg", "a/2.jpg", "b\\3.jpg", "b/3.jpg", "c/1.png")
+    text = b"\xef\xbb\xbfa\\1.jpg\r\nb\\3.jpg\r\n.\\c\\*.png\r\n"
+    assert left_out(tmp_path, text, *names) == (["a/1.jpg", "b\\3.jpg", "b/3.jpg", "c/1.png"], [])
+    assert left_out(tmp_path, "a\\gone.jpg", *names) == ([], ["a\\gone.jpg"])
+    with pytest.raises(DataOptionError, match=r"holds NULs: UTF-16, not UTF-8") as error:
+        left_out(tmp_path, "a/1.jpg\n".encode("utf-16"))
+    assert (error.value.option, error.value.hint) == ("exclude", "Save it as UTF-8, one path a line.")
+
+
+def test_accents_in_either_form(tmp_path: Path) -> None:
+    for line, name in (("caf\u00e9", "cafe\u0301/1.jpg"), ("cafe\u0301/*", "caf\u00e9/1.jpg")):
+        assert left_out(tmp_path, line, name, "cafe/1.jpg") == ([name], [])
