@@ -128,19 +128,34 @@ def fitting_backbones(held: StateDict) -> list[tuple[str, Fit]]:
 
     Few are built: a table tells the first tensor, and the number of tensors and of values, of each.
     """
+    plausible = [name for difference, _, name in _similar(held) if difference >= 0][:_TRIED]
+    fits = [(name, Network(find_architecture(name)).try_on(held)) for name in plausible]
+    return [(name, fit) for name, fit in fits if isinstance(fit, Fit)]
+
+
+def nearest_backbone(held: StateDict) -> tuple[str, Misfit] | None:
+    """The backbone that a state dict is most like, with how it differs; None where it fits, or is like none."""
+    similar = sorted((abs(difference), distance, name) for difference, distance, name in _similar(held))
+    if not similar:
+        return None
+    found = Network(find_architecture(similar[0][2])).try_on(held)
+    return (similar[0][2], found) if isinstance(found, Misfit) else None
+
+
+def _similar(held: StateDict) -> list[tuple[int, int, str]]:
+    """The backbones of the table with the same first tensor, or as many tensors and values: how many more tensors the
+    state dict has, how much its number of values differs, and the name; sorted.
+    """
     tensors = {name: tensor for name, tensor in held.tensors.items() if not name.endswith("num_batches_tracked")}
     count, values = len(tensors), sum(tensor.numel() for tensor in tensors.values())
-    plausible = []
     known = set(names())
+    similar = []
     for name, (first, least, size) in TENSORS.items():
-        if name not in known or count < least:
-            continue
-        architecture = find_architecture(name)
-        converted = tensors if architecture.convert is dict else architecture.convert(tensors)
-        if first in converted or (count, values) == (least, size):
-            plausible.append((count - least, abs(values - size), name))
-    fits = [(name, Network(find_architecture(name)).try_on(held)) for _, _, name in sorted(plausible)[:_TRIED]]
-    return [(name, fit) for name, fit in fits if isinstance(fit, Fit)]
+        if name in known:
+            convert = find_architecture(name).convert
+            if first in (tensors if convert is dict else convert(tensors)) or (count, values) == (least, size):
+                similar.append((count - least, abs(values - size), name))
+    return sorted(similar)
 
 
 def require_plain(fit: Fit, what: str) -> None:

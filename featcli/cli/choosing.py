@@ -54,8 +54,19 @@ def models(
 
 
 @command("cache", "as_json", "debug")
-def doctor(run: Invocation) -> None:
+def doctor(
+    run: Invocation,
+    weights: Annotated[
+        str | None,
+        option(RUN, "--weights", metavar="FILE", help="Show what is in a file of weights, and what it fits."),
+    ] = None,
+) -> None:
     """Show devices, threads, caches and versions, and what is missing with the command that fixes it."""
+    if weights is not None:
+        from featcli.workflow.weights_report import describe_weights
+
+        run.finish(describe_weights(weights))
+        return
     from featcli.commands.doctor import doctor
 
     run.finish(doctor(run.cache()))

@@ -32,8 +32,7 @@ SHORT_FLAGS = (
         "head.kind",
         "--head",
         "KIND",
-        "The classifier: logistic is fitted to its optimum in seconds; linear and mlp are trained by gradient"
-        " descent.",
+        "The classifier: logistic is fitted to its optimum in seconds; linear and mlp are trained by gradient descent.",
     ),
     ShortFlag(
         "head.C",

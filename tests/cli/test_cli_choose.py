@@ -364,3 +364,22 @@ def test_of_many_classes_the_plan_names_the_largest_and_the_smallest(
         "(--json has all)\n"
     ) in text
     assert "\n    class " not in text
+
+
+def test_doctor_tells_what_a_checkpoint_of_featcli_is_for(trained: Lab) -> None:
+    done = trained("doctor", "--weights", "run/checkpoint.safetensors")
+    assert (done.code, done.stderr) == (0, "")
+    assert done.text.splitlines() == [
+        "run/checkpoint.safetensors: a checkpoint of featcli",
+        "  fits efficientnet_lite0",
+        "    backbone.name: efficientnet_lite0",
+        "    backbone.weights: run/checkpoint.safetensors",
+    ]
+
+
+def test_doctor_fails_where_no_weights_fit(trained: Lab) -> None:
+    torch.save({"net": {"a.weight": torch.ones(2)}}, trained.folder / "own.pth")
+    done = trained("doctor", "--weights", "own.pth", "--json")
+    assert done.code == 4
+    assert strict_json(done.text)["state_dicts"][0]["key"] == "net"
+    assert done.stderr.startswith("error: nothing in own.pth can be the weights of a backbone\n")

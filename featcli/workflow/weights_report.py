@@ -1,0 +1,177 @@
+"""`featcli doctor --weights FILE`: what a file of weights holds, which backbones it fits, and how to use it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from featcli.backbones.fitting import Fit, distinct, fitting_backbones, nearest_backbone, require_plain
+from featcli.backbones.weight_forms import StateDict
+from featcli.backbones.weights import held_by
+from featcli.errors import CheckpointError, WeightsError
+from featcli.files import weights_place
+from featcli.metadata import read_metadata
+from featcli.workflow.answer import Answer
+
+
+@dataclass(frozen=True, slots=True)
+class FittingBackbone:
+    """A backbone that takes a state dict.
+
+    Attributes:
+        backbone: its name.
+        head_classes: how many classes the last Linear in the file has; None where there is none.
+        beside: how many tensors are left out.
+        weights: the value of `backbone.weights` that means this state dict.
+        problem: why it cannot be used all the same; None where it can.
+    """
+
+    backbone: str
+    head_classes: int | None
+    beside: int
+    weights: str
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DescribedStateDict:
+    """A state dict of a file.
+
+    Attributes:
+        key: of `FILE#KEY`; empty for the file itself.
+        tensors: how many.
+        values: in all of them.
+        dtypes: how many tensors there are of each.
+        fits: the backbones that take it.
+        nearest: where none does, the one that it is most like, and how it differs; None where it is like none.
+    """
+
+    key: str
+    tensors: int
+    values: int
+    dtypes: dict[str, int]
+    fits: tuple[FittingBackbone, ...]
+    nearest: str | None
+
+
+def describe_weights(weights: str) -> Answer:
+    """A file of weights, or `FILE#KEY`, as text and as one JSON value; it fails where nothing in it fits a backbone.
+
+    Raises:
+        WeightsError: the file is none of weights; the message says what it is.
+    """
+    word, key = weights_place(weights)
+    path = Path(word)
+    own = _checkpoint(path)
+    if own is not None:
+        facts: dict[str, Any] = {"file": word, "what": "a checkpoint of featcli", "backbone": own, "state_dicts": []}
+        text = f"{word}: a checkpoint of featcli\n  fits {own}\n{_config(own, word)}"
+        return Answer(text, facts)
+    held = [state for state in held_by(path) if key is None or f"{state.key}.".startswith(f"{key}.")]
+    described = _described(held, word)
+    facts = {"file": word, "what": _what(path), "state_dicts": [asdict(state) for state in described]}
+    usable = any(fit.problem is None for state in described for fit in state.fits)
+    problems = [fit.problem for state in described for fit in state.fits if fit.problem is not None]
+    why = f"{word}: {problems[0]}" if problems else f"nothing in {weights} can be the weights of a backbone"
+    failure = None if usable else WeightsError(why, "Name others." if problems else _NEXT)
+    return Answer("\n".join([f"{word}: {facts['what']}", *map(_text, described)]), facts, failure=failure)
+
+
+_WIDTH = 80
+_NEXT = "`featcli models` lists the backbones; a network of another kind cannot be one."
+
+
+def _described(held: list[StateDict], word: str) -> list[DescribedStateDict]:
+    """The entries of the file in which nothing fits, and whatever fits, in the file's order."""
+    found = [(state, fitting_backbones(state)) for state in held]
+    of_name: dict[str, list[Fit]] = {}
+    for _, fits in found:
+        for name, fit in fits:
+            of_name.setdefault(name, []).append(fit)
+    ambiguous = {name for name, fits in of_name.items() if len(distinct(fits)) > 1}
+    fitting_entries = {state.entries for state, fits in found if fits}
+    return [
+        _description(state, fits, word, ambiguous)
+        for state, fits in found
+        if fits or (not state.prefix and state.entries not in fitting_entries)
+    ]
+
+
+def _description(state: StateDict, fits: list[tuple[str, Fit]], word: str, ambiguous: set[str]) -> DescribedStateDict:
+    dtypes = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in state.tensors.values())
+    return DescribedStateDict(
+        key=state.key,
+        tensors=len(state.tensors),
+        values=sum(tensor.numel() for tensor in state.tensors.values()),
+        dtypes=dict(dtypes.most_common()),
+        fits=tuple(
+            FittingBackbone(
+                name,
+                fit.head,
+                fit.beside,
+                f"{word}#{state.key}" if name in ambiguous and state.key else word,
+                _problem(fit, word),
+            )
+            for name, fit in fits
+        ),
+        nearest=None if fits else _nearest(state),
+    )
+
+
+def _nearest(state: StateDict) -> str | None:
+    found = nearest_backbone(state)
+    return None if found is None else f"{found[0]}; tensors: {found[1].words}"
+
+
+def _problem(fit: Fit, word: str) -> str | None:
+    try:
+        require_plain(fit, word)
+    except WeightsError as error:
+        return error.message.removeprefix(f"{word}: ")
+    return None
+
+
+def _checkpoint(path: Path) -> str | None:
+    """The backbone of a checkpoint of featcli."""
+    if path.suffix.lower() != ".safetensors" or not path.is_file():
+        return None
+    try:
+        return read_metadata(path).backbone.name
+    except CheckpointError:
+        return None
+
+
+def _what(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(9)
+    if head[8:9] == b"{":
+        return "safetensors"
+    return "an archive of torch" if head.startswith(b"PK") else "a file of torch in its older format"
+
+
+def _text(state: DescribedStateDict) -> str:
+    dtypes = ", ".join(state.dtypes)
+    lines = ["", state.key or "(the file itself)", f"  {state.tensors} tensors, {_size(state.values)} values, {dtypes}"]
+    if not state.fits:
+        lines += _wrapped(f"fits no backbone{'' if state.nearest is None else f'; nearest: {state.nearest}'}")
+    for fit in state.fits:
+        head = "without a head" if fit.head_classes is None else f"with a head of {fit.head_classes} classes"
+        beside = f", {fit.beside} tensors beside it" if fit.beside else ""
+        lines.append(f"  fits {fit.backbone}, {head}{beside}")
+        lines += _wrapped(f"not usable: {fit.problem}") if fit.problem else [_config(fit.backbone, fit.weights)]
+    return "\n".join(lines)
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="    ", break_long_words=False)
+
+
+def _config(name: str, weights: str) -> str:
+    return f"    backbone.name: {name}\n    backbone.weights: {weights}"
+
+
+def _size(values: int) -> str:
+    return f"{values / 1e6:.1f} M" if values >= 100_000 else f"{values:,}"

@@ -1,0 +1,82 @@
+"""`doctor --weights`: what it says of a file, in words and as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torchvision import models
+
+from featcli.backbones.weights import load_backbone
+from featcli.errors import WeightsError
+from featcli.events import ignore
+from featcli.workflow.weights_report import describe_weights
+
+
+def state(seed: int = 0) -> dict[str, Tensor]:
+    torch.manual_seed(seed)
+    return models.squeezenet1_1(num_classes=7).state_dict()
+
+
+def saved(folder: Path, value: Any) -> str:
+    torch.save(value, folder / "w.ckpt")
+    return str(folder / "w.ckpt")
+
+
+def test_each_state_dict_is_described_with_the_lines_that_use_it(tmp_path: Path) -> None:
+    ema = {f"module.{name}": tensor for name, tensor in state(1).items()}
+    path = saved(tmp_path, {"net": state(), "ema": ema, "optimizer": {"scale": torch.ones(3)}})
+    answer = describe_weights(path)
+    assert answer.failure is None
+    values = sum(tensor.numel() for tensor in state().values())
+    assert answer.text == (
+        f"{path}: an archive of torch\n\n"
+        f"net\n  52 tensors, {values / 1e6:.1f} M values, float32\n  fits squeezenet1_1, without a head\n"
+        f"    backbone.name: squeezenet1_1\n    backbone.weights: {path}#net\n\n"
+        f"ema.module\n  52 tensors, {values / 1e6:.1f} M values, float32\n  fits squeezenet1_1, without a head\n"
+        f"    backbone.name: squeezenet1_1\n    backbone.weights: {path}#ema.module\n\n"
+        "optimizer\n  1 tensors, 3 values, float32\n  fits no backbone"
+    )
+    facts = json.loads(json.dumps(answer.facts))
+    (fit,) = facts["state_dicts"][1]["fits"]
+    assert fit["backbone"] == "squeezenet1_1"
+    assert load_backbone(fit["backbone"], fit["weights"], emit=ignore).feature_size == 512
+
+
+def test_where_there_is_one_no_key_is_needed(tmp_path: Path) -> None:
+    path = saved(tmp_path, {"model": models.shufflenet_v2_x0_5(num_classes=7).state_dict()})
+    (found,) = describe_weights(path).facts["state_dicts"]
+    assert found["dtypes"] == {"float32": 282, "int64": 56}
+    assert found["fits"] == (
+        {"backbone": "shufflenet_v2_x0_5", "head_classes": 7, "beside": 0, "weights": path, "problem": None},
+    )
+
+
+def test_where_nothing_fits_the_nearest_is_told(tmp_path: Path) -> None:
+    changed = state()
+    del changed["features.12.expand3x3.bias"]
+    answer = describe_weights(saved(tmp_path, changed))
+    assert isinstance(answer.failure, WeightsError)
+    assert answer.text is not None
+    assert answer.text.split("fits no backbone")[1].split() == (
+        "; nearest: squeezenet1_1; tensors: 1 missing (features.12.expand3x3.bias)".split()
+    )
+    assert max(map(len, answer.text.splitlines()[1:])) <= 80
+
+
+def test_what_fits_and_is_no_number_is_not_usable(tmp_path: Path) -> None:
+    bad = state()
+    bad["features.0.bias"][3] = torch.nan
+    answer = describe_weights(saved(tmp_path, bad))
+    assert answer.failure is not None
+    assert "features.0.bias holds NaN or infinity (1 of 64 values)" in answer.failure.message
+
+
+def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
+    (tmp_path / "w.ckpt").write_text("<html></html>")
+    with pytest.raises(WeightsError, match="is an HTML page"):
+        describe_weights(str(tmp_path / "w.ckpt"))
