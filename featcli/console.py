@@ -16,7 +16,7 @@ from featcli.errors import ConfigError, FeatcliError
 from featcli.layout import wrapped
 from featcli.text import clipped, printable
 
-_PLACE = re.compile(r"(?!--).+?:\d+:\d+: ")
+_PLACE = re.compile(r"(?!--).+?:\d+:(\d+:)? ")
 _LINE_SECONDS = 5.0
 _WIDTH = 80
 _NAME_WIDTH = 9

@@ -68,9 +68,9 @@ def test_long_work_off_a_terminal_gets_a_plain_line(
 def test_an_error_and_its_hint(capsys: pytest.CaptureFixture[str]) -> None:
     Terminal().error(UsageError("what is wrong", "What to do."))
     assert capsys.readouterr().err == "error: what is wrong\nWhat to do.\n"
-    Terminal().error(ConfigError(["a.yaml:1:1: one", "a b.yaml:2:1: two", "--set x=1:2:3: three", "b.yaml: four"]))
+    Terminal().error(ConfigError(["a.yaml:1:1: one", "a b.csv:2: two", "--set x=1:2:3: three", "b.yaml: four"]))
     assert capsys.readouterr().err == (
-        "a.yaml:1:1: one\na b.yaml:2:1: two\nerror: --set x=1:2:3: three\nerror: b.yaml: four\n"
+        "a.yaml:1:1: one\na b.csv:2: two\nerror: --set x=1:2:3: three\nerror: b.yaml: four\n"
     )
 
 
