@@ -172,7 +172,8 @@ def short_flags() -> str:
 
 def _literal(text: str) -> str:
     """A string of a generated module, in pieces where a line would be too long for it."""
-    pieces = textwrap.wrap(text, WIDTH - 20, drop_whitespace=False)
+    fits = len(json.dumps(text)) + len("        ,") <= WIDTH
+    pieces = [text] if fits else textwrap.wrap(text, WIDTH - 20, drop_whitespace=False)
     return "\n        ".join(json.dumps(piece) for piece in pieces)
 
 
