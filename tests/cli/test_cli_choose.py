@@ -235,13 +235,13 @@ def test_without_a_network_the_ways_out_are_named(lab: Lab) -> None:
 
 
 def test_doctor_tells_what_a_checkpoint_of_featcli_is_for(trained: Lab) -> None:
-    done = trained("doctor", "--weights", "run/best.safetensors")
+    done = trained("doctor", "--weights", "run/checkpoint.safetensors")
     assert (done.code, done.stderr) == (0, "")
     assert done.text.splitlines() == [
-        "run/best.safetensors: a checkpoint of featcli",
+        "run/checkpoint.safetensors: a checkpoint of featcli",
         "  fits efficientnet_lite0",
         "    backbone.name: efficientnet_lite0",
-        "    backbone.weights: run/best.safetensors",
+        "    backbone.weights: run/checkpoint.safetensors",
     ]
 
 
