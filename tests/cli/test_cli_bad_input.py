@@ -69,7 +69,7 @@ def _two_vals(lab: Lab) -> None:
         (_empty, "{root} holds no class folders and no images\n" + HINT),
         (_loose, "{root} holds 8 images but no class folders\n" + HINT),
         (_one_class, "{root} holds one class, 'cats'; a classifier needs at least two\n" + HINT),
-        (_no_images, "the class folders hold no images\n" + HINT),
+        (_no_images, "the class folders hold no images\n" + HINT + "Skipped: 2 named *.txt.\n"),
         (_empty_class, "no images to train on in class 'dogs'\nAdd images, or remove the folder.\n"),
         (
             _unknown_class,

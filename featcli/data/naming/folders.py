@@ -202,11 +202,9 @@ def _require_classes(train: Path, classes: Sequence[str]) -> None:
 
 
 def _require_images(entries: Sequence[ListedImage], classes: Sequence[str], ignored: Ignored) -> None:
-    skipped = f" Skipped: {ignored}." if ignored.counts else ""
+    skipped = f"\nSkipped: {ignored}." if ignored.counts else ""
     if not entries:
-        raise DatasetError(
-            "the class folders hold no images", f"{layout_hint()}.{skipped}" if skipped else layout_hint()
-        )
+        raise DatasetError("the class folders hold no images", layout_hint() + skipped)
     trained = {entry.label for entry in entries if entry.split == "train"}
     empty = [name for name in classes if name not in trained]
     if empty:

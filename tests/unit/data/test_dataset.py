@@ -165,12 +165,12 @@ def test_an_empty_folder(tmp_path: Path) -> None:
 
 
 def test_class_folders_without_images(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"hold no images\n.*\. Skipped: 1 hidden, 1 named \*\.txt\.$"):
+    with pytest.raises(DatasetError, match=r"hold no images\n.*\nSkipped: 1 hidden, 1 named \*\.txt\.$"):
         opened(write(tmp_path, {"a/x.txt": "", "b/.hidden.jpg": ""}))
 
 
 def test_a_class_without_images(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"in class 'b', 'c'\nAdd images, or remove the folder\. Skipped: "):
+    with pytest.raises(DatasetError, match=r"in class 'b', 'c'\nAdd images, or remove the folder\.\nSkipped: "):
         opened(write(tmp_path, class_files("a", 2) | {"b/readme": "", "c/x/y": ""}))
 
 
