@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,14 +16,17 @@ from featcli.backbones.registry import find_architecture
 from featcli.config import Config, LoadedConfig, load_config
 from featcli.config.known_backbones import STAGES
 from featcli.data.dataset import Dataset
+from featcli.data.naming.source import shown_path
 from featcli.data.pixels.decoding import SIXTEEN_BITS, GreyRange, ImageFacts, bit_range, is_narrow
 from featcli.data.pixels.loading import load_depth
-from featcli.errors import FeatcliError
+from featcli.errors import FeatcliError, UsageError
 from featcli.events import Fact, Progress
+from featcli.files import is_weights_file
 from featcli.metadata import CHECKPOINT_NAME
 from featcli.runs.folder import CONFIG_NAME, LAST_FACTS_NAME
 from featcli.workflow.images import read_dataset
 from featcli.workflow.session import Session, open_runtime
+from featcli.workflow.weights_report import fitting_backbone
 
 _LOOKED_AT = 200  # images whose size is read, and of 16-bit grey the values
 IMBALANCED = 4  # times as many images in the largest class as in the smallest
@@ -117,12 +121,10 @@ def _choices(session: Session, trains: str | None) -> Iterator[Choice]:
     if config.output is None and output is not None:
         yield Choice("output", output, "the run's folder", "-o")
     name = config.backbone.name
-    # Weights in a file are of one architecture, which is for the user to name.
-    if name is None and config.backbone.weights in ("DEFAULT", "none"):
-        name, reason = choose_backbone()
-        if earlier is not None and earlier.backbone.name is not None:
-            name, reason = earlier.backbone.name, _AS_BEFORE
-        yield Choice("backbone.name", name, reason, "--backbone")
+    if name is None:
+        name, reason = _choose_name(config, earlier)
+        if name is not None:
+            yield Choice("backbone.name", name, reason, "--backbone")
     if trains == "finetune" and not loaded.is_given("backbone.freeze_depth"):
         if earlier is not None:
             yield Choice("backbone.freeze_depth", earlier.backbone.freeze_depth, _AS_BEFORE, "--freeze-depth")
@@ -131,6 +133,27 @@ def _choices(session: Session, trains: str | None) -> Iterator[Choice]:
             yield Choice("backbone.freeze_depth", middle_stage(STAGES[name]), reason, "--freeze-depth")
     if trains is not None and loaded.file is None:
         yield from _choices_by_looking(session, earlier)
+
+
+def _choose_name(config: Config, earlier: Config | None) -> tuple[str | None, str]:
+    """A backbone's name and why; None where the weights that were named are published ones of a backbone that was not.
+
+    Raises:
+        UsageError: weights in a file that fit no backbone, or several.
+    """
+    if earlier is not None and earlier.backbone.name is not None:
+        return earlier.backbone.name, _AS_BEFORE
+    weights = config.backbone.weights
+    if weights in ("DEFAULT", "none"):
+        return choose_backbone()
+    if not is_weights_file(weights):
+        return None, ""
+    name = fitting_backbone(weights)
+    if name is None:
+        what = f"backbone.weights: {shown_path(Path(weights))} does not fit one backbone alone"
+        step = f"featcli doctor --weights {shlex.quote(str(shown_path(Path(weights))))} says what it fits; "
+        raise UsageError(what, f"{step}then name it: --backbone NAME")
+    return name, "the one that the weights fit"
 
 
 def _choices_by_looking(session: Session, earlier: Config | None) -> Iterator[Choice]:

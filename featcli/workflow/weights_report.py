@@ -84,6 +84,18 @@ _WIDTH = 80
 _NEXT = "`featcli models` lists the backbones; a network of another kind cannot be one."
 
 
+def fitting_backbone(weights: str) -> str | None:
+    """The one backbone that a file of weights, or `FILE#KEY`, fits; None where it is none or several.
+
+    Raises:
+        WeightsError: the file is none of weights.
+    """
+    facts = describe_weights(weights).facts
+    fits = (fit for state in facts["state_dicts"] for fit in state["fits"] if fit["problem"] is None)
+    names = {fit["backbone"] for fit in fits} | ({facts["backbone"]} if "backbone" in facts else set())
+    return names.pop() if len(names) == 1 else None
+
+
 def _described(held: list[StateDict], word: str) -> list[DescribedStateDict]:
     """The entries of the file in which nothing fits, and whatever fits, in the file's order."""
     found = [(state, fitting_backbones(state)) for state in held]

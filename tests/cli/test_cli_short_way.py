@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import torchvision
 import yaml
 from PIL import Image
 
@@ -57,6 +59,21 @@ def test_the_run_is_that_of_the_config_that_init_writes(lab: Lab) -> None:
     assert done.code == 0, done.stderr
     first, second = (lab.folder / run / "checkpoint.safetensors" for run in ("runs/photos", "by-config"))
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_weights_in_a_file_say_which_backbone_they_are_of(lab: Lab) -> None:
+    torch.save({"model": torchvision.models.resnet18(weights=None).state_dict()}, lab.folder / "own.pth")
+    small = (*QUICK[2:], "--set", "backbone.weights=own.pth")
+    done = lab("train-head", "photos", *small)
+    assert done.code == 0, done.stderr
+    assert chosen(done.stderr)[1] == "backbone resnet18: the one that the weights fit (--backbone)"
+    torch.save({"a.weight": torch.ones(2, 2)}, lab.folder / "own.pth")
+    done = lab("train-head", "photos", *small, "--overwrite")
+    assert (done.code, done.stderr) == (
+        2,
+        "error: backbone.weights: own.pth does not fit one backbone alone\n"
+        "featcli doctor --weights own.pth says what it fits; then name it: --backbone NAME\n",
+    )
 
 
 def test_repeated_it_makes_the_choices_of_the_run_that_it_replaces(lab: Lab) -> None:
