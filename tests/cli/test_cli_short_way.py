@@ -204,7 +204,7 @@ def test_a_short_flag_is_another_spelling_of_its_set(lab: Lab) -> None:
                 "Name a folder with one folder of images per class, or a config: featcli check FOLDER",
             ),
         ),
-        (("train-head", "photo.yaml"), ("photo.yaml: no such file; did you mean 'photos.yaml'?",)),
+        (("train-head", "photo.yaml"), ("error: photo.yaml: no such file; did you mean 'photos.yaml'?",)),
         (
             ("finetune", "photos", "split"),
             (
@@ -289,11 +289,11 @@ def test_a_short_flag_is_another_spelling_of_its_set(lab: Lab) -> None:
         (
             ("check", "photos", "--epochs", "none", "--lr", "-1", "--C", "0", "--backbone", "resnet19"),
             (
-                "--backbone resnet19: unknown backbone 'resnet19'; did you mean 'resnet18', "
+                "error: --backbone resnet19: unknown backbone 'resnet19'; did you mean 'resnet18', "
                 "'resnet152' or 'resnet101'?",
-                "--C 0: expected auto, a number above 0 or a list of numbers above 0, got 0",
-                "--epochs none: expected an integer of at least 1, got 'none'",
-                "--lr -1: expected a number of at least 0, got -1",
+                "error: --C 0: expected auto, a number above 0 or a list of numbers above 0, got 0",
+                "error: --epochs none: expected an integer of at least 1, got 'none'",
+                "error: --lr -1: expected a number of at least 0, got -1",
             ),
         ),
     ],
