@@ -13,6 +13,7 @@ from typing import Any
 from featcli.data.group_splits import split_groups
 from featcli.data.groups import groups_of, joined_groups
 from featcli.data.hashing import hash_files
+from featcli.data.naming.alike import describe_alike
 from featcli.data.naming.classes import class_folders, describe_layout, list_folder, no_images, reject_unknown_classes
 from featcli.data.naming.exclusions import Exclusions, read_exclusions
 from featcli.data.naming.finding import Finder
@@ -165,6 +166,7 @@ def open_dataset(
     ignored = Ignored()
     source = _found(source)
     listing = _listed(source, ignored, emit)
+    describe_alike(listing.classes, emit)
     samples = _samples(listing, source)
     grouped = any(sample.group is not None for sample in samples)
     samples = _join(hash_samples(samples, memo=memo, keep=keep, workers=workers, emit=emit))

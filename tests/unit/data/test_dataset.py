@@ -106,9 +106,9 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
 
 
 def test_classes_called_train_and_test(tmp_path: Path) -> None:
-    data = opened(write(tmp_path, class_files("train", 5) | class_files("test", 5)))
-    assert data.classes == ("test", "train")
-    assert data.counts() == {"train": [4, 4], "val": [1, 1]}
+    data = opened(write(tmp_path, class_files("train", 5) | class_files("test", 5) | class_files("plane", 5)))
+    assert data.classes == ("plane", "test", "train")
+    assert data.counts() == {"train": [4, 4, 4], "val": [1, 1, 1]}
 
 
 def test_hidden_folders_do_not_change_the_layout(tmp_path: Path) -> None:

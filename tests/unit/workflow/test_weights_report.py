@@ -108,5 +108,5 @@ def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
     (tmp_path / "w.ckpt").write_bytes(b"\x80\x04\x95\x0a\0\0\0\0\0\0\0}\x94\x8c\x01a\x94K\x01s.")
     with pytest.raises(WeightsError, match="is a damaged file of torch, or another pickle"):
         describe_weights(str(tmp_path / "w.ckpt"))
-    with pytest.raises(WeightsError, match=r"^https://example\.org/w\.pth is a URL; weights are one file$"):
+    with pytest.raises(WeightsError, match=r"^https://example\.org/w\.pth is a URL; weights are one file"):
         describe_weights("https://example.org/w.pth")
