@@ -625,6 +625,14 @@ def test_evaluation_takes_test_before_val_and_never_train(tmp_path: Path) -> Non
         labelled(tmp_path, ("a", "b"))
 
 
+def test_evaluation_of_what_is_no_folder(tmp_path: Path) -> None:
+    write(tmp_path, {"photos/a/1.jpg": "", "labels.csv": "path,label"})
+    with pytest.raises(DatasetError, match=r"/labels\.csv is a file, not a folder"):
+        labelled(tmp_path / "labels.csv", ("a",))
+    with pytest.raises(DatasetError, match=r"no such folder: .*/photo; did you mean 'photos'\?"):
+        labelled(tmp_path / "photo", ("a",))
+
+
 def test_evaluation_refuses_unknown_classes_and_empty_folders(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="holds classes that were not trained: 'extra'"):
         labelled(write(tmp_path / "one", {"a/1.jpg": "", "extra/1.jpg": ""}), ("a", "b"))
