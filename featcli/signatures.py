@@ -5,6 +5,7 @@ Each kind has a name in words and the next step for a person who wanted an image
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,6 +41,21 @@ def recognise(head: bytes) -> Kind | None:
         if test(head):
             return kind
     return None
+
+
+_ENOUGH = 8  # bytes, in which UTF-16 shows
+
+
+def utf16_of(start: bytes) -> str | None:
+    """Which UTF-16 a text is that begins so, by its mark or by a NUL in each letter; None for any other."""
+    if start.startswith(codecs.BOM_UTF16_LE):
+        return "utf-16-le"
+    if start.startswith(codecs.BOM_UTF16_BE):
+        return "utf-16-be"
+    high, low = start[1:_ENOUGH:2], start[0:_ENOUGH:2]
+    if len(start) < _ENOUGH or any(high) == any(low):
+        return None
+    return "utf-16-be" if any(high) else "utf-16-le"
 
 
 def brands(head: bytes) -> tuple[bytes, ...]:

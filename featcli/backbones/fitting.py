@@ -98,7 +98,7 @@ def choose(network: Network, held: Sequence[StateDict], what: str, key: str | No
     Raises:
         WeightsError: none fits, several that differ fit, or the key names nothing.
     """
-    chosen = held if key is None else _named(held, key, what)
+    chosen = held if key is None else named(held, key, what)
     tried = [(state, network.try_on(state)) for state in chosen]
     fits = distinct([fit for _, fit in tried if isinstance(fit, Fit)])
     if len(fits) > 1:
@@ -133,13 +133,25 @@ def fitting_backbones(held: StateDict) -> list[tuple[str, Fit]]:
     return [(name, fit) for name, fit in fits if isinstance(fit, Fit)]
 
 
-def nearest_backbone(held: StateDict) -> tuple[str, Misfit] | None:
-    """The backbone that a state dict is most like, with how it differs; None where it fits, or is like none."""
-    similar = sorted((abs(difference), distance, name) for difference, distance, name in _similar(held))
-    if not similar:
-        return None
-    found = Network(find_architecture(similar[0][2])).try_on(held)
-    return (similar[0][2], found) if isinstance(found, Misfit) else None
+def nearest_backbone(held: Sequence[StateDict]) -> tuple[str, StateDict, Misfit] | None:
+    """The backbone that one of several state dicts is most like, that state dict and how it differs.
+
+    Returns:
+        None where one fits, or none has half of its tensors in common with a backbone.
+    """
+    best: tuple[int, str, StateDict, Misfit] | None = None
+    for state in held:
+        similar = _similar(state)
+        by_count = sorted(similar, key=lambda item: (abs(item[0]), item[1]))
+        by_values = sorted(similar, key=lambda item: item[1])
+        for name in dict.fromkeys(name for _, _, name in by_count[:_TRIED] + by_values[:_TRIED]):
+            found = Network(find_architecture(name)).try_on(state)
+            if isinstance(found, Fit):
+                return None
+            right = _right(state, found)
+            if 2 * right >= len(state.tensors) and (best is None or right > best[0]):
+                best = (right, name, state, found)
+    return None if best is None else best[1:]
 
 
 def _similar(held: StateDict) -> list[tuple[int, int, str]]:
@@ -204,14 +216,24 @@ def _backbone_part(state: State, partition: Partition, wanted: Mapping[str, Tens
     return kept, len(part) - len(kept)
 
 
-def _named(held: Sequence[StateDict], key: str, what: str) -> list[StateDict]:
+def named(held: Sequence[StateDict], key: str, what: str) -> list[StateDict]:
+    """The state dicts that a key of `FILE#KEY` names: that of this key first, then those below it.
+
+    Raises:
+        WeightsError: none.
+    """
     exact = [state for state in held if state.key == key]
     found = exact + [state for state in held if state.key.startswith(f"{key}.")]
     if not found:
-        keys = list(dict.fromkeys(state.key for state in held if state.key and len(state.tensors) > 1))
+        # Those of the fewest words first: entries, rather than blocks of a network.
+        keys = sorted({state.key for state in held if state.key and len(state.tensors) > 1}, key=_words_and_name)
         some = f"It has {first_few(keys, 8)}." if keys else "It is one state dict, with no keys: leave #KEY away."
         raise WeightsError(f"{what} has nothing under '{key}'{did_you_mean(key, keys)}", some)
     return found
+
+
+def _words_and_name(key: str) -> tuple[int, str]:
+    return key.count("."), key
 
 
 def _same(one: State, other: State) -> bool:
@@ -235,8 +257,9 @@ def _no_fit(
     if misfit.missing and not misfit.unexpected and all(".running_" in tensor for tensor in misfit.missing):
         step = "BatchNorm's statistics are no parameters: save model.state_dict(), not model.named_parameters()."
         return WeightsError(message, step)
-    if misfit.shapes == tuple(misfit.shapes[:1]) and misfit.shapes and not (misfit.missing or misfit.unexpected):
-        return WeightsError(message, f"All else fits: was this layer changed? {name} takes images of 3 channels.")
+    if len(misfit.shapes) == 1 and not (misfit.missing or misfit.unexpected):
+        channels = f" {name} takes images of 3 channels." if "x1x" in misfit.words else ""
+        return WeightsError(message, f"All else fits: was this layer changed?{channels}")
     return WeightsError(message, f"Are they of another architecture? `featcli doctor --weights {what}` shows them.")
 
 

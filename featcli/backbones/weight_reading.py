@@ -11,6 +11,7 @@ import io
 import json
 import os
 import pickletools
+import re
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ _PICKLES = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
 _MOST_PICKLES = 5  # torch's older format is that many in a row, before the bytes of the tensors
 _LARGEST_HEADER = 100_000_000  # bytes, of a safetensors file: the format's own limit
 _LARGEST_INDEX = 50_000_000  # bytes, of JSON
+_URL = re.compile(r"(?:^|/)(https?|s3|gs|hf):/+(.*)")  # as a path, which has one slash for two
 # Modules whose functions do things; a training script has no reason to store them.
 _NEVER = frozenset(
     "builtins __builtin__ os posix nt sys subprocess shutil socket importlib runpy pty ctypes pickle marshal operator "
@@ -63,6 +65,9 @@ def read_weights(path: Path) -> tuple[Any, tuple[str, ...]]:
     if path.is_dir():
         raise _a_folder(path)
     if not path.is_file():
+        url = _URL.search(os.fspath(path))
+        if url is not None:
+            raise WeightsError(f"{url[1]}://{url[2]} is a URL; weights are one file", "Fetch it, and name the file.")
         near = did_you_mean(path.name, os.listdir(path.parent)) if path.parent.is_dir() else ""
         raise WeightsError(f"no such weights file: {path}{near}")
     try:
@@ -111,7 +116,10 @@ def _unpickled(path: Path) -> tuple[Any, tuple[str, ...]]:
         except Exception as error:
             if type(error).__name__ != "UnpicklingError":
                 raise
-            raise refused(path, [name for name in classes if not name.startswith(_TENSORS)]) from error
+            strange = [name for name in classes if not name.startswith(_TENSORS)]
+            if not strange:
+                raise WeightsError(f"{path} is a damaged file of torch, or another pickle", _SAVE) from error
+            raise refused(path, strange) from error
     return held, tuple(name for name in classes if not name.startswith(_TENSORS))
 
 

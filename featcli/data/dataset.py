@@ -13,10 +13,11 @@ from typing import Any
 from featcli.data.group_splits import split_groups
 from featcli.data.groups import groups_of, joined_groups
 from featcli.data.hashing import hash_files
+from featcli.data.naming.alike import describe_alike
 from featcli.data.naming.classes import class_folders, describe_layout, list_folder, no_images, reject_unknown_classes
 from featcli.data.naming.exclusions import Exclusions, read_exclusions
 from featcli.data.naming.finding import Finder
-from featcli.data.naming.folders import Ignored
+from featcli.data.naming.folders import Ignored, subfolders
 from featcli.data.naming.layout import find_layout
 from featcli.data.naming.listing import Listing
 from featcli.data.naming.manifest import describe_missing, list_manifest, read_manifest
@@ -26,7 +27,7 @@ from featcli.data.readers.reader import ImageRef
 from featcli.data.splits import split_by_hash
 from featcli.errors import DatasetError
 from featcli.events import Emit, Note
-from featcli.text import nfc
+from featcli.text import did_you_mean, nfc
 
 SPLITS = ("train", "val", "test")
 
@@ -165,6 +166,7 @@ def open_dataset(
     ignored = Ignored()
     source = _found(source)
     listing = _listed(source, ignored, emit)
+    describe_alike(listing.classes, emit)
     samples = _samples(listing, source)
     grouped = any(sample.group is not None for sample in samples)
     samples = _join(hash_samples(samples, memo=memo, keep=keep, workers=workers, emit=emit))
@@ -212,8 +214,11 @@ def open_labelled(
         DatasetError: no such folder, no images, or a class that is not among `classes`.
     """
     root = Path(Finder().find(os.fspath(root)))
+    if root.is_file():
+        raise DatasetError(f"{root} is a file, not a folder", "Name a folder of labelled images: FOLDER/<class>/...")
     if not root.is_dir():
-        raise DatasetError(f"no such folder: {root}")
+        near = did_you_mean(root.name, subfolders(root.parent)) if root.parent.is_dir() else ""
+        raise DatasetError(f"no such folder: {root}{near}")
     label_of = {nfc(name): label for label, name in enumerate(classes)}
     nothing_left_out, ignored = Exclusions(root), Ignored()
     layout = find_layout(root, nothing_left_out, known=label_of)

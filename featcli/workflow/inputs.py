@@ -17,12 +17,12 @@ from featcli.data.naming.folders import Ignored, walk_images
 from featcli.data.readers.files import FILES, FileReader, file_ref
 from featcli.data.readers.reader import ImageRef, UnreadableImage
 from featcli.errors import FeatcliError, UsageError
+from featcli.signatures import utf16_of
 from featcli.text import nfc
 
 STDIN = "-"
 NEWLINE = b"\n"
 _PATIENCE = 0.2  # seconds for a number that is known at the start
-_ENOUGH = 8  # bytes, in which UTF-16 shows
 
 
 def expand(
@@ -157,7 +157,7 @@ def _as_utf8(chunks: Iterable[bytes]) -> Iterator[bytes]:
     first = next(chunks, b"")
     if first in (codecs.BOM_UTF16_LE[:1], codecs.BOM_UTF16_BE[:1]):
         first += next(chunks, b"")
-    encoding = _encoding(first)
+    encoding = utf16_of(first)
     if encoding is None:
         yield first
         yield from chunks
@@ -167,18 +167,6 @@ def _as_utf8(chunks: Iterable[bytes]) -> Iterator[bytes]:
     for chunk in chunks:
         yield decoder.decode(chunk).encode()
     yield decoder.decode(b"", final=True).encode()
-
-
-def _encoding(start: bytes) -> str | None:
-    """Which UTF-16 a text is that begins so; None for any other."""
-    if start.startswith(codecs.BOM_UTF16_LE):
-        return "utf-16-le"
-    if start.startswith(codecs.BOM_UTF16_BE):
-        return "utf-16-be"
-    high, low = start[1:_ENOUGH:2], start[0:_ENOUGH:2]
-    if len(start) < _ENOUGH or any(high) == any(low):
-        return None
-    return "utf-16-be" if any(high) else "utf-16-le"
 
 
 def _path(name: bytes, *, is_lines: bool) -> str:

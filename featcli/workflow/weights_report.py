@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from featcli.backbones.fitting import Fit, distinct, fitting_backbones, nearest_backbone, require_plain
+from featcli.backbones.fitting import Fit, distinct, fitting_backbones, named, nearest_backbone, require_plain
 from featcli.backbones.weight_forms import StateDict
 from featcli.backbones.weights import held_by
 from featcli.errors import CheckpointError, WeightsError
 from featcli.files import weights_place
 from featcli.metadata import read_metadata
+from featcli.text import counted
 from featcli.workflow.answer import Answer
 
 
@@ -70,8 +71,8 @@ def describe_weights(weights: str) -> Answer:
         facts: dict[str, Any] = {"file": word, "what": "a checkpoint of featcli", "backbone": own, "state_dicts": []}
         text = f"{word}: a checkpoint of featcli\n  fits {own}\n{_config(own, word)}"
         return Answer(text, facts)
-    held = [state for state in held_by(path) if key is None or f"{state.key}.".startswith(f"{key}.")]
-    described = _described(held, word)
+    held = held_by(path)
+    described = _described(held, held if key is None else named(held, key, word), word)
     facts = {"file": word, "what": _what(path), "state_dicts": [asdict(state) for state in described]}
     usable = any(fit.problem is None for state in described for fit in state.fits)
     problems = [fit.problem for state in described for fit in state.fits if fit.problem is not None]
@@ -96,8 +97,11 @@ def fitting_backbone(weights: str) -> str | None:
     return names.pop() if len(names) == 1 else None
 
 
-def _described(held: list[StateDict], word: str) -> list[DescribedStateDict]:
-    """The entries of the file in which nothing fits, and whatever fits, in the file's order."""
+def _described(held: list[StateDict], shown: list[StateDict], word: str) -> list[DescribedStateDict]:
+    """Of those shown the entries in which nothing fits, and whatever fits, in the file's order.
+
+    Which need a key to be told apart, all of the file decides.
+    """
     found = [(state, fitting_backbones(state)) for state in held]
     of_name: dict[str, list[Fit]] = {}
     for _, fits in found:
@@ -105,14 +109,24 @@ def _described(held: list[StateDict], word: str) -> list[DescribedStateDict]:
             of_name.setdefault(name, []).append(fit)
     ambiguous = {name for name, fits in of_name.items() if len(distinct(fits)) > 1}
     fitting_entries = {state.entries for state, fits in found if fits}
+    among = set(map(id, shown))  # StateDict compares tensors
+    whole = {state.entries: state for state in reversed(shown)}  # the first of each entry holds the others
     return [
-        _description(state, fits, word, ambiguous)
+        _description(
+            state,
+            fits,
+            word,
+            ambiguous,
+            None if fits else _nearest([one for one in shown if one.entries == state.entries]),
+        )
         for state, fits in found
-        if fits or (not state.prefix and state.entries not in fitting_entries)
+        if id(state) in among and (fits or (state is whole[state.entries] and state.entries not in fitting_entries))
     ]
 
 
-def _description(state: StateDict, fits: list[tuple[str, Fit]], word: str, ambiguous: set[str]) -> DescribedStateDict:
+def _description(
+    state: StateDict, fits: list[tuple[str, Fit]], word: str, ambiguous: set[str], nearest: str | None
+) -> DescribedStateDict:
     dtypes = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in state.tensors.values())
     return DescribedStateDict(
         key=state.key,
@@ -129,13 +143,17 @@ def _description(state: StateDict, fits: list[tuple[str, Fit]], word: str, ambig
             )
             for name, fit in fits
         ),
-        nearest=None if fits else _nearest(state),
+        nearest=nearest,
     )
 
 
-def _nearest(state: StateDict) -> str | None:
-    found = nearest_backbone(state)
-    return None if found is None else f"{found[0]}; tensors: {found[1].words}"
+def _nearest(held: list[StateDict]) -> str | None:
+    found = nearest_backbone(held)
+    if found is None:
+        return None
+    name, state, misfit = found
+    at = f" (as '{state.key}')" if state.prefix else ""
+    return f"{name}{at}; tensors: {misfit.words}"
 
 
 def _problem(fit: Fit, word: str) -> str | None:
@@ -166,12 +184,16 @@ def _what(path: Path) -> str:
 
 def _text(state: DescribedStateDict) -> str:
     dtypes = ", ".join(state.dtypes)
-    lines = ["", state.key or "(the file itself)", f"  {state.tensors} tensors, {_size(state.values)} values, {dtypes}"]
+    lines = [
+        "",
+        state.key or "(the file itself)",
+        f"  {counted(state.tensors, 'tensor')}, {_size(state.values)} values, {dtypes}",
+    ]
     if not state.fits:
         lines += _wrapped(f"fits no backbone{'' if state.nearest is None else f'; nearest: {state.nearest}'}")
     for fit in state.fits:
         head = "without a head" if fit.head_classes is None else f"with a head of {fit.head_classes} classes"
-        beside = f", {fit.beside} tensors beside it" if fit.beside else ""
+        beside = f", {counted(fit.beside, 'tensor')} beside it" if fit.beside else ""
         lines.append(f"  fits {fit.backbone}, {head}{beside}")
         lines += _wrapped(f"not usable: {fit.problem}") if fit.problem else [_config(fit.backbone, fit.weights)]
     return "\n".join(lines)

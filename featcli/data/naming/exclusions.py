@@ -13,6 +13,7 @@ from featcli.data.naming.source import DataOptionError, relative_name, shown_pat
 from featcli.data.readers.files import read_file
 from featcli.data.readers.reader import UnreadableImage
 from featcli.events import Emit, Note, Warn
+from featcli.signatures import utf16_of
 from featcli.text import nfc
 
 
@@ -75,16 +76,17 @@ def read_exclusions(file: Path, base: Path) -> Exclusions:
     backslashes stands for the same one with slashes too: lists are made on Windows.
 
     Raises:
-        DataOptionError: the file cannot be read, or is UTF-16.
+        DataOptionError: the file cannot be read, or holds NULs.
     """
     try:
         data = read_file(os.fspath(file))
     except UnreadableImage as error:
         raise DataOptionError("exclude", f"{file} cannot be read: {error}") from error
-    if b"\0" in data:
-        raise DataOptionError("exclude", f"{file} holds NULs: UTF-16, not UTF-8", "Save it as UTF-8, one path a line.")
+    encoding = utf16_of(data)
+    if encoding is None and b"\0" in data:
+        raise DataOptionError("exclude", f"{file} holds NULs", "Save it as UTF-8, one path a line.")
     # Lists made by `find` hold names as they are on disk, which need not be UTF-8.
-    text = data.decode("utf-8-sig", "surrogateescape")
+    text = data.decode(encoding or "utf-8", "replace" if encoding else "surrogateescape").removeprefix("\ufeff")
     found = Exclusions(base, file)
     for line in filter(None, (line.strip() for line in text.split("\n"))):
         if not line.startswith("#"):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -79,20 +80,47 @@ def _spellings(path: str) -> Iterator[str]:
 
 
 def beside_manifest(written: str, folder: Path) -> str | None:
-    """The file that a manifest's relative path names from another folder: one above the manifest's, or one below it.
+    """The file that a manifest's path names from another folder (above the manifest's or below it), or in another case.
 
     Args:
-        written: the path, as it is in the manifest.
+        written: the path, as it is in the manifest: also one of another machine.
         folder: that of the manifest.
     """
-    if os.path.isabs(written):
-        return None
+    parts = [part for part in re.split(r"[/\\]+", written) if part not in ("", ".")]
+    if is_foreign(written):  # its end may be the same here
+        tails = ["/".join(parts[start:]) for start in range(1, len(parts))]
+        return next(filter(None, (_there(tail, [folder]) for tail in tails)), None)
     try:
         below = sorted(entry.path for entry in os.scandir(folder) if entry.is_dir())[:50]
     except OSError:
         below = []
-    for base in [*map(os.fspath, folder.parents), *below]:
-        path = os.path.join(base, written)
-        if os.path.isfile(path):
-            return path
+    return _there("/".join(parts), [folder, *folder.parents, *below])
+
+
+def is_foreign(written: str) -> bool:
+    """Whether a path is absolute, here or on Windows, or a URL."""
+    return re.match(r"[/\\]|[A-Za-z]:[/\\]|[a-z0-9]+://", written) is not None
+
+
+def _there(path: str, folders: Iterable[Path | str]) -> str | None:
+    """The file of that path, in any case and with any ending, in the first of the folders that has it."""
+    for folder in folders:
+        base = os.fspath(folder)
+        found = near_file(path, base)
+        if found is None:
+            *above, name = path.split("/")
+            for part in above:
+                base = os.path.join(base, _in_any_case(part, base))
+            found = near_file(_in_any_case(name, base), base)
+        if found is not None:
+            return found
     return None
+
+
+def _in_any_case(name: str, folder: str) -> str:
+    """The name that a folder has in another case; the given one where it has none, or where it has itself."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        names = []
+    return next((other for other in names if name not in names and other.casefold() == name.casefold()), name)

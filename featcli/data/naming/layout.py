@@ -68,6 +68,8 @@ def find_layout(root: Path, exclusions: Exclusions, known: Collection[str] | Non
             break
         here = inner
     if found is None:
+        if known is None:
+            _refuse_loose_splits(here, look)
         if known is None and here != root and not _has_two(here, look.names(here), look):
             here = root  # one class, whose images lie deeper
         found = Layout(here, {"train": here}, _alike(here, look), tuple(_doubts(here, look)))
@@ -301,12 +303,31 @@ def _has_splits(folder: Path, look: _Look) -> bool:
     return "train" in {split for name, split in named.items() if look.names(folder / name)} and len(named) > 1
 
 
+def _refuse_loose_splits(root: Path, look: _Look) -> None:
+    """Refuses splits whose images lie in them directly, as those of competitions, whose labels are in a table.
+
+    Raises:
+        DatasetError: all folders with images are named after splits, train and others.
+    """
+    named = _named_splits(look.names(root))
+    holding = [name for name in look.names(root) if look.has_images(root / name)]
+    splits = {named.get(name) for name in holding}
+    if None in splits or "train" not in splits or len(splits) < 2:
+        return
+    tables = first_few(
+        sorted(path.name for path in root.iterdir() if path.suffix.lower() in (".csv", ".tsv", ".parquet"))
+    )
+    table = f" {tables} may be one." if tables else ""
+    raise DatasetError(
+        f"{root} holds {listing([f'{name}/' for name in holding], 'and')} with images and no class folders: "
+        "splits, and no classes",
+        f"{layout_hint()}\nOr name a table of paths and labels: data.manifest.{table}",
+    )
+
+
 def _doubts(root: Path, look: _Look) -> list[str]:
     """Why folders that are taken for classes may be something else."""
     names = look.names(root)
-    if len(names) > 1 and len(_named_splits(names)) == len(names):
-        listed = listing([f"{name}/" for name in names], "and")
-        return [f"{listed} are taken for classes: they hold no class folders, as splits do"]
     for name in (name for name in _named_splits(names) if len(look.names(root / name)) > 1):
         return [f"{name}/ is taken for a class, although it holds folders and is named like a split"]
     if 1 < len(names) <= _LOOKED_INTO:

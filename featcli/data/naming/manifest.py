@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from featcli.data.naming.finding import Finder, beside_manifest, near_file
+from featcli.data.naming.finding import Finder, beside_manifest, is_foreign, near_file
 from featcli.data.naming.listing import SPLIT_NAMES, Keep, ListedImage, Listing
 from featcli.data.naming.source import DataOptionError, relative_name, shown_path
-from featcli.data.naming.tables import Problems, Row, Table, csv_table, parquet_table
+from featcli.data.naming.tables import Problems, Row, Table, read_table
 from featcli.errors import ConfigError
 from featcli.events import Emit, Note, Warn
 from featcli.text import did_you_mean, nfc
@@ -39,16 +40,16 @@ def read_manifest(file: Path, emit: Emit) -> Manifest:
     A path that is there twice counts once, if both lines say the same.
 
     Args:
-        file: CSV in UTF-8 with a header; Parquet, where the name ends so.
+        file: CSV with a header, or Parquet.
         emit: hears which columns and lines are not used.
 
     Raises:
-        DataOptionError: there is no such file.
+        DataOptionError: there is no such file, or it is no table.
         ConfigError: what is wrong with its lines, at once: `labels.csv:7: ...`, the first 20.
         EnvironmentFault: Parquet without pyarrow.
     """
     problems = Problems(shown_path(file))
-    table = parquet_table(file, problems) if file.suffix.lower() == ".parquet" else csv_table(file, problems)
+    table = read_table(file, problems)
     has_splits = any(row.split.strip() for row in table.rows)
     paths = _Paths(file.parent)
     entries = [_entry(row, paths, has_splits, problems) for row in table.rows]
@@ -104,8 +105,12 @@ def describe_missing(missing: Sequence[ListedImage], count: int, file: Path, emi
     near = near_file(written, os.fspath(folder)) or beside_manifest(written, folder)
     if near is not None:
         near = f"; did you mean '{relative_name(near, folder)}'?"
+    elif re.match("[a-z0-9]+://", written):
+        near = ": a URL: fetch the images, and write where they lie"
     elif "\\" in written:
         near = ": a path of Windows? Write it with slashes, as seen from the manifest's folder"
+    elif is_foreign(written):
+        near = ": a path of another machine? Write it as seen from the manifest's folder"
     else:
         near = did_you_mean(os.path.basename(written), _names_in(os.path.dirname(first.path)), most=1)
     many = f"{len(gone)} of {count} paths name no file" if len(gone) > 1 else f"of {count} paths one names no file"
@@ -130,7 +135,8 @@ class _Paths:
     def find(self, written: str) -> str:
         """The file: as written if it is there, else without blanks around, else with slashes for backslashes."""
         bare = written.strip()
-        whole = os.fspath(self._folder / written)
+        # Path makes one slash of two.
+        whole = os.path.join(self._folder, written) if "://" in written else os.fspath(self._folder / written)
         if written.isascii() and written == bare and "\\" not in written:
             return whole
         for spelling, why in ((written, ""), (bare, _BLANKS), (bare.replace("\\", "/"), _BACKSLASHES)):
@@ -197,6 +203,8 @@ def _say_what_is_taken(table: Table, paths: _Paths, name: str, emit: Emit) -> No
     others = [f"'{own}' is {column}" for column, own in table.taken.items() if own != column]
     if others:
         emit(Note(f"{name}: columns that are taken by another name: {', '.join(others)}"))
+    if table.separated:
+        emit(Note(f"{name}: cells are separated by {table.separated}"))
     if table.empty:
         emit(Note(f"{name}: empty lines that are left out: {table.empty}"))
     for why in (_BLANKS, _BACKSLASHES):
@@ -211,7 +219,8 @@ def _say_what_is_not_used(
     name: str,
     emit: Emit,
 ) -> None:
-    others = [f"'{column}'" for column in table.columns if column not in table.taken.values()]
+    unused = [column for column in table.columns if column not in table.taken.values()]
+    others = list(dict.fromkeys(f"'{column}'" if column else "one without a name" for column in unused))
     if others:
         more = f" and {len(others) - 10} more" if len(others) > 10 else ""
         emit(Note(f"{name}: columns that are not used: {', '.join(others[:10])}{more}"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import os
@@ -20,6 +19,7 @@ from featcli.data.readers.files import read_file
 from featcli.data.readers.reader import UnreadableImage
 from featcli.errors import ConfigError
 from featcli.extras import import_pyarrow
+from featcli.signatures import HEAD_BYTES, recognise, utf16_of
 from featcli.text import did_you_mean, meant
 
 NEEDED = ("path", "label")
@@ -32,7 +32,10 @@ _OTHER_NAMES = {
     },
     "label": {"category", "categoryname", "class", "classlabel", "classname", "labelname", "labels", "target"},
 }  # fmt: skip
+_IDS = {"id", "imageid", "imgid", "fileid", "index", "uuid"}
+_SEPARATORS = {",": "", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _SHOWN = 20  # problems of one file
+_SAVE = "Save it as CSV: the line path,label, then a line for each image."
 
 
 class Row(NamedTuple):
@@ -54,12 +57,14 @@ class Table:
         taken: of `COLUMNS`, those that there are, with the name that each has in the file.
         rows: the lines that are not empty.
         empty: how many lines held cells and nothing in them.
+        separated: what lies between the cells, in words; empty for commas.
     """
 
     columns: Sequence[str]
     taken: Mapping[str, str]
     rows: Sequence[Row]
     empty: int
+    separated: str = ""
 
 
 @dataclass(slots=True)
@@ -92,17 +97,36 @@ class Problems:
         raise ConfigError(lines[:_SHOWN] + more)
 
 
-def csv_table(file: Path, problems: Problems) -> Table:
-    """Reads a CSV file in UTF-8; blanks after a comma are left out, as are cells without text beyond the header.
+def read_table(file: Path, problems: Problems) -> Table:
+    """Reads a table: Parquet, or text in cells; the content decides which, not the ending.
 
     Raises:
-        DataOptionError: there is no such file.
-        ConfigError: it is no such table.
+        DataOptionError: there is no such file, or it is something else, which is named.
+        ConfigError: it has not the columns, or a line is no such line.
+        EnvironmentFault: Parquet without pyarrow.
     """
-    text = _text(file, problems)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
+    data = _bytes(file)
+    if data.startswith(b"PAR1"):
+        return _parquet_table(file, data, problems)
+    kind = recognise(data[:HEAD_BYTES])
+    if kind is not None and kind.words != "a text file" and utf16_of(data) is None:
+        step = f"{kind.step[0].upper()}{kind.step[1:]}." if kind.words == "a Git LFS pointer" else _SAVE
+        raise DataOptionError("manifest", f"{file} is {kind.words}, not a CSV or Parquet table", step)
+    return _csv_table(data, problems)
+
+
+def _csv_table(data: bytes, problems: Problems) -> Table:
+    """Reads CSV in UTF-8 or UTF-16, whose cells commas separate, semicolons, tabs or vertical bars.
+
+    Blanks after a separator are left out, as are cells without text beyond the header.
+    """
+    text = _text(data, problems)
+    separator = _separator(text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True)
     lines = _csv_lines(reader, problems)
     line, header = next(lines, (1, []))
+    if re.fullmatch("sep=.?", "".join(header).strip()):  # Excel's own line, which says the separator
+        line, header = next(lines, (1, []))
     columns = [name.strip() for name in header]
     problems.raise_any()
     taken = _taken(columns, line, problems)
@@ -116,7 +140,19 @@ def csv_table(file: Path, problems: Problems) -> Table:
             problems.add(line, f"{len(cells)} cells, where the header has {len(columns)}")
         else:
             rows.append(Row(line, *(cells[cell_of[name]] if name in cell_of else "" for name in COLUMNS)))
-    return Table(columns, taken, rows, empty)
+    return Table(columns, taken, rows, empty, _SEPARATORS[separator])
+
+
+def _separator(text: str) -> str:
+    """What separates the cells: that by which the header has the most of the columns that are needed."""
+    lines = (line for line in text.lstrip().splitlines() if not line.lower().startswith("sep="))
+    header = next(lines, "")
+
+    def likeness(separator: str) -> tuple[int, bool]:
+        columns = [name.strip(' "') for name in header.split(separator)]
+        return sum(bool(_fitting(name, columns)) for name in NEEDED), separator in header
+
+    return max(_SEPARATORS, key=likeness)
 
 
 def _csv_lines(reader: Any, problems: Problems) -> Iterator[tuple[int, list[str]]]:
@@ -134,10 +170,10 @@ def _csv_lines(reader: Any, problems: Problems) -> Iterator[tuple[int, list[str]
             yield line, cells
 
 
-def _text(file: Path, problems: Problems) -> str:
-    data = _bytes(file)
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        problems.fail(1, "UTF-16, not UTF-8; save it as UTF-8")
+def _text(data: bytes, problems: Problems) -> str:
+    encoding = utf16_of(data)
+    if encoding is not None:  # as Excel writes "Unicode text", and PowerShell any
+        return data.decode(encoding, "replace").removeprefix("\ufeff")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -162,27 +198,23 @@ def _names_in(folder: Path) -> list[str]:
         return []
 
 
-def parquet_table(file: Path, problems: Problems) -> Table:
-    """Reads a Parquet file. Lines are counted as in a CSV file: the first image is on line 2, below the header.
-
-    Raises:
-        DataOptionError: there is no such file, or it is no Parquet.
-        ConfigError: it has not the columns.
-        EnvironmentFault: pyarrow is not installed.
-    """
+def _parquet_table(file: Path, data: bytes, problems: Problems) -> Table:
+    """Reads a Parquet file. Lines are counted as in a CSV file: the first image is on line 2, below the header."""
     pyarrow, parquet = import_pyarrow()
-    data = io.BytesIO(_bytes(file))
     try:
-        table = parquet.ParquetFile(data)
+        table = parquet.ParquetFile(io.BytesIO(data))
         schema = table.schema_arrow
         columns = list(schema.names)
         taken = _taken(columns, 1, problems)
         for own in taken.values():
             kind = schema.field(own).type
             if pyarrow.types.is_nested(kind):
-                problems.add(1, f"column '{own}' holds {kind}, where text is expected")
+                problems.add(1, f"column '{own}' holds {kind}, where text is expected{_IMAGES_WITHIN}")
         problems.raise_any()
         cells = table.read(columns=list(taken.values())).to_pydict()
+        for own in taken.values():
+            if any(isinstance(cell, bytes) and b"\0" in cell for cell in cells[own]):
+                problems.fail(1, f"column '{own}' holds bytes, where text is expected{_IMAGES_WITHIN}")
     except (pyarrow.ArrowException, OSError) as error:
         raise DataOptionError("manifest", f"{file} is not a Parquet file that can be read: {error}") from error
     count = len(cells[taken["path"]])
@@ -190,6 +222,9 @@ def parquet_table(file: Path, problems: Problems) -> Table:
     rows = [Row(line, *row) for line, row in enumerate(zip(*texts, strict=True), 2)]
     kept = [row for row in rows if any(map(str.strip, row[1:]))]
     return Table(columns, taken, kept, len(rows) - len(kept))
+
+
+_IMAGES_WITHIN = "; images within a table are not read: write them to files, and their paths into the table"
 
 
 def _cell_texts(values: Sequence[Any]) -> list[str]:
@@ -211,9 +246,6 @@ def _cell_text(value: Any, *, whole: bool) -> str:
 
 def _taken(columns: Sequence[str], line: int, problems: Problems) -> dict[str, str]:
     """Which column of the file is which of `COLUMNS`, by its name, in another case, or by another name."""
-    for separator, word in ((";", "semicolons"), ("\t", "tabs")):
-        if len(columns) == 1 and separator in columns[0]:
-            problems.fail(line, f"cells are separated by {word}, where commas are expected")
     named = next((name for name in columns if is_image_name(name)), None)
     if named is not None and not set(columns) & set(COLUMNS):
         problems.fail(line, f"no header: '{named}' names an image; begin the file with the line path,label")
@@ -234,12 +266,18 @@ def _fitting(name: str, columns: Sequence[str]) -> list[str]:
     """The columns that may be the one of this name: exactly, else in another case, else by another name."""
     if name in columns:
         return [name]
-    plain = {column: re.sub(r"[\W_]+", "", column).lower() for column in columns if column not in COLUMNS}
+    plain = {column: _plain(column) for column in columns if column not in COLUMNS}
     same = [column for column, word in plain.items() if word == name]
     return same or [column for column, word in plain.items() if word in _OTHER_NAMES.get(name, ())]
+
+
+def _plain(column: str) -> str:
+    return re.sub(r"[\W_]+", "", column).lower()
 
 
 def _instead(name: str, columns: Sequence[str]) -> str:
     others = [column for column in columns if column not in COLUMNS]
     there = ", ".join(f"'{column}'" for column in columns[:10] if column)
-    return did_you_mean(name, others, most=1) or f"; there are {there or 'none'}"
+    ids = next((column for column in others if _plain(column) in _IDS), None) if name == "path" else None
+    step = f". '{ids}' may be a part of each file's name: make it a column path, as in train/ID.jpg" if ids else ""
+    return did_you_mean(name, others, most=1) or f"; there are {there or 'none'}{step}"

@@ -106,9 +106,9 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
 
 
 def test_classes_called_train_and_test(tmp_path: Path) -> None:
-    data = opened(write(tmp_path, class_files("train", 5) | class_files("test", 5)))
-    assert data.classes == ("test", "train")
-    assert data.counts() == {"train": [4, 4], "val": [1, 1]}
+    data = opened(write(tmp_path, class_files("train", 5) | class_files("test", 5) | class_files("plane", 5)))
+    assert data.classes == ("plane", "test", "train")
+    assert data.counts() == {"train": [4, 4, 4], "val": [1, 1, 1]}
 
 
 def test_hidden_folders_do_not_change_the_layout(tmp_path: Path) -> None:
@@ -623,6 +623,14 @@ def test_evaluation_takes_test_before_val_and_never_train(tmp_path: Path) -> Non
     shutil.rmtree(tmp_path / "valid")
     with pytest.raises(DatasetError, match=r"no images in the class folders of .*/test"):
         labelled(tmp_path, ("a", "b"))
+
+
+def test_evaluation_of_what_is_no_folder(tmp_path: Path) -> None:
+    write(tmp_path, {"photos/a/1.jpg": "", "labels.csv": "path,label"})
+    with pytest.raises(DatasetError, match=r"/labels\.csv is a file, not a folder"):
+        labelled(tmp_path / "labels.csv", ("a",))
+    with pytest.raises(DatasetError, match=r"no such folder: .*/photo; did you mean 'photos'\?"):
+        labelled(tmp_path / "photo", ("a",))
 
 
 def test_evaluation_refuses_unknown_classes_and_empty_folders(tmp_path: Path) -> None:

@@ -69,8 +69,10 @@ def test_lists_from_windows(tmp_path: Path) -> None:
     text = b"\xef\xbb\xbfa\\1.jpg\r\nb\\3.jpg\r\n.\\c\\*.png\r\n"
     assert left_out(tmp_path, text, *names) == (["a/1.jpg", "b\\3.jpg", "b/3.jpg", "c/1.png"], [])
     assert left_out(tmp_path, "a\\gone.jpg", *names) == ([], ["a\\gone.jpg"])
-    with pytest.raises(DataOptionError, match=r"holds NULs: UTF-16, not UTF-8") as error:
-        left_out(tmp_path, "a/1.jpg\n".encode("utf-16"))
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be"):
+        assert left_out(tmp_path, "a\\1.jpg\r\nc\r\n".encode(encoding), *names) == (["a/1.jpg", "c/1.png"], [])
+    with pytest.raises(DataOptionError, match=r"holds NULs") as error:
+        left_out(tmp_path, b"a/1.jpg\0a/2.jpg\0")
     assert (error.value.option, error.value.hint) == ("exclude", "Save it as UTF-8, one path a line.")
 
 

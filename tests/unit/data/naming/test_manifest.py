@@ -16,6 +16,10 @@ from featcli.data.naming.source import DataOptionError
 from featcli.errors import ConfigError, EnvironmentFault
 from featcli.events import Event, Note, Warn, ignore
 
+IMAGES_WITHIN = (
+    "where text is expected; images within a table are not read: write them to files, and their paths into the table"
+)
+SAVE = "Save it as CSV: the line path,label, then a line for each image."
 SPLITS = "the splits are train (or training), val (valid, validation, dev) and test (testing, evaluation)"
 
 
@@ -96,7 +100,9 @@ def test_a_cell_in_quotes_may_hold_commas_quotes_and_line_ends() -> None:
 
 def test_other_columns_are_named_once() -> None:
     many = ",".join(f"c{index}" for index in range(12))
-    assert read("path,width,label,\n1,640,a,\n2,640,b,\n")[1] == ["labels.csv: columns that are not used: 'width', ''"]
+    assert read("path,width,label,,\n1,640,a,,\n2,640,b,,\n")[1] == [
+        "labels.csv: columns that are not used: 'width', one without a name"
+    ]
     assert read(f"path,label,{many}\n1,a{',' * 12}\n")[1] == [
         "labels.csv: columns that are not used: 'c0', 'c1', 'c2', 'c3', 'c4', 'c5', 'c6', 'c7', 'c8', 'c9' and 2 more"
     ]
@@ -139,7 +145,7 @@ def test_lines_that_a_spreadsheet_leaves_empty() -> None:
     assert [(entry.label, entry.line) for entry in manifest.entries] == [("cat", 2), ("dog", 5)]
     assert notes == [
         "labels.csv: empty lines that are left out: 3",
-        "labels.csv: columns that are not used: ''",
+        "labels.csv: columns that are not used: one without a name",
     ]
 
 
@@ -182,6 +188,18 @@ def test_accents_of_labels_and_groups_are_composed() -> None:
             "C:\\img\\7.jpg",
             "line 2: 'C:\\img\\7.jpg': a path of Windows? Write it with slashes, as seen from the manifest's folder",
         ),
+        ("C:\\Users\\me\\IMG\\1.JPG", "line 2: 'C:\\Users\\me\\IMG\\1.JPG'; did you mean 'img/1.jpg'?"),
+        ("/content/drive/img/1.jpg", "line 2: '/content/drive/img/1.jpg'; did you mean 'img/1.jpg'?"),
+        (
+            "/content/img/7.jpg",
+            "line 2: '/content/img/7.jpg': a path of another machine? Write it as seen from the manifest's folder",
+        ),
+        (
+            "https://example.org/7.jpg",
+            "line 2: 'https://example.org/7.jpg': a URL: fetch the images, and write where they lie",
+        ),
+        ("IMG/1.JPG", "line 2: 'IMG/1.JPG'; did you mean 'img/1.jpg'?"),
+        ("1", "line 2: '1'; did you mean 'img/1.jpg'?"),
         ("img/photo-2.jpg", "line 2: 'img/photo-2.jpg'; did you mean 'photo_2.jpg'?"),
         ("gone.jpg", "line 2: 'gone.jpg', seen from {here}"),
     ],
@@ -250,17 +268,21 @@ def test_lines_that_contradict_each_other_are_both_named() -> None:
             ["1: no header: 'a.jpg' names an image; begin the file with the line path,label"],
         ),
         ("paths,label\n", ["1: no column 'path'; did you mean 'paths'?"]),
-        ("image_id,label\n", ["1: no column 'path'; there are 'image_id', 'label'"]),
+        (
+            "image_id,label\n",
+            [
+                "1: no column 'path'; there are 'image_id', 'label'. 'image_id' may be a part of each file's name: "
+                "make it a column path, as in train/ID.jpg"
+            ],
+        ),
+        ("a;b\n1;2\n", [f"1: no column '{name}'; there are 'a', 'b'" for name in ("path", "label")]),
         ("image,File,label\n", ["1: no column 'path'; did you mean 'image' or 'File'?"]),
-        ("path;label\n", ["1: cells are separated by semicolons, where commas are expected"]),
-        ("path\tlabel\n", ["1: cells are separated by tabs, where commas are expected"]),
         ("\n\npath,lable\n", ["3: no column 'label'; did you mean 'lable'?"]),
         ("path,label,label\n1,2,3\n", ["1: column 'label' is there 2 times"]),
         ("\n\n", ["1: no column 'path'; there are none", "1: no column 'label'; there are none"]),
         ('path,label\n1.jpg,a\n2.jpg,"b\n3.jpg,c\n', ["3: not valid CSV: unexpected end of data"]),
         ('path,label\n1.jpg,\n2.jpg,"b"c\n', ["2: the label is empty", "3: not valid CSV: ',' expected after '\"'"]),
         (b"path,label\n1.jpg,a\ncaf\xe9.jpg,b\n", ["3: not UTF-8 text (byte 0xe9); save it as UTF-8"]),
-        ("path,label\n".encode("utf-16"), ["1: UTF-16, not UTF-8; save it as UTF-8"]),
         ("path,label\n", [" no images: there is a header, but no line below it"]),
     ],
 )  # fmt: skip
@@ -290,6 +312,30 @@ def test_a_file_elsewhere_is_named_in_full(tmp_path_factory: pytest.TempPathFact
     with pytest.raises(ConfigError) as error:
         read_manifest(file, ignore)
     assert error.value.problems == (f"{file}:2: the label is empty",)
+
+
+# As programs write them
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("path,label\r\na.jpg,r\u00f4le\r\n", None),
+        ("path;label\na,1.jpg;r\u00f4le\n", "semicolons"),
+        ("label;path;\nr\u00f4le;a.jpg;\n", "semicolons"),
+        ('sep=;\r\n"path";"label"\r\na.jpg;r\u00f4le\r\n', "semicolons"),
+        ("sep=,\npath,label\na.jpg,r\u00f4le\n", None),
+        ("path\tlabel\na.jpg\tr\u00f4le\n", "tabs"),
+        ("Label|File Name\nr\u00f4le|a.jpg\n", "vertical bars"),
+    ],
+)
+def test_tables_of_any_separator_and_encoding(text: str, words: str | None, encoding: str) -> None:
+    manifest, notes = read(text.encode(encoding))
+    assert [(entry.path.endswith(".jpg"), entry.label) for entry in manifest.entries] == [(True, "r\u00f4le")]
+    assert [note for note in notes if "separated" in note] == (
+        [] if words is None else [f"labels.csv: cells are separated by {words}"]
+    )
 
 
 # Classes
@@ -407,16 +453,45 @@ def test_parquet_of_images_in_the_table() -> None:
     with pytest.raises(ConfigError) as error:
         read(parquet(image=[{"bytes": b"x", "path": "a.jpg"}], label=[1]), "labels.parquet")
     assert error.value.problems == (
-        "labels.parquet:1: column 'image' holds struct<bytes: binary, path: string>, where text is expected",
+        f"labels.parquet:1: column 'image' holds struct<bytes: binary, path: string>, {IMAGES_WITHIN}",
     )
+    with pytest.raises(ConfigError) as error:
+        read(parquet(image=[b"\x89PNG\0", b"\xff\xd8"], label=[1, 0]), "labels.parquet")
+    assert error.value.problems == (f"labels.parquet:1: column 'image' holds bytes, {IMAGES_WITHIN}",)
 
 
 def test_parquet_without_the_columns_or_damaged() -> None:
     with pytest.raises(ConfigError) as error:
         read(parquet(id=["a"], label=["b"]), "labels.parquet")
-    assert error.value.problems == ("labels.parquet:1: no column 'path'; there are 'id', 'label'",)
+    assert error.value.problems[0].startswith("labels.parquet:1: no column 'path'; there are 'id', 'label'. 'id' may")
     with pytest.raises(DataOptionError, match=r"/labels\.parquet is not a Parquet file that can be read: "):
-        read(b"path,label\n", "labels.parquet")
+        read(b"PAR1 and no more", "labels.parquet")
+
+
+def test_the_content_of_a_table_decides_and_not_its_name() -> None:
+    assert rows(read(parquet(path=["a.jpg"], label=["x"]), "labels.csv")[0]) == [("a.jpg", "x", "train", None)]
+    assert rows(read("path,label\na.jpg,x\n", "labels.parquet")[0]) == [("a.jpg", "x", "train", None)]
+
+
+@pytest.mark.parametrize(
+    ("content", "what", "hint"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "a Git LFS pointer",
+            "Run `git lfs pull` where it was cloned.",
+        ),
+        (b"<!doctype html><html>", "an HTML page", SAVE),
+        (b"PK\3\4[Content_Types].xml", "an office document", SAVE),
+        (b"\x1f\x8b\x08", "a gzip archive", SAVE),
+        (b'{"path": "a.jpg"}\n', "a JSON document", SAVE),
+    ],
+)
+def test_what_is_no_table_is_named(content: bytes, what: str, hint: str) -> None:
+    with pytest.raises(DataOptionError) as error:
+        read(content)
+    assert error.value.message == f"{Path.cwd()}/labels.csv is {what}, not a CSV or Parquet table"
+    assert error.value.hint == hint
 
 
 def test_parquet_without_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -191,10 +191,25 @@ def test_classes_may_be_named_like_splits(root: Path) -> None:
     assert (layout.folders, layout.warnings) == ({"train": root.parent / "deep"}, ())
 
 
-def test_splits_without_class_folders_become_classes_with_a_warning(root: Path) -> None:
-    layout = found(touch(root, "train/1.jpg", "Test/2.jpg"))
-    assert folders(layout, root) == {"train": "."}
-    assert layout.warnings == ("Test/ and train/ are taken for classes: they hold no class folders, as splits do",)
+HINT = (
+    "Put the images of each class in a folder of its own: ROOT/<class>/..., or ROOT/train/<class>/... and "
+    "ROOT/val/<class>/...\nOr name a table of paths and labels: data.manifest."
+)
+
+
+def test_splits_without_class_folders_are_no_classes(root: Path) -> None:
+    said = "with images and no class folders: splits, and no classes"
+    assert refused(touch(root, "train/1.jpg", "Test/2.jpg")) == (f"ROOT holds Test/ and train/ {said}", HINT)
+    assert refused(touch(root.parent / "ids", "train/1.jpg", "test/2.jpg", "train.csv", "sample_submission.csv"))[
+        1
+    ] == (f"{HINT} sample_submission.csv, train.csv may be one.")
+    coco = touch(root.parent / "coco", "images/train2017/1.jpg", "images/val2017/2.jpg", "annotations/a.json")
+    assert refused(coco)[0].endswith(f"images holds train2017/ and val2017/ {said}")
+
+
+def test_one_class_or_several_beside_a_name_of_a_split_are_classes(root: Path) -> None:
+    assert folders(found(touch(root, "train/1.jpg", "test/2.jpg", "plane/3.jpg")), root) == {"train": "."}
+    assert folders(found(touch(root.parent / "b", "test/1.jpg", "val/2.jpg")), root.parent / "b") == {"train": "."}
 
 
 def test_a_split_beside_other_images_becomes_a_class_with_a_warning(root: Path) -> None:
