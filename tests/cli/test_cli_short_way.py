@@ -160,6 +160,25 @@ def test_a_folder_beside_a_config_replaces_its_images(lab: Lab) -> None:
     assert chosen(done.stderr) == ["output runs/split: the run's folder (-o)"]
 
 
+def test_a_folder_may_be_called_like_a_config_or_a_flag(lab: Lab) -> None:
+    for name in ("photos.yaml", "-photos"):
+        shutil.copytree(lab.folder / "photos", lab.folder / name)
+    done = lab("train-head", "photos.yaml", *QUICK)
+    assert done.code == 0, done.stderr
+    assert (lab.folder / "runs/photos.yaml/checkpoint.safetensors").is_file()
+    done = lab("extract", "photos.yaml/cats", "-o", "cats.npz", *QUICK[:4])
+    assert done.code == 0, done.stderr
+    done = lab("train-head", "-photos", *QUICK)
+    assert (done.code, done.stderr) == (2, "error: no such flag '-p'\nTo name the file or folder: ./-photos\n")
+    assert lab("train-head", "./-photos", *QUICK).code == 0
+
+
+def test_images_are_named_once_on_a_command_line(lab: Lab) -> None:
+    done = lab("train-head", "photos", "--set", "data.root=split")
+    said = "error: photos and --set data.root=split both name the images\nLeave one out.\n"
+    assert (done.code, done.stderr) == (2, said)
+
+
 def test_extract_of_a_folder_chooses_a_backbone(lab: Lab) -> None:
     done = lab("extract", "photos/cats", "-o", "cats.npz", *QUICK[:4])
     assert done.code == 0, done.stderr
@@ -204,7 +223,7 @@ def test_a_short_flag_is_another_spelling_of_its_set(lab: Lab) -> None:
                 "Name a folder with one folder of images per class, or a config: featcli check FOLDER",
             ),
         ),
-        (("train-head", "photo.yaml"), ("photo.yaml: no such file; did you mean 'photos.yaml'?",)),
+        (("train-head", "photo.yaml"), ("error: photo.yaml: no such file; did you mean 'photos.yaml'?",)),
         (
             ("finetune", "photos", "split"),
             (
@@ -245,6 +264,21 @@ def test_a_short_flag_is_another_spelling_of_its_set(lab: Lab) -> None:
             (
                 "error: --set backbone.preprocess={crop:: the shell divided the value at its spaces",
                 "Quote it: --set 'backbone.preprocess={crop: 32, resize: 40}'",
+            ),
+        ),
+        (
+            ("train-head", "photos", "--set", "head.C=1", "head.kind=mlp"),
+            ("error: unexpected argument 'head.kind=mlp'", "To set a value: --set head.kind=mlp"),
+        ),
+        (
+            ("evaluate", "photos", "runs/photos"),
+            ("error: photos is not a run, which comes first", "featcli evaluate runs/photos photos"),
+        ),
+        (
+            ("predict", "runs", "photos"),
+            (
+                "error: runs is a folder of runs, not a run",
+                "The run comes first: featcli predict runs/photos photos",
             ),
         ),
         (
@@ -289,11 +323,11 @@ def test_a_short_flag_is_another_spelling_of_its_set(lab: Lab) -> None:
         (
             ("check", "photos", "--epochs", "none", "--lr", "-1", "--C", "0", "--backbone", "resnet19"),
             (
-                "--backbone resnet19: unknown backbone 'resnet19'; did you mean 'resnet18', "
+                "error: --backbone resnet19: unknown backbone 'resnet19'; did you mean 'resnet18', "
                 "'resnet152' or 'resnet101'?",
-                "--C 0: expected auto, a number above 0 or a list of numbers above 0, got 0",
-                "--epochs none: expected an integer of at least 1, got 'none'",
-                "--lr -1: expected a number of at least 0, got -1",
+                "error: --C 0: expected auto, a number above 0 or a list of numbers above 0, got 0",
+                "error: --epochs none: expected an integer of at least 1, got 'none'",
+                "error: --lr -1: expected a number of at least 0, got -1",
             ),
         ),
     ],
