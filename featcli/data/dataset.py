@@ -212,6 +212,11 @@ def open_labelled(
         DatasetError: no such folder, no images, or a class that is not among `classes`.
     """
     root = Path(Finder().find(os.fspath(root)))
+    if root.exists() and not root.is_dir():
+        raise DatasetError(
+            f"{root} is a file, not a folder of images",
+            "A table of images is named so: --set data.manifest=FILE; single images: featcli predict RUN IMAGE",
+        )
     if not root.is_dir():
         raise DatasetError(f"no such folder: {root}")
     label_of = {nfc(name): label for label, name in enumerate(classes)}

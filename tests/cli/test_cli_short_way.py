@@ -275,6 +275,21 @@ def test_a_short_flag_is_another_spelling_of_its_set(lab: Lab) -> None:
             ("error: photos is not a run, which comes first", "featcli evaluate runs/photos photos"),
         ),
         (
+            ("finetune", "--resume", "tuned"),
+            (
+                "error: tuned is a run, not a folder of images",
+                "To resume it: featcli finetune --resume -o tuned. "
+                "To repeat it: featcli finetune tuned/config.yaml. To use it: featcli predict tuned PHOTOS",
+            ),
+        ),
+        (
+            ("evaluate", "run", "labels.csv"),
+            (
+                "error: labels.csv is a file, not a folder of images",
+                "A table of images is named so: --set data.manifest=FILE; single images: featcli predict RUN IMAGE",
+            ),
+        ),
+        (
             ("predict", "runs", "photos"),
             (
                 "error: runs is a folder of runs, not a run",
@@ -339,6 +354,8 @@ def test_a_wrong_start_ends_in_the_line_to_type(
     shutil.copytree(trained.folder / "run", lab.folder / "runs" / "photos")
     shutil.copytree(trained.folder / "run", lab.folder / "run")
     lab.write("half/config.yaml", (trained.folder / "run/config.yaml").read_bytes())
+    lab.write("tuned/last.json", "{}")
+    lab.write("labels.csv", "path,label\n")
     lab.write("photos.zip", b"PK\3\4")
     lab.write("photos.yaml", "seed: 1\n")
     shutil.copy(lab.folder / "photos/cats/00.png", lab.folder / "one.jpg")
