@@ -93,7 +93,8 @@ def images_and_config(paths: Sequence[str] | None, flags: Flags) -> tuple[list[s
 
 def _refuse_values(flags: Flags, arguments: Sequence[str]) -> None:
     """Finds values that came as arguments: `--set head.C=[0.1, 1]` without quotes, `--set head.C=1 head.folds=3`."""
-    for value in flags.set or ():
+    typed = [("--set", value) for value in flags.set or ()] + list(flags.spelled.items())
+    for flag, value in typed:
         if _open_brackets(value) <= 0:
             continue
         pieces = [value]
@@ -103,7 +104,7 @@ def _refuse_values(flags: Flags, arguments: Sequence[str]) -> None:
         whole = " ".join(pieces)
         if len(pieces) > 1 and _open_brackets(whole) == 0:
             raise UsageError(
-                f"--set {value}: the shell divided the value at its spaces", f"Quote it: --set {shlex.quote(whole)}"
+                f"{flag} {value}: the shell divided the value at its spaces", f"Quote it: {flag} {shlex.quote(whole)}"
             )
     for argument in arguments:
         if _is_setting(argument):

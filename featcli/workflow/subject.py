@@ -48,12 +48,12 @@ def find_subject(text: str, command: str) -> Subject:
     if is_config_name(text):
         return Subject("config", text)
     if is_run(text):
-        config = shlex.quote(os.path.join(text, CONFIG_NAME))
+        run, config = shlex.quote(text), shlex.quote(os.path.join(text, CONFIG_NAME))
         is_tuned = command == "finetune" and os.path.isfile(os.path.join(text, LAST_FACTS_NAME))
-        resuming = f"To resume it: featcli finetune --resume -o {shlex.quote(text)}. " if is_tuned else ""
+        resuming = f"To resume it: featcli finetune --resume -o {run}. " if is_tuned else ""
         raise UsageError(
             f"{text} is a run, not a folder of images",
-            f"{resuming}To repeat it: featcli {command} {config}. To use it: featcli predict {shlex.quote(text)} PHOTOS",
+            f"{resuming}To repeat it: featcli {command} {config}. To use it: featcli predict {run} PHOTOS",
         )
     if os.path.isdir(text):
         return Subject("data.root", text)

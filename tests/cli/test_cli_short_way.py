@@ -260,6 +260,10 @@ def test_a_short_flag_is_another_spelling_of_its_set(lab: Lab) -> None:
             ),
         ),
         (
+            ("train-head", "photos", "--C", "[0.1,", "1]"),
+            ("error: --C [0.1,: the shell divided the value at its spaces", "Quote it: --C '[0.1, 1]'"),
+        ),
+        (
             ("predict", "run", "--set", "backbone.preprocess={crop:", "32,", "resize:", "40}", "one.jpg"),
             (
                 "error: --set backbone.preprocess={crop:: the shell divided the value at its spaces",
