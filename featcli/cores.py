@@ -14,6 +14,7 @@ VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "SLURM_CPUS_PER_TASK")
 QUOTA = "CPU quota of the control group"
 AFFINITY = "affinity"
 MACHINE = "cores of the machine"
+_ALWAYS_ALLOWED = 64  # threads: as many as another machine may have had, whose result is to be repeated
 _NO_LIMIT = 1 << 60  # version 1 of control groups writes a number near 2**63
 
 
@@ -24,7 +25,7 @@ class Cores:
     Attributes:
         count: threads of torch's operators, and threads that read and decode images.
         source: one of `VARIABLES`, `QUOTA`, `AFFINITY` or `MACHINE`.
-        ignored: variables whose value is not a number of threads, as `NAME=VALUE`.
+        ignored: variables whose value is not a number of threads that this machine can run, as `NAME=VALUE`.
     """
 
     count: int
@@ -52,7 +53,7 @@ def decide_cores(environment: Mapping[str, str] = os.environ, root: Path = Path(
         text = environment.get(name, "").strip()
         # A list is for nested levels, and the first number for the outermost: the only one that there is here.
         number = re.fullmatch(r"\+?(\d{1,9})(\s*,\s*\d+)*", text)
-        if number is not None and int(number[1]) > 0:
+        if number is not None and 0 < int(number[1]) <= most_threads():
             return Cores(int(number[1]), name, tuple(ignored))
         if text:
             ignored.append(f"{name}={text}")
@@ -61,6 +62,11 @@ def decide_cores(environment: Mapping[str, str] = os.environ, root: Path = Path(
     if quota is not None and math.ceil(quota) < found.count:
         found = Cores(max(1, math.ceil(quota)), QUOTA)
     return Cores(found.count, found.source, tuple(ignored))
+
+
+def most_threads() -> int:
+    """The largest number of threads that is taken: thousands that wait for each other bring a machine to a halt."""
+    return max(_ALWAYS_ALLOWED, 4 * (os.cpu_count() or 1))
 
 
 def _by_affinity() -> Cores:

@@ -32,7 +32,7 @@ def subject_of(arguments: Sequence[str] | None, command: str, flags: Flags) -> S
     Raises:
         UsageError: several things, or something else than images or a config.
     """
-    _refuse_divided_values(flags, arguments or ())
+    _refuse_values(flags, arguments or ())
     if not arguments:
         if flags.config is None and not any(value.lstrip().startswith("data") for value in flags.set or ()):
             raise UsageError(
@@ -47,7 +47,11 @@ def subject_of(arguments: Sequence[str] | None, command: str, flags: Flags) -> S
             f"one folder or config, not {len(arguments)}: {shlex.join(arguments)}",
             "Put what belongs together into one folder, with a folder per class; or list it in a table.",
         )
-    return find_subject(arguments[0], command)
+    subject = find_subject(arguments[0], command)
+    for value in flags.set or ():
+        if value.partition("=")[0].strip() == subject.kind:
+            raise UsageError(f"{subject.text} and --set {value} both name the images", "Leave one out.")
+    return subject
 
 
 def is_images(subject: Subject | None) -> bool:
@@ -66,7 +70,7 @@ def run_and_paths(
         UsageError: the first argument is no run.
     """
     first, *others = arguments or [""]
-    _refuse_divided_values(flags, arguments or ())
+    _refuse_values(flags, arguments or ())
     if flags.config is not None:
         return None, list(arguments or ()), None
     from featcli.workflow.subject import Subject, is_config_name, require_run
@@ -79,7 +83,7 @@ def run_and_paths(
 
 def images_and_config(paths: Sequence[str] | None, flags: Flags) -> tuple[list[str], Subject | None]:
     """The images to read, and the config that was named in place of images, or None."""
-    _refuse_divided_values(flags, paths or ())
+    _refuse_values(flags, paths or ())
     from featcli.workflow.subject import Subject, is_config_name
 
     if flags.config is None and paths and is_config_name(paths[0]):
@@ -87,9 +91,10 @@ def images_and_config(paths: Sequence[str] | None, flags: Flags) -> tuple[list[s
     return list(paths or ()), None
 
 
-def _refuse_divided_values(flags: Flags, arguments: Sequence[str]) -> None:
-    """Finds a list or mapping that the shell divided at its spaces: `--set head.C=[0.1, 1]` without quotes."""
-    for value in flags.set or ():
+def _refuse_values(flags: Flags, arguments: Sequence[str]) -> None:
+    """Finds values that came as arguments: `--set head.C=[0.1, 1]` without quotes, `--set head.C=1 head.folds=3`."""
+    typed = [("--set", value) for value in flags.set or ()] + list(flags.spelled.items())
+    for flag, value in typed:
         if _open_brackets(value) <= 0:
             continue
         pieces = [value]
@@ -99,8 +104,22 @@ def _refuse_divided_values(flags: Flags, arguments: Sequence[str]) -> None:
         whole = " ".join(pieces)
         if len(pieces) > 1 and _open_brackets(whole) == 0:
             raise UsageError(
-                f"--set {value}: the shell divided the value at its spaces", f"Quote it: --set {shlex.quote(whole)}"
+                f"{flag} {value}: the shell divided the value at its spaces", f"Quote it: {flag} {shlex.quote(whole)}"
             )
+    for argument in arguments:
+        if _is_setting(argument):
+            raise UsageError(f"unexpected argument '{argument}'", f"To set a value: --set {shlex.quote(argument)}")
+
+
+def _is_setting(argument: str) -> bool:
+    """Whether a word can only be meant as the value of a `--set`."""
+    key, equals, _ = argument.partition("=")
+    if not equals or os.path.lexists(argument):
+        return False
+    from featcli.config.check import sections_of
+
+    section, _, name = key.rpartition(".")
+    return section in sections_of().get(name, ())
 
 
 def _open_brackets(text: str) -> int:

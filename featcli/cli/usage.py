@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -84,6 +85,10 @@ def _from_typer(error: Any, group: Any, words: list[str]) -> UsageError:
     path, command = _command_of(group, words)
     hint = f"{path} --help lists what it takes."
     if kind == "NoSuchOption":
+        named = next((word for word in words if word.startswith(error.option_name) and os.path.lexists(word)), None)
+        if named is not None:
+            said = clipped(shlex.quote(f"./{named}"), _LONGEST)
+            return UsageError(f"no such flag {_quoted(error.option_name)}", f"To name the file or folder: {said}")
         return _no_such_flag(error.option_name, path, command, group)
     if kind == "MissingParameter":
         said = f": {_as_clause(error.param.help)}" if getattr(error.param, "help", None) else ""

@@ -153,7 +153,10 @@ def _lines(facts: dict[str, Any]) -> list[str]:
 
 
 def _cores_text(facts: dict[str, Any]) -> str:
-    ignored = "".join(f", {variable} ignored: not a number of threads" for variable in facts["ignored_variables"])
+    ignored = "".join(
+        f", {variable} ignored: not a number of threads that this machine can run"
+        for variable in facts["ignored_variables"]
+    )
     threads = f"{facts['threads']} threads for the model and as many that decode, by {facts['threads_from']}{ignored}"
     return f"{facts['cores']}; {threads}; bf16 {facts['bf16_on_cpu']}"
 

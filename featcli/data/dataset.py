@@ -214,8 +214,11 @@ def open_labelled(
         DatasetError: no such folder, no images, or a class that is not among `classes`.
     """
     root = Path(Finder().find(os.fspath(root)))
-    if root.is_file():
-        raise DatasetError(f"{root} is a file, not a folder", "Name a folder of labelled images: FOLDER/<class>/...")
+    if root.exists() and not root.is_dir():
+        raise DatasetError(
+            f"{root} is a file, not a folder of images",
+            "A table of images is named so: --set data.manifest=FILE; single images: featcli predict RUN IMAGE",
+        )
     if not root.is_dir():
         near = did_you_mean(root.name, subfolders(root.parent)) if root.parent.is_dir() else ""
         raise DatasetError(f"no such folder: {root}{near}")

@@ -83,8 +83,8 @@ def with_paths(loaded: LoadedConfig, paths: Mapping[str, Path]) -> LoadedConfig:
 def require_same_content(run: Run, config: Config, images: Sequence[RunImage], weights_sha256: str, emit: Emit) -> None:
     """Refuses to take a run for this one where what the config names at another place is something else.
 
-    Images are known by their content: where at least half of the run's are there, they are those, some of which
-    changed.
+    Images are known by their content: where at least half of the run's are there, with the same labels, they are those,
+    some of which changed.
 
     Args:
         run: that the output holds, or nothing.
@@ -126,7 +126,14 @@ def _other_images(run: Run, images: Sequence[RunImage]) -> str | None:
     shared = Counter(image.sha256 for image in before) & Counter(image.sha256 for image in images)
     if before and shared.total() < _SAME * len(before):
         return f"where {shared.total()} of its {len(before)} images are"
+    labelled = Counter(map(_labelled, before)) & Counter(map(_labelled, images))
+    if before and labelled.total() < _SAME * len(before):
+        return f"where {labelled.total()} of its {len(before)} images have the label that they had"
     return None
+
+
+def _labelled(image: RunImage) -> tuple[str, str]:
+    return image.sha256, image.label
 
 
 def _weights_of_checkpoint(run: Run) -> str | None:

@@ -13,7 +13,7 @@ from featcli.backbones.stages import Backbone
 from featcli.backbones.weights import load_backbone
 from featcli.checkpoint import Checkpoint, load_checkpoint
 from featcli.config import LoadedConfig, Preprocess
-from featcli.cores import decide_cores
+from featcli.cores import decide_cores, most_threads
 from featcli.data.naming.source import DataOptionError
 from featcli.errors import BackboneOptionError, ConfigError, DatasetError, UsageError
 from featcli.events import Detail, Emit, Fact, Warn
@@ -50,12 +50,19 @@ def open_runtime(session: Session) -> Runtime:
 
     Raises:
         EnvironmentFault: they are not available here.
+        UsageError: more threads than a machine like this can run.
+        ConfigError: likewise, of those that decode.
     """
     config = session.loaded.config
     workers = None if config.loader.workers == "auto" else config.loader.workers
     cores = decide_cores()
     for variable in cores.ignored:
-        session.emit(Warn(f"{variable} is not a number of threads: ignored"))
+        session.emit(Warn(f"{variable} is not a number of threads that this machine can run: ignored"))
+    most = most_threads()
+    if session.threads is not None and session.threads > most:
+        raise UsageError(f"--threads {session.threads}: at most {most} on this machine")
+    if workers is not None and workers > most:
+        raise session.loaded.error("loader.workers", f"at most {most} on this machine, got {workers}")
     return decide_runtime(config.device, config.precision, threads=session.threads, workers=workers, cores=cores)
 
 

@@ -35,8 +35,8 @@ class Subject:
 
 
 def is_config_name(text: str) -> bool:
-    """Whether a path is a config's, by its ending."""
-    return text.lower().endswith(CONFIG_ENDINGS)
+    """Whether a path is a config's, by its ending; a folder may be called anything."""
+    return text.lower().endswith(CONFIG_ENDINGS) and not os.path.isdir(text)
 
 
 def find_subject(text: str, command: str) -> Subject:
@@ -48,10 +48,12 @@ def find_subject(text: str, command: str) -> Subject:
     if is_config_name(text):
         return Subject("config", text)
     if is_run(text):
-        config = shlex.quote(os.path.join(text, CONFIG_NAME))
+        run, config = shlex.quote(text), shlex.quote(os.path.join(text, CONFIG_NAME))
+        is_tuned = command == "finetune" and os.path.isfile(os.path.join(text, LAST_FACTS_NAME))
+        resuming = f"To resume it: featcli finetune --resume -o {run}. " if is_tuned else ""
         raise UsageError(
             f"{text} is a run, not a folder of images",
-            f"To repeat it: featcli {command} {config}. To use it: featcli predict {shlex.quote(text)} PHOTOS",
+            f"{resuming}To repeat it: featcli {command} {config}. To use it: featcli predict {run} PHOTOS",
         )
     if os.path.isdir(text):
         return Subject("data.root", text)
@@ -75,6 +77,10 @@ def require_run(text: str, command: str, others: Sequence[str] = ()) -> None:
     """
     if not text:
         raise UsageError("no checkpoint or run was named", _line(command, others))
+    runs = [] if is_run(text) else [other for other in others if is_run(other)]
+    if runs and os.path.lexists(text):
+        rest = [other for other in (text, *others) if other != runs[0]]
+        raise UsageError(f"{text} is not a run, which comes first", f"featcli {command} {shlex.join(runs[:1] + rest)}")
     if os.path.isdir(text):
         if os.path.isfile(os.path.join(text, CHECKPOINT_NAME)):
             return
@@ -85,6 +91,9 @@ def require_run(text: str, command: str, others: Sequence[str] = ()) -> None:
                 if is_run(text)
                 else f"Run it again: featcli train-head {shlex.quote(os.path.join(text, CONFIG_NAME))}",
             )
+        inside = _runs_in(Path(text))
+        if inside:
+            raise UsageError(f"{text} is a folder of runs, not a run", _line(command, others, inside))
         raise UsageError(f"{text} is a folder without a checkpoint, not a run", _line(command, [text, *others]))
     if not os.path.lexists(text):
         similar = _similar(text) or did_you_mean(text, runs_near())
@@ -96,7 +105,11 @@ def require_run(text: str, command: str, others: Sequence[str] = ()) -> None:
 
 def runs_near() -> list[str]:
     """Runs below the working directory's `runs`, the latest first, as they may be typed."""
-    found = sorted(Path("runs").glob(f"*/{CHECKPOINT_NAME}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    return _runs_in(Path("runs"))
+
+
+def _runs_in(folder: Path) -> list[str]:
+    found = sorted(folder.glob(f"*/{CHECKPOINT_NAME}"), key=lambda path: path.stat().st_mtime, reverse=True)
     return [str(path.parent) for path in found]
 
 
@@ -113,10 +126,10 @@ def _kind_of_file(text: str) -> str:
     return "a config" if name.endswith(CONFIG_ENDINGS) else _FILE
 
 
-def _line(command: str, arguments: Sequence[str]) -> str:
-    """The command with a run in the place where it belongs."""
+def _line(command: str, arguments: Sequence[str], among: Sequence[str] = ()) -> str:
+    """The command with a run in the place where it belongs: one of some, else of those that are near."""
     typed = "" if command == "info" else shlex.join(arguments) or ("PHOTOS" if command == "predict" else "")
-    runs = runs_near()[:_SHOWN]
+    runs = (among or runs_near())[:_SHOWN]
     first, *more = [f"featcli {command} {shlex.quote(run)} {typed}".rstrip() for run in runs or ["RUN"]]
     said = "\n".join([f"The run comes first: {first}", *(f"or {line}" for line in more)])
     return said if runs else f"{said}. To make one: featcli train-head FOLDER"

@@ -95,14 +95,30 @@ def test_doctor_and_the_plans_agree_about_threads(trained: Lab, value: str) -> N
     threads = re.search(r"(\d+) threads for the model and as many that decode", told)
     assert threads is not None, told
     assert f"{threads[1]} threads, {threads[1]} decoding" in plan.text
-    ignored = "OMP_NUM_THREADS=abc is not a number of threads: ignored"
+    ignored = "OMP_NUM_THREADS=abc is not a number of threads that this machine can run: ignored"
     if value == "abc":
         assert f"warning: {ignored}\n" in plan.stderr
-        assert "OMP_NUM_THREADS=abc ignored: not a number of threads" in told
+        assert "OMP_NUM_THREADS=abc ignored: not a number of threads that this machine can run" in told
     else:
         assert threads[1] == value
         assert f"{value} decoding (OMP_NUM_THREADS)" in plan.text
         assert "by OMP_NUM_THREADS" in told
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--threads", "9999"), "--threads 9999: at most {most} on this machine"),
+        (("--workers", "9999"), "--workers: at most {most} on this machine, got 9999"),
+        (("--set", "loader.workers=9999"), "--set loader.workers=9999: at most {most} on this machine, got 9999"),
+    ],
+)
+def test_thousands_of_threads_are_refused(lab: Lab, given: tuple[str, ...], said: str) -> None:
+    """They would wait for each other until the machine answers nobody."""
+    done = lab.train(*given)
+    assert (done.code, done.text) == (2, "")
+    assert done.stderr == f"error: {said.format(most=max(64, 4 * (os.cpu_count() or 1)))}\n"
+    assert not (lab.folder / "run").exists()
 
 
 def test_a_user_without_home_name_or_folder_for_temporary_files(lab: Lab) -> None:

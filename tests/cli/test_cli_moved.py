@@ -126,6 +126,18 @@ def test_other_images_at_another_place_are_another_run(lab: Lab, make_folder, co
     assert done.code == 0, done.stderr
 
 
+def test_the_same_images_with_other_labels_are_another_run(lab: Lab) -> None:
+    assert lab.train().code == 0
+    shutil.copytree(lab.folder / "photos", lab.folder / "moods")
+    for before, now in (("cats", "calm"), ("dogs", "wild")):
+        (lab.folder / "moods" / before).rename(lab.folder / "moods" / now)
+    before = (lab.folder / "run/checkpoint.safetensors").read_bytes()
+    done = lab.train(data="moods")
+    assert done.code == 2
+    assert "moods, where 0 of its 16 images have the label that they had\n" in done.stderr
+    assert (lab.folder / "run/checkpoint.safetensors").read_bytes() == before
+
+
 def test_without_a_list_of_images_another_place_is_another_run(lab: Lab) -> None:
     assert lab.train().code == 0
     shutil.copytree(lab.folder / "photos", lab.folder / "copy")

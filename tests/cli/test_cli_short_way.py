@@ -177,6 +177,25 @@ def test_a_folder_beside_a_config_replaces_its_images(lab: Lab) -> None:
     assert chosen(done.stderr) == ["output runs/split: the run's folder (-o)"]
 
 
+def test_a_folder_may_be_called_like_a_config_or_a_flag(lab: Lab) -> None:
+    for name in ("photos.yaml", "-photos"):
+        shutil.copytree(lab.folder / "photos", lab.folder / name)
+    done = lab("train-head", "photos.yaml", *QUICK)
+    assert done.code == 0, done.stderr
+    assert (lab.folder / "runs/photos.yaml/checkpoint.safetensors").is_file()
+    done = lab("extract", "photos.yaml/cats", "-o", "cats.npz", *QUICK[:4])
+    assert done.code == 0, done.stderr
+    done = lab("train-head", "-photos", *QUICK)
+    assert (done.code, done.stderr) == (2, "error: no such flag '-p'\nTo name the file or folder: ./-photos\n")
+    assert lab("train-head", "./-photos", *QUICK).code == 0
+
+
+def test_images_are_named_once_on_a_command_line(lab: Lab) -> None:
+    done = lab("train-head", "photos", "--set", "data.root=split")
+    said = "error: photos and --set data.root=split both name the images\nLeave one out.\n"
+    assert (done.code, done.stderr) == (2, said)
+
+
 def test_extract_of_a_folder_chooses_a_backbone(lab: Lab) -> None:
     done = lab("extract", "photos/cats", "-o", "cats.npz", *QUICK[:4])
     assert done.code == 0, done.stderr
@@ -258,10 +277,44 @@ def test_a_short_flag_is_another_spelling_of_its_set(lab: Lab) -> None:
             ),
         ),
         (
+            ("train-head", "photos", "--C", "[0.1,", "1]"),
+            ("error: --C [0.1,: the shell divided the value at its spaces", "Quote it: --C '[0.1, 1]'"),
+        ),
+        (
             ("predict", "run", "--set", "backbone.preprocess={crop:", "32,", "resize:", "40}", "one.jpg"),
             (
                 "error: --set backbone.preprocess={crop:: the shell divided the value at its spaces",
                 "Quote it: --set 'backbone.preprocess={crop: 32, resize: 40}'",
+            ),
+        ),
+        (
+            ("train-head", "photos", "--set", "head.C=1", "head.kind=mlp"),
+            ("error: unexpected argument 'head.kind=mlp'", "To set a value: --set head.kind=mlp"),
+        ),
+        (
+            ("evaluate", "photos", "runs/photos"),
+            ("error: photos is not a run, which comes first", "featcli evaluate runs/photos photos"),
+        ),
+        (
+            ("finetune", "--resume", "tuned"),
+            (
+                "error: tuned is a run, not a folder of images",
+                "To resume it: featcli finetune --resume -o tuned. "
+                "To repeat it: featcli finetune tuned/config.yaml. To use it: featcli predict tuned PHOTOS",
+            ),
+        ),
+        (
+            ("evaluate", "run", "labels.csv"),
+            (
+                "error: labels.csv is a file, not a folder of images",
+                "A table of images is named so: --set data.manifest=FILE; single images: featcli predict RUN IMAGE",
+            ),
+        ),
+        (
+            ("predict", "runs", "photos"),
+            (
+                "error: runs is a folder of runs, not a run",
+                "The run comes first: featcli predict runs/photos photos",
             ),
         ),
         (
@@ -322,6 +375,8 @@ def test_a_wrong_start_ends_in_the_line_to_type(
     shutil.copytree(trained.folder / "run", lab.folder / "runs" / "photos")
     shutil.copytree(trained.folder / "run", lab.folder / "run")
     lab.write("half/config.yaml", (trained.folder / "run/config.yaml").read_bytes())
+    lab.write("tuned/last.json", "{}")
+    lab.write("labels.csv", "path,label\n")
     lab.write("photos.zip", b"PK\3\4")
     lab.write("photos.yaml", "seed: 1\n")
     shutil.copy(lab.folder / "photos/cats/00.png", lab.folder / "one.jpg")

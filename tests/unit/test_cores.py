@@ -43,7 +43,7 @@ def test_the_environment_decides(environment: dict[str, str], expected: Cores, t
     assert decide_cores(environment, two(tmp_path, "50000 100000")) == expected
 
 
-@pytest.mark.parametrize("value", ["abc", "0", "-2", "1.5", "2,x", ",", "4;2", "99999999999"])
+@pytest.mark.parametrize("value", ["abc", "0", "-2", "1.5", "2,x", ",", "4;2", "9999", "99999999999"])
 def test_a_value_that_is_no_number_of_threads_is_ignored_and_named(value: str, tmp_path: Path) -> None:
     found = decide_cores({"OMP_NUM_THREADS": value}, tmp_path)
     assert (found.count, found.ignored) == (HAVE, (f"OMP_NUM_THREADS={value}",))
