@@ -137,13 +137,17 @@ def evaluate(
 @command("as_json", "debug")
 def info(
     run: Invocation,
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint or run folder.", show_default=False)],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Argument(metavar="CHECKPOINT", help="A checkpoint or run folder.", show_default=False),
+    ] = None,
 ) -> None:
     """Show what is in a checkpoint: classes, backbone, preprocessing, metrics, versions."""
     from featcli.commands.info import info
     from featcli.workflow.subject import require_run
 
-    require_run(str(checkpoint), "info")
+    require_run("" if checkpoint is None else str(checkpoint), "info")
+    assert checkpoint is not None
     run.finish(info(checkpoint))
 
 

@@ -48,11 +48,8 @@ def find_subject(text: str, command: str) -> Subject:
     if is_config_name(text):
         return Subject("config", text)
     if is_run(text):
-        config = shlex.quote(os.path.join(text, CONFIG_NAME))
-        raise UsageError(
-            f"{text} is a run, not a folder of images",
-            f"To repeat it: featcli {command} {config}. To use it: featcli predict {shlex.quote(text)} PHOTOS",
-        )
+        use = f"To use it: featcli predict {shlex.quote(text)} NEW_PHOTOS"
+        raise UsageError(f"{text} is a run, not a folder of images", f"{_go_on(text, command)}\n{use}")
     if os.path.isdir(text):
         return Subject("data.root", text)
     if not os.path.lexists(text):
@@ -65,6 +62,20 @@ def find_subject(text: str, command: str) -> Subject:
 def is_run(text: str) -> bool:
     """Whether a folder is a run's, finished or not."""
     return any(os.path.isfile(os.path.join(text, name)) for name in (CHECKPOINT_NAME, LAST_FACTS_NAME))
+
+
+def _go_on(run: str, command: str) -> str:
+    """The line that does with a run what the command would do with images."""
+    config = os.path.join(run, CONFIG_NAME)
+    if command != "finetune":
+        return f"To repeat it: featcli {command} {shlex.quote(config)}"
+    if os.path.isfile(os.path.join(run, LAST_FACTS_NAME)):
+        return f"To go on with it: featcli finetune --resume -o {shlex.quote(run)}"
+    from featcli.workflow.starting import depth_for
+
+    tuned = shlex.quote(f"{run.rstrip(os.sep)}-tuned")
+    depth = depth_for(Path(config)) or "STAGE"
+    return f"To fine-tune it: featcli finetune {shlex.quote(config)} --freeze-depth {depth} -o {tuned}"
 
 
 def require_run(text: str, command: str, others: Sequence[str] = ()) -> None:
@@ -100,6 +111,10 @@ def runs_near() -> list[str]:
     return [str(path.parent) for path in found]
 
 
+def _holds_runs(text: str) -> bool:
+    return any(Path(text).glob(f"*/{CHECKPOINT_NAME}"))
+
+
 def _kind_of_file(text: str) -> str:
     from featcli.data.naming.folders import is_image_name
 
@@ -115,8 +130,10 @@ def _kind_of_file(text: str) -> str:
 
 def _line(command: str, arguments: Sequence[str]) -> str:
     """The command with a run in the place where it belongs."""
-    typed = "" if command == "info" else shlex.join(arguments) or ("PHOTOS" if command == "predict" else "")
-    runs = runs_near()[:_SHOWN]
+    named = [text for text in arguments if is_run(text)]
+    images = [text for text in dict.fromkeys(arguments) if text not in named and not _holds_runs(text)]
+    typed = "" if command == "info" else shlex.join(images) or ("NEW_PHOTOS" if command == "predict" else "")
+    runs = (named or runs_near())[:_SHOWN]
     first, *more = [f"featcli {command} {shlex.quote(run)} {typed}".rstrip() for run in runs or ["RUN"]]
     said = "\n".join([f"The run comes first: {first}", *(f"or {line}" for line in more)])
     return said if runs else f"{said}. To make one: featcli train-head FOLDER"

@@ -21,7 +21,7 @@ from tests.terminal import on_terminal
 
 pytestmark = pytest.mark.slow
 
-COMES_FIRST = "The checkpoint or run folder comes first: featcli predict RUN PHOTOS.\n"
+COMES_FIRST = "The checkpoint or run folder comes first: featcli predict RUN NEW_PHOTOS\n"
 FEATCLI = Path(sys.executable).with_name("featcli")
 
 
@@ -342,7 +342,7 @@ def test_limit_and_dry_run(here: Lab) -> None:
             ("photos", "photos"),
             2,
             "error: photos is a folder without a checkpoint, not a run\n"
-            "The run comes first: featcli predict RUN photos photos. To make one: featcli train-head FOLDER\n",
+            "The run comes first: featcli predict RUN photos. To make one: featcli train-head FOLDER\n",
         ),
         (("run", "photos", "no*match"), 2, "error: the pattern 'no*match' matches nothing\n"),
         (("run", "photos", "-o", "photos"), 2, "error: the output photos is a folder; -o names a file\n"),
