@@ -12,7 +12,7 @@ import typer
 from featcli.config.short_flags import SHORT_FLAGS, ShortFlag
 
 RUN = "What to run"
-OPTIONS = "Options of the config, each also by its --set"
+OPTIONS = "Options of the config (also by --set)"
 WHERE = "How and where to compute"
 TALK = "What is said"
 

@@ -48,7 +48,7 @@ def completion(
 def schema(run: Invocation) -> None:
     """Print the JSON Schema of a config: with it editors complete keys and mark what is wrong.
 
-    featcli init writes it beside the config.
+    It is written beside the config by featcli init.
     """
     from featcli.commands.schema import schema
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from featcli.workflow.subject import Subject
 
 _UNREADABLE = 3
+_RUN_CONFIG = "config.yaml"
 _KEYS = {flag.flag: flag.key for flag in SHORT_FLAGS}
 
 
@@ -57,13 +58,12 @@ class Invocation:
         """
         from featcli.config import load_config
         from featcli.config.load import Spelled
-        from featcli.runs.moving import follow_move, is_run_config
 
         flags = self.flags
         file, images = _places(flags.config, subject)
         if resume and file is None and not images and flags.output is not None:
-            file = flags.output / "config.yaml"
-            if not is_run_config(file):
+            file = flags.output / _RUN_CONFIG
+            if not _is_run_config(file):
                 file = None
                 if not flags.set:
                     raise UsageError(
@@ -89,8 +89,11 @@ class Invocation:
         )
 
         def follow(loaded: LoadedConfig) -> LoadedConfig:
-            is_run = file is not None and is_run_config(file)
-            return follow_move(loaded, file.parent, self.terminal.emit) if file and is_run else loaded
+            if file is None or not _is_run_config(file):
+                return loaded
+            from featcli.runs.moving import follow_move
+
+            return follow_move(loaded, file.parent, self.terminal.emit)
 
         loaded = follow(load())
         from featcli.workflow.session import Session
@@ -153,6 +156,15 @@ def _places(config: Path | None, subject: Subject | None) -> tuple[Path | None, 
     if config is not None:
         raise UsageError(f"two configs: {subject.text} and --config {config}", "Leave one out.")
     return Path(subject.text), {}
+
+
+def _is_run_config(path: Path) -> bool:
+    """Whether this is the config of a run; what tells is not loaded for a file of another name."""
+    if path.name != _RUN_CONFIG:
+        return False
+    from featcli.runs.moving import is_run_config
+
+    return is_run_config(path)
 
 
 def _wrong_names(name: str, places: Sequence[str], depth: str | int) -> Iterable[BackboneOptionError]:

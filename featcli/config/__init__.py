@@ -1,7 +1,6 @@
 """The options of a run: their schema, and reading them from a file, `--set` and flags.
 
-What is exported is imported when it is first asked for: the command line needs the names of flags, and not the library
-that checks values, which takes longer to load than a help text may.
+What is exported is imported when it is first asked for: a help text needs the names of flags, and not the schema.
 """
 
 from __future__ import annotations

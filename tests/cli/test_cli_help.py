@@ -47,9 +47,8 @@ def test_help_loads_neither_torch_nor_torchvision(arguments: tuple[str, ...]) ->
     assert "Usage: featcli" in done.stdout
     loaded = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
     assert {"typer", "featcli.cli"} <= loaded
-    assert not {
-        name for name in loaded if name.partition(".")[0] in ("torch", "torchvision", "numpy", "PIL", "pydantic")
-    }
+    assert not {name for name in loaded if name.partition(".")[0] in ("torch", "torchvision", "numpy", "PIL")}
+    assert "featcli.config.schema" not in loaded
     assert [line for line in done.stderr.splitlines() if not line.startswith("import time:")] == []
 
 
@@ -67,7 +66,7 @@ def test_help_breaks_no_word_at_any_width(featcli: Callable[..., Finished], argu
     words = {}
     for width in (40, 80, 200):
         text = featcli(*arguments, "--help", env={"COLUMNS": str(width)}).text
-        assert max(map(len, text.splitlines())) <= width
+        assert [line for line in text.splitlines() if len(line) > width and " " in line.strip()] == []
         words[width] = text.split()
     assert words[40] == words[80] == words[200]
     assert not {"<bool>", "<list[str]>", "TEXT", "INTEGER"} & {*words[80]}
@@ -132,7 +131,6 @@ MISTYPED = [
     (("train-head", "--learning-rate", "1"), "no such flag '--learning-rate'; did you mean '--lr'?"),
     (("train-head", "--freez-depth", "1"), "no such flag '--freez-depth'; did you mean '--freeze-depth'?"),
     (("train-head", "--model=x"), "no such flag '--model'; did you mean '--backbone'?"),
-    (("predict", "r", "--model=x"), "no such flag '--model'; check, extract and finetune have it"),
     (("evaluate", "run", "--min-accuracy", "2"), "--min-accuracy: expected a number of at most 1, got '2'"),
     (("init",), "DATA_DIR is missing: a folder of images"),
     (("-V",), "no such flag '-V'; did you mean '--version'?"),

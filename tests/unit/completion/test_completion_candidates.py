@@ -190,4 +190,4 @@ def test_bash_gets_what_goes_in_the_place_of_its_own_word(words: tuple[str, ...]
 
 
 def test_a_new_word_behind_an_empty_value_is_a_new_word() -> None:
-    assert "--limit" in bash("train-head", "--set", "head.kind", "=", "")
+    assert bash("train-head", "--set", "head.kind", "=", "") == bash("train-head", "")

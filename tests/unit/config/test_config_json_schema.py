@@ -135,7 +135,7 @@ REFUSED = [
     "data: {root: ''}",
     'data: {root: "a\\0b"}',
     "data: {root: 3}",
-    "data: {val_fraction: 0}",
+    "data: {val_fraction: -0.1}",
     "data: {val_fraction: 1}",
     "data: {val_fraction: '0.2'}",
     "data: {positive: true}",

@@ -103,21 +103,21 @@ def test_class_folders_without_images_in_a_later_split(root: Path) -> None:
 
 
 def test_what_was_skipped_is_said_where_too_little_is_left(root: Path) -> None:
-    touch(root, "cat/1.heic", "cat/2.HEIC", "dog/1.mov", "emu/")
-    assert refused(root) == "the class folders hold no images; skipped: 2 named *.heic in cat/, 1 named *.mov in dog/"
+    touch(root, "cat/1.psd", "cat/2.PSD", "dog/1.mov", "emu/")
+    assert refused(root) == "the class folders hold no images; skipped: 2 named *.psd in cat/, 1 named *.mov in dog/"
     touch(root, "cat/1.jpg")
     assert refused(root) == (
         "ROOT holds one class, 'cat'; a classifier needs at least two; without images: dog/ (skipped: 1 named *.mov), "
         "emu/"
     )
-    touch(root.parent / "loose", "1.heic", "2.heic", "a.txt", "@eaDir/")
+    touch(root.parent / "loose", "1.psd", "2.psd", "a.txt", "@eaDir/")
     assert refused(root.parent / "loose").endswith(
-        "holds no class folders and no images; skipped: 2 named *.heic, 1 named *.txt, 1 system folders (@eaDir)"
+        "holds no class folders and no images; skipped: 2 named *.psd, 1 named *.txt, 1 system folders (@eaDir)"
     )
 
 
 def test_one_class_whose_folders_may_be_the_classes(root: Path) -> None:
-    touch(root, "pets/cat/1.jpg", "pets/dog/1.heic")
+    touch(root, "pets/cat/1.jpg", "pets/dog/1.psd")
     with pytest.raises(DatasetError) as error:
         listed(root)
     assert error.value.message == f"{root} holds one class, 'pets'; a classifier needs at least two"
