@@ -75,6 +75,15 @@ class Terminal:
         if self._is_terminal:
             self._shows_progress = False
 
+    def leave_room_for_a_reader(self) -> None:
+        """No bar from now on: what reads the rows may write on the same terminal, as `head` does in the bar's line."""
+        self._draws = False
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a person reads along."""
+        return self._is_terminal
+
     def error(self, error: FeatcliError) -> None:
         """Says what went wrong and the next step; a problem with a place in a file begins with it, for editors."""
         self.close()

@@ -17,7 +17,8 @@ from featcli.text import did_you_mean
 FORMAT = 1
 KEY = "featcli"
 CHECKPOINT_NAME = "checkpoint.safetensors"
-_COMES_FIRST = "The checkpoint or run folder comes first: featcli predict RUN PHOTOS."
+_COMES_FIRST = "The checkpoint or run folder comes first: featcli predict RUN NEW_PHOTOS"
+_COPY_AGAIN = f"Copy it again where it is a checkpoint. {_COMES_FIRST}"
 
 
 class _Part(BaseModel):
@@ -125,7 +126,7 @@ def read_metadata(path: Path) -> CheckpointMetadata:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from error
     except safetensors.SafetensorError as error:
-        raise CheckpointError(f"{path} is not a safetensors file, or only a part of one", _COMES_FIRST) from error
+        raise CheckpointError(f"{path} is not a safetensors file, or only a part of one", _COPY_AGAIN) from error
     if KEY not in header:
         raise CheckpointError(
             f"{path} is a safetensors file, but not a checkpoint of featcli",

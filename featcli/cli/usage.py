@@ -29,6 +29,8 @@ _FLAGS = {flag.key: flag.flag.removeprefix("--") for flag in SHORT_FLAGS}
 _WIDTH = 80
 _COMPLETION = ("install-completion", "show-completion")  # typer's own flags, which other tools have
 _COMMAND_ALIASES = {"fit": "train-head", "test": "evaluate", "fine-tune": "finetune", "features": "extract"}
+_VERSION = ("-V", "version")
+_FORMATS = ("csv", "jsonl", "parquet", "table")  # of rows, which other tools have as flags
 
 Commands: TypeAlias = Mapping[str, Any]
 
@@ -72,6 +74,8 @@ def _answer(error: FeatcliError) -> int:
 def _no_such_command(word: str, path: str, commands: Commands) -> UsageError:
     said = did_you_mean(word, commands) or did_you_mean(_COMMAND_ALIASES.get(word.lower(), word), commands)
     message = f"no such command {_quoted(word)}"
+    if not said and word in _VERSION:
+        said = meant(["--version"])
     if not said and path == "featcli" and os.path.exists(word):
         return UsageError(message, f"A command comes first: featcli train-head {clipped(word, _LONGEST)}")
     return _with_nearest(message, said, f"{path} --help lists the commands.")
@@ -131,7 +135,11 @@ def _refusal(error: Any) -> str:
     first = reasons()[0]
     bounds = first.get("ctx", {})
     words = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}
-    wanted = [f"a number {said} {bounds[name]}" for name, said in words.items() if name in bounds]
+    wanted = [
+        f"{'an integer' if isinstance(bounds[name], int) else 'a number'} {said} {bounds[name]:g}"
+        for name, said in words.items()
+        if name in bounds
+    ]
     kinds = {"int_parsing": "an integer", "float_parsing": "a number"}
     wanted += [said for kind, said in kinds.items() if first["type"] == kind]
     return f"expected {wanted[0]}, got {_quoted(str(first['input']))}" if wanted else _as_clause(first["msg"])
@@ -163,8 +171,10 @@ def _nearest_flag(flag: str, command: Any, group: Any) -> str:
     """What was probably meant: a flag of the command, a key of the config, a flag of other commands."""
     word = flag.removeprefix("--")
     if word == flag:
-        return ""
+        return meant(["--version"]) if flag in _VERSION else ""
     flags = [name[2:] for parameter in command.params for name in parameter.opts if name.startswith("--")] + ["help"]
+    if word in _FORMATS and "format" in flags:
+        return meant([f"--format {word}"])
     key = ALIASES.get(word.replace("-", "_"), word)
     wanted = _FLAGS.get(key, key).rpartition(".")[2].replace("_", "-")
     if wanted in flags:

@@ -9,7 +9,7 @@ import typer
 
 from featcli.cli.flags import MACHINE, RUN, SOURCE, SPEECH, option, require_choice
 from featcli.cli.invocation import Invocation, command
-from featcli.cli.output import terminal_width, write_stdout
+from featcli.cli.output import is_piped, terminal_width, write_stdout
 from featcli.cli.subjects import images_and_config, run_and_paths
 from featcli.files import release_readers
 
@@ -90,9 +90,14 @@ def predict(
         width = terminal_width() if output is None else None
         if width is not None:
             run.terminal.leave_room_for_rows()
+        elif is_piped():
+            run.terminal.leave_room_for_a_reader()
         chosen = format or ("table" if width is not None else None)
         options = PredictOptions(chosen, top, probs, output, summary, _separator(run.flags.null), width)
-        run.finish(predict(session, checkpoint, paths, options, write_stdout), listed=False)
+        run.finish(
+            predict(session, checkpoint, paths, options, write_stdout),
+            listed=width is None and run.terminal.is_terminal,
+        )
 
 
 @command(*SOURCE, "max_bad", "dry_run", *MACHINE, "as_json", *SPEECH)
@@ -137,13 +142,17 @@ def evaluate(
 @command("as_json", "debug")
 def info(
     run: Invocation,
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint or run folder.", show_default=False)],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Argument(metavar="CHECKPOINT", help="A checkpoint or run folder.", show_default=False),
+    ] = None,
 ) -> None:
     """Show what is in a checkpoint: classes, backbone, preprocessing, metrics, versions."""
     from featcli.commands.info import info
     from featcli.workflow.subject import require_run
 
-    require_run(str(checkpoint), "info")
+    require_run("" if checkpoint is None else str(checkpoint), "info")
+    assert checkpoint is not None
     run.finish(info(checkpoint))
 
 

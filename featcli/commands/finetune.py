@@ -118,7 +118,7 @@ def _tune_in(run: Run, session: Session, runtime: Runtime, clock: Clock, *, resu
     sha256 = write_model(run, config, make_checkpoint(model, config, runtime, data), model)
     finished = finish_run(run, sha256, model, images, progress.log, clock)
     identity.write(run, finished=sha256)
-    steps = close_run(session, run, model)
+    steps = close_run(session, run, model, data)
     trained = {"freeze_depth": model.freeze_depth, "epochs": model.facts["epochs"], "best_epoch": progress.best_epoch}
     return Answer(
         text=str(run.checkpoint),

@@ -85,7 +85,7 @@ def _train_in(run: Run, session: Session, runtime: Runtime, clock: Clock) -> Ans
     sha256 = write_model(run, config, make_checkpoint(model, config, runtime, data), model)
     log.insert(0, {"event": "features", "computed": table.computed, "errors": len(table.errors)})
     finished = finish_run(run, sha256, model, images, log, clock)
-    steps = close_run(session, run, model)
+    steps = close_run(session, run, model, data)
     return Answer(
         text=str(run.checkpoint),
         facts=summarise(finished, model, data, table, changes) | {"next": steps},

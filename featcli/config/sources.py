@@ -152,7 +152,8 @@ def _read(name: str) -> bytes | str:
         with open(name, "rb") as file:
             data = file.read(_LARGEST + 1)
     except IsADirectoryError:
-        return f"a folder, not a config file{_near_files(os.path.join(name, 'config.yaml'))}"
+        near_it = _near_files(os.path.join(name, "config.yaml"))
+        return f"a folder, not a config file{near_it or '; a folder of images stands without --config'}"
     except (FileNotFoundError, NotADirectoryError):
         return f"no such file{_near_files(name)}"
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name

@@ -104,7 +104,8 @@ def _require_ours(folder: Path, config: Config, command: str, *, resume: bool) -
         return
     if CONFIG_NAME not in present:
         raise UsageError(
-            f"the output {folder} is not a run's folder: it holds {', '.join(sorted(present)[:5])}", WAYS_OUT
+            f"the output {folder} is not a run's folder: it holds {', '.join(sorted(present)[:5])}",
+            "Choose another folder with -o. (--overwrite would write the run beside what it holds.)",
         )
     try:
         earlier = load_config(folder / CONFIG_NAME).config

@@ -6,6 +6,7 @@ import os
 import shlex
 from pathlib import Path
 
+from featcli.data.dataset import Dataset
 from featcli.events import Fact, Note
 from featcli.heads.registry import find_head
 from featcli.runs.folder import CONFIG_NAME, Run
@@ -19,7 +20,7 @@ _WIDTH = 70  # of a line: 80 columns without the name before it
 _ENOUGH = 0.995  # accuracy, from which there is little left to gain
 
 
-def close_run(session: Session, run: Run, model: Model) -> list[str]:
+def close_run(session: Session, run: Run, model: Model, data: Dataset) -> list[str]:
     """Says what a finished run is worth.
 
     Returns:
@@ -31,8 +32,8 @@ def close_run(session: Session, run: Run, model: Model) -> list[str]:
         session.emit(Fact("training", f"accuracy {accuracy:.3f} on {n} images that it learned from"))
     chosen = any(values.get("selected") for values in model.metrics.values())
     if chosen and "test" not in model.metrics:
-        said = "a test split gives an accuracy that nothing was chosen on: data.test_fraction, or a folder test"
-        session.emit(Note(said))
+        way = "a folder test beside train and val" if data.rule["made_by"] == "user" else "--set data.test_fraction=0.2"
+        session.emit(Note(f"{way} gives an accuracy that nothing was chosen on"))
     ask_for_positive(model.metrics["val"], session.emit)
     steps = _next_steps(session, run, model)
     for index, step in enumerate(steps):
@@ -46,7 +47,7 @@ def close_run(session: Session, run: Run, model: Model) -> list[str]:
 def _next_steps(session: Session, run: Run, model: Model) -> list[list[str]]:
     """Commands, each in parts between which a line may be broken."""
     folder, val = _named(run.folder), model.metrics["val"]
-    steps = [[f"featcli predict {shlex.quote(folder)} PHOTOS"]]
+    steps = [[f"featcli predict {shlex.quote(folder)} NEW_PHOTOS"]]
     if val["n"]:
         steps.append([f"featcli evaluate {shlex.quote(folder)} --parity"])
     if _may_learn_more(session, model):

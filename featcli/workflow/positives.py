@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from featcli.events import Emit, Note
 from featcli.tasks import Task, task_of
-from featcli.text import clipped, did_you_mean, listing, nfc
+from featcli.text import clipped, did_you_mean, nfc
 from featcli.workflow.session import Session
 
 _LONGEST = 30
@@ -35,8 +36,9 @@ def ask_for_positive(values: Mapping[str, Any], emit: Emit) -> None:
     """Says what is missing in the metrics of two classes of which neither is the one that is to be found."""
     names = values.get("classes", ())
     if len(names) == 2 and values["n"] and values["positive"] is None:
-        either = listing([clipped(name, _LONGEST) for name in names])
-        emit(Note(f"two classes: set data.positive ({either}), for sensitivity and thresholds"))
+        first, second = (clipped(name, _LONGEST) for name in names)
+        setting = shlex.quote(f"data.positive={first}")
+        emit(Note(f"which class is to be found? --set {setting} (or {second}) adds sensitivity and thresholds"))
 
 
 def _check(session: Session, classes: Sequence[str], named: str) -> None:

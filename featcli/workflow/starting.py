@@ -84,6 +84,15 @@ def middle_stage(stages: Sequence[str]) -> str:
     return stages[math.ceil(len(stages) * 2 / 3) - 1]
 
 
+def depth_for(config: Path) -> str | None:
+    """What is frozen by default of the backbone that a config names; None where it names none that is known."""
+    try:
+        name = load_config(config).config.backbone.name
+    except FeatcliError:
+        return None
+    return None if name is None or name not in STAGES else middle_stage(STAGES[name])
+
+
 class Choice(NamedTuple):
     """A value that was chosen, why, and the flag that gives another."""
 

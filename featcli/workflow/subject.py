@@ -48,13 +48,8 @@ def find_subject(text: str, command: str) -> Subject:
     if is_config_name(text):
         return Subject("config", text)
     if is_run(text):
-        run, config = shlex.quote(text), shlex.quote(os.path.join(text, CONFIG_NAME))
-        is_tuned = command == "finetune" and os.path.isfile(os.path.join(text, LAST_FACTS_NAME))
-        resuming = f"To resume it: featcli finetune --resume -o {run}. " if is_tuned else ""
-        raise UsageError(
-            f"{text} is a run, not a folder of images",
-            f"{resuming}To repeat it: featcli {command} {config}. To use it: featcli predict {run} PHOTOS",
-        )
+        use = f"To use it: featcli predict {shlex.quote(text)} NEW_PHOTOS"
+        raise UsageError(f"{text} is a run, not a folder of images", f"{_go_on(text, command)}\n{use}")
     if os.path.isdir(text):
         return Subject("data.root", text)
     if not os.path.lexists(text):
@@ -67,6 +62,20 @@ def find_subject(text: str, command: str) -> Subject:
 def is_run(text: str) -> bool:
     """Whether a folder is a run's, finished or not."""
     return any(os.path.isfile(os.path.join(text, name)) for name in (CHECKPOINT_NAME, LAST_FACTS_NAME))
+
+
+def _go_on(run: str, command: str) -> str:
+    """The line that does with a run what the command would do with images."""
+    config = os.path.join(run, CONFIG_NAME)
+    if command != "finetune":
+        return f"To repeat it: featcli {command} {shlex.quote(config)}"
+    if os.path.isfile(os.path.join(run, LAST_FACTS_NAME)):
+        return f"To go on with it: featcli finetune --resume -o {shlex.quote(run)}"
+    from featcli.workflow.starting import depth_for
+
+    tuned = shlex.quote(f"{run.rstrip(os.sep)}-tuned")
+    depth = depth_for(Path(config)) or "STAGE"
+    return f"To fine-tune it: featcli finetune {shlex.quote(config)} --freeze-depth {depth} -o {tuned}"
 
 
 def require_run(text: str, command: str, others: Sequence[str] = ()) -> None:
@@ -127,9 +136,11 @@ def _kind_of_file(text: str) -> str:
 
 
 def _line(command: str, arguments: Sequence[str], among: Sequence[str] = ()) -> str:
-    """The command with a run in the place where it belongs: one of some, else of those that are near."""
-    typed = "" if command == "info" else shlex.join(arguments) or ("PHOTOS" if command == "predict" else "")
-    runs = (among or runs_near())[:_SHOWN]
+    """The command with a run in the place where it belongs: one that was named, one of some, or one that is near."""
+    named = [text for text in arguments if is_run(text)]
+    images = [text for text in dict.fromkeys(arguments) if text not in named and not _runs_in(Path(text))]
+    typed = "" if command == "info" else shlex.join(images) or ("NEW_PHOTOS" if command == "predict" else "")
+    runs = (among or named or runs_near())[:_SHOWN]
     first, *more = [f"featcli {command} {shlex.quote(run)} {typed}".rstrip() for run in runs or ["RUN"]]
     said = "\n".join([f"The run comes first: {first}", *(f"or {line}" for line in more)])
     return said if runs else f"{said}. To make one: featcli train-head FOLDER"

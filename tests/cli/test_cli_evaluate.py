@@ -17,7 +17,7 @@ from tests.cli.lab import Lab, line_of, read_csv, strict_json, tree
 
 pytestmark = pytest.mark.slow
 
-COMES_FIRST = "The checkpoint or run folder comes first: featcli predict RUN PHOTOS.\n"
+COMES_FIRST = "The checkpoint or run folder comes first: featcli predict RUN NEW_PHOTOS\n"
 
 
 @pytest.fixture
@@ -370,9 +370,9 @@ def test_checkpoints_that_are_none(here: Lab) -> None:
             {"x": np.zeros(3)}, here.folder / f"{name}.safetensors", metadata={"featcli": description}
         )
     expected = {
-        "cut": "cut.safetensors is not a safetensors file, or only a part of one\nThe checkpoint or run ",
-        "empty": "empty.safetensors is not a safetensors file, or only a part of one\nThe checkpoint or run ",
-        "text": "text.safetensors is not a safetensors file, or only a part of one\nThe checkpoint or run ",
+        "cut": "cut.safetensors is not a safetensors file, or only a part of one\nCopy it again ",
+        "empty": "empty.safetensors is not a safetensors file, or only a part of one\nCopy it again ",
+        "text": "text.safetensors is not a safetensors file, or only a part of one\nCopy it again ",
         "foreign": "foreign.safetensors is a safetensors file, but not a checkpoint of featcli\nIf it holds weights, ",
         "newer": "newer.safetensors has format 2; this featcli reads formats up to 1\nUpgrade: ",
         "garbled": "garbled.safetensors has a damaged description\n",

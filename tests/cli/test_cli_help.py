@@ -117,7 +117,7 @@ MISTYPED = [
     (("--verison",), "no such flag '--verison'; did you mean '--version'?"),
     (("--install-completion",), "no such flag '--install-completion'"),
     (("train-head", "-x"), "no such flag '-x'"),
-    (("train-head", "--limit", "0"), "--limit: expected a number of at least 1, got '0'"),
+    (("train-head", "--limit", "0"), "--limit: expected an integer of at least 1, got '0'"),
     (("train-head", "--limit", "few"), "--limit: expected an integer, got 'few'"),
     (("train-head", "--config"), "--config needs a value: --config FILE"),
     (("train-head", "--overwrite=1"), "--overwrite takes no value"),
@@ -131,8 +131,11 @@ MISTYPED = [
     (("train-head", "--learning-rate", "1"), "no such flag '--learning-rate'; did you mean '--lr'?"),
     (("train-head", "--freez-depth", "1"), "no such flag '--freez-depth'; did you mean '--freeze-depth'?"),
     (("train-head", "--model=x"), "no such flag '--model'; did you mean '--backbone'?"),
-    (("evaluate", "run", "--min-accuracy", "2"), "--min-accuracy: expected a number of at most 1.0, got '2'"),
-    (("info",), "CHECKPOINT is missing: a checkpoint or run folder"),
+    (("evaluate", "run", "--min-accuracy", "2"), "--min-accuracy: expected a number of at most 1, got '2'"),
+    (("init",), "DATA_DIR is missing: a folder of images"),
+    (("-V",), "no such flag '-V'; did you mean '--version'?"),
+    (("version",), "no such command 'version'; did you mean '--version'?"),
+    (("predict", "run", "photos", "--csv"), "no such flag '--csv'; did you mean '--format csv'?"),
     (("info", "run", "photos"), "unexpected argument 'photos'"),
 ]
 

@@ -17,11 +17,11 @@ import pytest
 from featcli.text import columns
 from tests.cli.lab import SMALL, Lab, names, read_csv, strict_json, tree
 from tests.process import Running
-from tests.terminal import on_terminal
+from tests.terminal import on_terminal, read_all, shown, terminal
 
 pytestmark = pytest.mark.slow
 
-COMES_FIRST = "The checkpoint or run folder comes first: featcli predict RUN PHOTOS.\n"
+COMES_FIRST = "The checkpoint or run folder comes first: featcli predict RUN NEW_PHOTOS\n"
 FEATCLI = Path(sys.executable).with_name("featcli")
 
 
@@ -180,6 +180,33 @@ def test_rows_on_a_terminal_are_a_table_without_a_bar_among_them(here: Lab) -> N
         here.server, *arguments, "--format", "jsonl", "--limit", "1", cwd=here.folder, width=200
     )
     assert json_lines.startswith('{"path": "photos/cats/00.png", "label": "cats", ')
+
+
+@pytest.mark.parametrize("kind", ["pipe", "file"])
+def test_a_terminal_beside_rows_that_go_elsewhere_hears_what_was_unreadable(here: Lab, kind: str) -> None:
+    """The reader of a pipe may write on the same terminal, as `head` does: there is no bar that its rows could meet."""
+    rows = here.folder / "rows"
+    if kind == "pipe":
+        os.mkfifo(rows)
+    reader = os.open(rows, os.O_RDONLY | os.O_NONBLOCK | os.O_CREAT)
+    arguments = ("predict", "run", "photos", "gone.png", "--batch-size", "4")
+    environment = {"TERM": "xterm-256color", "COLUMNS": None, "FORCE_COLOR": None}
+    with terminal() as (near, far):
+        run = here.start(*arguments, stdout=rows, stderr=far, env=environment)
+        seen, code = b"", None
+        while code is None:
+            seen += read_all(near, 0.02)
+            code = here.server.poll(run.pid)
+        seen += read_all(near)
+    assert os.read(reader, 1 << 16).count(b"\n") == 17
+    os.close(reader)
+    assert code == 3
+    assert ("\u2501" in seen.decode()) == (kind == "file")
+    assert shown(seen).splitlines() == [
+        "unreadable: gone.png: no such file or directory",
+        "error: 1 image could not be read",
+        "Everything else is done. --max-bad N tolerates N of them.",
+    ]
 
 
 def test_a_narrow_terminal_gets_the_ends_of_long_paths(here: Lab) -> None:
@@ -342,7 +369,7 @@ def test_limit_and_dry_run(here: Lab) -> None:
             ("photos", "photos"),
             2,
             "error: photos is a folder without a checkpoint, not a run\n"
-            "The run comes first: featcli predict RUN photos photos. To make one: featcli train-head FOLDER\n",
+            "The run comes first: featcli predict RUN photos. To make one: featcli train-head FOLDER\n",
         ),
         (("run", "photos", "no*match"), 2, "error: the pattern 'no*match' matches nothing\n"),
         (("run", "photos", "-o", "photos"), 2, "error: the output photos is a folder; -o names a file\n"),

@@ -13,7 +13,7 @@ from PIL import Image
 from tests.cli.lab import SMALL, Lab, line_of, read_csv, strict_json
 
 pytestmark = pytest.mark.slow
-ASKS = "note: two classes: set data.positive (cats or dogs), for sensitivity and thresholds\n"
+ASKS = "note: which class is to be found? --set data.positive=cats (or dogs) adds sensitivity and thresholds\n"
 FOLDERS = "data.group=/([a-z][0-9]+)/"
 
 
@@ -61,14 +61,13 @@ def test_the_block_names_what_is_weak_and_what_comes_next(lab: Lab) -> None:
         f"          most confused: {confused['true']} -> {confused['predicted']}, {confused['count']} of 4 images",
     ]
     assert "training  accuracy 1.000 on 28 images that it learned from" in lines
-    assert lines[-4:] == [
-        "next      featcli predict run PHOTOS",
+    assert lines[-3:] == [
+        "next      featcli predict run NEW_PHOTOS",
         "          featcli evaluate run --parity",
-        "          featcli finetune -c run/config.yaml \\",
-        "              --set backbone.freeze_depth=stage5 -o run-tuned",
+        "          featcli finetune run/config.yaml --freeze-depth stage5 -o run-tuned",
     ]
     assert max(map(len, lines)) <= 80
-    step = "\n".join(lines[-2:]).strip().removeprefix("featcli ").replace("\\\n", "")
+    step = lines[-1].strip().removeprefix("featcli ")
     assert lab(*shlex.split(step), "--dry-run").code == 0
     assert lab("evaluate", "run", "--parity").code == 0
 
@@ -80,7 +79,7 @@ def test_the_summary_says_the_same(lab: Lab) -> None:
     assert facts["val"]["positive"] == "dogs"
     assert (facts["train_accuracy"], facts["train_accuracy_n"]) == (1.0, 12)
     assert (metrics["head"]["train_accuracy"], metrics["head"]["train_accuracy_n"]) == (1.0, 12)
-    assert facts["next"] == ["featcli predict run PHOTOS", "featcli evaluate run --parity"]
+    assert facts["next"] == ["featcli predict run NEW_PHOTOS", "featcli evaluate run --parity"]
 
 
 def test_long_and_wide_names_fit_into_eighty_columns(lab: Lab) -> None:
@@ -219,9 +218,17 @@ def test_a_model_of_no_use_is_called_that(lab: Lab) -> None:
     )
 
 
+def test_a_split_of_the_users_own_is_not_told_to_take_a_fraction(lab: Lab) -> None:
+    shutil.rmtree(lab.folder / "split" / "test")
+    tuned = lab.finetune(data="split")
+    assert tuned.code == 0
+    assert "note: a folder test beside train and val gives an accuracy that nothing was chosen on\n" in tuned.stderr
+    assert "data.test_fraction" not in tuned.stderr
+
+
 def test_what_was_chosen_on_validation_says_so(lab: Lab) -> None:
     said = "the best of epochs 0 to 2 on these images: optimistic"
-    hint = "note: a test split gives an accuracy that nothing was chosen on: data.test_fraction, or a folder test\n"
+    hint = "note: --set data.test_fraction=0.2 gives an accuracy that nothing was chosen on\n"
     tuned = lab.finetune()
     metrics = strict_json((lab.folder / "run" / "metrics.json").read_text())
     assert metrics["val"]["selected"] == {"epoch": metrics["head"]["best_epoch"], "epochs": 2}

@@ -266,7 +266,49 @@ def test_a_short_flag_is_another_spelling_of_its_set(lab: Lab) -> None:
             ("train-head", "run"),
             (
                 "error: run is a run, not a folder of images",
-                "To repeat it: featcli train-head run/config.yaml. To use it: featcli predict run PHOTOS",
+                "To repeat it: featcli train-head run/config.yaml",
+                "To use it: featcli predict run NEW_PHOTOS",
+            ),
+        ),
+        (
+            ("finetune", "run"),
+            (
+                "error: run is a run, not a folder of images",
+                "To fine-tune it: featcli finetune run/config.yaml --freeze-depth stage5 -o run-tuned",
+                "To use it: featcli predict run NEW_PHOTOS",
+            ),
+        ),
+        (
+            ("finetune", "tuned", "--resume"),
+            (
+                "error: tuned is a run, not a folder of images",
+                "To go on with it: featcli finetune --resume -o tuned",
+                "To use it: featcli predict tuned NEW_PHOTOS",
+            ),
+        ),
+        (
+            ("predict", "photos", "run"),
+            (
+                "error: photos is a folder without a checkpoint, not a run",
+                "The run comes first: featcli predict run photos",
+            ),
+        ),
+        (
+            ("predict", "runs", "one.jpg", "one.jpg"),
+            (
+                "error: runs is a folder without a checkpoint, not a run",
+                "The run comes first: featcli predict runs/photos one.jpg",
+            ),
+        ),
+        (
+            ("info",),
+            ("error: no checkpoint or run was named", "The run comes first: featcli info runs/photos"),
+        ),
+        (
+            ("evaluate", "runs"),
+            (
+                "error: runs is a folder without a checkpoint, not a run",
+                "The run comes first: featcli evaluate runs/photos",
             ),
         ),
         (
@@ -319,7 +361,7 @@ def test_a_short_flag_is_another_spelling_of_its_set(lab: Lab) -> None:
         ),
         (
             ("predict",),
-            ("error: no checkpoint or run was named", "The run comes first: featcli predict runs/photos PHOTOS"),
+            ("error: no checkpoint or run was named", "The run comes first: featcli predict runs/photos NEW_PHOTOS"),
         ),
         (
             ("predict", "one.jpg"),
@@ -374,6 +416,7 @@ def test_a_wrong_start_ends_in_the_line_to_type(
 ) -> None:
     shutil.copytree(trained.folder / "run", lab.folder / "runs" / "photos")
     shutil.copytree(trained.folder / "run", lab.folder / "run")
+    lab.write("tuned/last.json", "{}")
     lab.write("half/config.yaml", (trained.folder / "run/config.yaml").read_bytes())
     lab.write("tuned/last.json", "{}")
     lab.write("labels.csv", "path,label\n")
@@ -403,7 +446,7 @@ def test_a_hash_in_a_value_is_no_comment(lab: Lab) -> None:
 def test_the_next_command_is_one_that_works(lab: Lab) -> None:
     done = lab("train-head", "photos", *QUICK)
     steps = [line[10:].split() for line in done.stderr.splitlines() if "featcli " in line]
-    assert line_of(done.stderr, "next") == "next      featcli predict runs/photos PHOTOS"
+    assert line_of(done.stderr, "next") == "next      featcli predict runs/photos NEW_PHOTOS"
     for _, command, *arguments in steps:
-        tried = lab(command, *["photos" if part == "PHOTOS" else part for part in arguments], "--dry-run")
+        tried = lab(command, *["photos" if part == "NEW_PHOTOS" else part for part in arguments], "--dry-run")
         assert tried.code == 0, tried.stderr

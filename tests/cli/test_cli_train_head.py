@@ -41,8 +41,8 @@ def test_a_folder_of_classes(lab: Lab) -> None:
         f"{line_of(done.stderr, '          expected calibration error (ECE) ')}\n"
         "          AUROC 1.000 (0.386 to 1.000)\n"
         "training  accuracy 1.000 on 12 images that it learned from\n"
-        "note: two classes: set data.positive (cats or dogs), for sensitivity and thresholds\n"
-        "next      featcli predict run PHOTOS\n"
+        "note: which class is to be found? --set data.positive=cats (or dogs) adds sensitivity and thresholds\n"
+        "next      featcli predict run NEW_PHOTOS\n"
         "          featcli evaluate run --parity\n"
     )
     assert names(run) == RUN_FILES
@@ -145,7 +145,7 @@ def test_an_output_that_is_somebody_elses(lab: Lab) -> None:
     assert (done.code, done.stdout) == (2, b"")
     assert done.stderr == (
         f"error: the output {lab.folder}/run is not a run's folder: it holds letter.txt\n"
-        "Choose another folder with -o, or replace what it holds with --overwrite.\n"
+        "Choose another folder with -o. (--overwrite would write the run beside what it holds.)\n"
     )
     assert names(lab.folder / "run") == ["letter.txt"]
     assert lab.train("--overwrite").code == 0

@@ -353,7 +353,7 @@ def test_bytes_that_are_not_a_config(content: bytes, message: str) -> None:
         ("configs/zebra.yaml", "configs/zebra.yaml: no such file"),
         ("nowhere/cats.yaml", "nowhere/cats.yaml: no such file"),
         ("configs/cats.yaml/x.yaml", "configs/cats.yaml/x.yaml: no such file"),
-        ("configs", "configs: a folder, not a config file"),
+        ("configs", "configs: a folder, not a config file; a folder of images stands without --config"),
         ("cofnig", "cofnig: no such file; did you mean 'config.yml'?"),
         (".", ".: a folder, not a config file; did you mean './config.yml'?"),
         ("a\0", "a\0: cannot be read: embedded null byte"),
