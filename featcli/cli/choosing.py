@@ -29,7 +29,9 @@ def init(
     Prints the file's path.
     """
     from featcli.commands.init import init
+    from featcli.workflow.subject import require_images
 
+    require_images(str(data_dir), "init")
     with release_readers(output):
         written = init(data_dir, output, overwrite=run.flags.overwrite, emit=run.terminal.emit)
     if written is not None:

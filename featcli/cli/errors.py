@@ -38,6 +38,10 @@ def errors_to_text(flags: Flags) -> Iterator[Terminal]:
         raise ClosedPipe from error
     except (typer.Exit, typer.Abort):
         raise
+    except ImportError as error:  # also where a library does not fit into the memory that is allowed
+        way_out = "Allow more memory, or install featcli again."
+        terminal.error(FeatcliError(f"a library cannot be loaded: {error}", way_out))
+        _leave(flags.debug, _INTERNAL)
     except MemoryError:
         terminal.error(FeatcliError("not enough memory", "Try a smaller --batch-size, or fewer --workers."))
         _leave(flags.debug, _INTERNAL)

@@ -84,8 +84,15 @@ def run_and_paths(
 def images_and_config(paths: Sequence[str] | None, flags: Flags) -> tuple[list[str], Subject | None]:
     """The images to read, and the config that was named in place of images, or None."""
     _refuse_values(flags, paths or ())
-    from featcli.workflow.subject import Subject, is_config_name
+    from featcli.workflow.subject import Subject, is_config_name, is_run
 
+    runs = [path for path in paths or () if is_run(path)]
+    if runs:
+        config = os.path.join(runs[0], "config.yaml")
+        words = ["extract", config, *(path for path in paths or () if path != runs[0]), "-o", "FILE"]
+        raise UsageError(
+            f"{runs[0]} is a run, not images", f"For features as that run has them: featcli {shlex.join(words)}"
+        )
     if flags.config is None and paths and is_config_name(paths[0]):
         return list(paths[1:]), Subject("config", paths[0])
     return list(paths or ()), None

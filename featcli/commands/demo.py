@@ -107,9 +107,9 @@ def demo_text(data: DemoData, summary: dict[str, Any], tuned: dict[str, Any]) ->
         f"and {tuned['checkpoint']}. Next:",
         f"  featcli predict {data.run} {data.config.parent / 'digits' / '7'} --top 1 --format table",
         f"  featcli evaluate {data.run} --parity",
-        f"  featcli finetune --config {data.config} --set backbone.freeze_depth=stage6 -o {data.run}-stage6",
-        f"  featcli train-head --config {data.config} --set head.class_weight=balanced -o {data.run}-balanced",
-        "  featcli train-head --set data.root=YOUR_FOLDER --set backbone.name=efficientnet_lite0 -o runs/mine",
+        f"  featcli finetune {data.config} --freeze-depth stage6 -o {data.run}-stage6",
+        f"  featcli train-head {data.config} --set head.class_weight=balanced -o {data.run}-balanced",
+        "  featcli train-head YOUR_FOLDER",
     ]
     return "\n".join(lines)
 

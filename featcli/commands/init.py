@@ -85,8 +85,8 @@ def _config_text(look: Look, folder: Path, target: Path) -> str:
     lines = [
         f"# {len(data.samples)} images of {len(data.classes)} classes; "
         f"{min(train)} to {max(train)} a class to train on." + _size_words(look),
-        f"# Look first:  featcli check --config {target.name}",
-        f"# Then:        featcli train-head --config {target.name}",
+        f"# Look first:  featcli check {target.name}",
+        f"# Then:        featcli train-head {target.name}",
         "",
         "data:",
         *_data_lines(look.data, folder, os.path.dirname(os.path.abspath(target))),

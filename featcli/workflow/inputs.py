@@ -74,6 +74,8 @@ class _MissingFile:
 def _named(path: str, finder: Finder) -> ImageRef:
     """An image that is named, under the name that was given."""
     ref = replace(file_ref(path), locator=finder.find(path))
+    if "\n" in path and not os.path.lexists(ref.locator):
+        return replace(ref, reader=_MissingFile("one path on each line, without -0"))
     if is_odd(path) and not os.path.lexists(ref.locator):
         meant = near_file(path)
         return ref if meant is None else replace(ref, reader=_MissingFile(meant))

@@ -192,7 +192,7 @@ def range_reason(narrow: GreyRange) -> str:
 
 
 def default_output(config: Config, trains: str) -> Path:
-    """The folder of a run on the config's images: `runs/NAME`, below the working directory or beside the images.
+    """The folder of a run on the config's images: `runs/NAME`, below the working directory, never among the images.
 
     Where that holds a run of the other command, this one gets a name beside it.
     """
@@ -200,8 +200,11 @@ def default_output(config: Config, trains: str) -> Path:
     assert source is not None, "a short way begins with images"
     name = (source.name if config.data.root else source.stem) or "first"
     here = Path.cwd()
-    inside = config.data.root is not None and here.is_relative_to(config.data.root)
-    folder = (source.parent if inside else here) / "runs" / name
+    root = config.data.root
+    runs = (source.parent if root is not None and here.is_relative_to(root) else here) / "runs"
+    if root is not None and runs.is_relative_to(root):
+        runs = runs.with_name("featcli-runs")
+    folder = runs / name
     tuned = (folder / LAST_FACTS_NAME).is_file()
     if (folder / CHECKPOINT_NAME).is_file() and tuned != (trains == "finetune"):
         return folder.with_name(name + ("-tuned" if trains == "finetune" else "-head"))

@@ -15,7 +15,7 @@ from featcli.runs.folder import CONFIG_NAME, LAST_FACTS_NAME
 from featcli.text import did_you_mean, meant, near
 
 CONFIG_ENDINGS = (".yaml", ".yml")
-_TABLE_ENDINGS = (".csv", ".parquet")
+_TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".parquet")
 _ARCHIVE_ENDINGS = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 _SHOWN = 3  # runs
 _FILE = "a file"
@@ -53,10 +53,23 @@ def find_subject(text: str, command: str) -> Subject:
     if os.path.isdir(text):
         return Subject("data.root", text)
     if not os.path.lexists(text):
-        raise UsageError(f"no such folder or config: {text}{_similar(text)}", _usage(command))
+        what = "folder" if command == "init" else "folder or config"
+        raise UsageError(f"no such {what}: {text}{_similar(text)}", _usage(command))
     if text.lower().endswith(_TABLE_ENDINGS):
         return Subject("data.manifest", text)
     raise UsageError(f"{text} is {_kind_of_file(text)}, not a folder of images or a config", _usage(command, text))
+
+
+def require_images(text: str, command: str) -> None:
+    """Checks that a path is a folder of images, and not what stands in its place for other commands.
+
+    Raises:
+        UsageError: it is something else, or nothing that exists.
+    """
+    subject = find_subject(text, command)
+    if subject.kind != "data.root":
+        what = "a config already" if subject.kind == "config" else "a table of images, which needs no config"
+        raise UsageError(f"{text} is {what}", f"It is used as it is: featcli train-head {shlex.quote(text)}")
 
 
 def is_run(text: str) -> bool:
@@ -67,6 +80,8 @@ def is_run(text: str) -> bool:
 def _go_on(run: str, command: str) -> str:
     """The line that does with a run what the command would do with images."""
     config = os.path.join(run, CONFIG_NAME)
+    if command == "init":
+        return f"It has a config: {config}"
     if command != "finetune":
         return f"To repeat it: featcli {command} {shlex.quote(config)}"
     if os.path.isfile(os.path.join(run, LAST_FACTS_NAME)):
@@ -149,7 +164,8 @@ def _line(command: str, arguments: Sequence[str], among: Sequence[str] = ()) -> 
 def _usage(command: str, text: str = "") -> str:
     if text.lower().endswith(_ARCHIVE_ENDINGS):
         return f"Unpack it, then: featcli {command} FOLDER"
-    return f"Name a folder with one folder of images per class, or a config: featcli {command} FOLDER"
+    config = "" if command == "init" else ", or a config"
+    return f"Name a folder with one folder of images per class{config}: featcli {command} FOLDER"
 
 
 def _similar(text: str) -> str:

@@ -140,7 +140,8 @@ def reject_unknown_classes(folder: Path, names: Iterable[str], classes: Sequence
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise DatasetError(
             f"{folder} holds classes that were not trained: {listed}{more}",
-            f"Known classes: {', '.join(classes[:20])}{', ...' if len(classes) > 20 else ''}.",
+            f"Known classes: {', '.join(classes[:20])}{', ...' if len(classes) > 20 else ''}.\n"
+            f"To leave one out: data.exclude names a text file with the line {folder.name}/{unknown[0]}",
         )
 
 
