@@ -204,7 +204,7 @@ def _parts(line: str) -> list[str]:
     """As a shell splits a line, but that a value of `--set` may have spaces."""
     if "--set" not in line:
         return shlex.split(line)
-    parts = line.replace("[0.1, 1]", "[0.1,~1]").replace("{resize: 32, crop: 40}", "{resize:~32,~crop:~40}").split()
+    parts = line.replace("{resize: 32, crop: 40}", "{resize:~32,~crop:~40}").split()
     return [part.replace("~", " ") for part in parts]
 
 
