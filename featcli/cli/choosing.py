@@ -31,8 +31,8 @@ def init(
     from featcli.commands.init import init
     from featcli.workflow.subject import require_images
 
-    require_images(str(data_dir), "init")
     with release_readers(output):
+        require_images(str(data_dir), "init")
         written = init(data_dir, output, overwrite=run.flags.overwrite, emit=run.terminal.emit)
     if written is not None:
         say(written)

@@ -84,7 +84,8 @@ def _beside_splits(lab: Lab) -> None:
         ),
         (
             _unknown_class,
-            "{root}/val holds classes that were not trained: 'dog'; did you mean 'dogs'?\nKnown classes: cats, dogs.\n",
+            "{root}/val holds classes that were not trained: 'dog'; did you mean 'dogs'?\nKnown classes: cats, dogs.\n"
+            "To leave one out, name a file with the line val/dog in data.exclude.\n",
         ),
         (
             _two_vals,

@@ -133,6 +133,6 @@ def test_a_limit_is_one_limit(here: Lab) -> None:
 def test_parity_is_of_all_validation_images(here: Lab) -> None:
     done = here("evaluate", "run", "--limit", "1", "--parity")
     assert (done.code, done.text) == (2, "")
-    assert done.stderr == "--limit: --parity is of all validation images, and this leaves some out\n"
+    assert done.stderr == "error: --limit: --parity is of all validation images, and this leaves some out\n"
     assert here.train("--limit", "6", output="six").code == 0
     assert here("evaluate", "six", "--parity").code == 0

@@ -99,7 +99,7 @@ def test_nothing_to_resume_and_no_config(lab: Lab) -> None:
     assert (done.code, done.stdout) == (2, b"")
     assert done.stderr == (
         "error: nothing to resume in nowhere: it holds no training\n"
-        "Name the folder of an unfinished run with -o, or start one with -c FILE.\n"
+        "Name the folder of an unfinished run with -o, or start one: featcli finetune FOLDER\n"
     )
     assert not (lab.folder / "nowhere").exists()
 

@@ -189,7 +189,7 @@ def test_a_starter_config_on_standard_output(here: Lab) -> None:
     done = here("init", "photos", "-o", "-")
     assert (done.code, yaml.safe_load(done.text)["data"]["root"]) == (0, "photos")
     assert done.text.startswith("# 16 images of 2 classes")
-    assert "--config photos.yaml" in done.text
+    assert "featcli check photos.yaml\n" in done.text
     assert "-" not in names(here.folder)
     assert here("init", "photos", "-o", "photos.yaml").code == 0
     assert (here.folder / "photos.yaml").read_text() == done.text
@@ -275,7 +275,7 @@ def test_every_command_writes_into_a_pipe_behind_a_link(here: Lab, arguments: tu
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
-        (("predict", "nowhere", "photos", "-o", "pipe"), 3),
+        (("predict", "nowhere", "photos", "-o", "pipe"), 2),
         (("predict", "run", "no*match", "--summary", "pipe"), 2),
         (("extract", "--set", "backbone.nme=x", "photos", "-o", "pipe", "--format", "npz"), 2),
         (("init", "nowhere", "-o", "pipe"), 2),

@@ -77,7 +77,9 @@ def list_folder(root: Path, ignored: Ignored, exclusions: Exclusions, emit: Emit
     _require_classes(train, classes, [empty for empty in found.empty if empty.split == "train"])
     describe_empty(found.empty, emit)
     for split, folder in layout.folders.items():
-        reject_unknown_classes(folder, {entry.label for entry in entries if entry.split == split}, classes)
+        reject_unknown_classes(
+            folder, {entry.label for entry in entries if entry.split == split}, classes, may_exclude=True
+        )
     return Listing(tuple(classes), tuple(entries), frozenset(layout.folders), len(found.entries) - len(entries))
 
 
@@ -127,8 +129,16 @@ def describe_empty(empty: Sequence[EmptyClass], emit: Emit) -> None:
         emit(Warn(f"class folders without images, which are no classes; skipped there: {first_few(other, 5)}"))
 
 
-def reject_unknown_classes(folder: Path, names: Iterable[str], classes: Sequence[str]) -> None:
+def reject_unknown_classes(
+    folder: Path, names: Iterable[str], classes: Sequence[str], *, may_exclude: bool = False
+) -> None:
     """Checks that a folder holds trained classes alone.
+
+    Args:
+        folder: that holds them.
+        names: what it holds.
+        classes: that were trained.
+        may_exclude: whether a list of exclusions would help, which the error then says.
 
     Raises:
         DatasetError: it does not.
@@ -140,8 +150,11 @@ def reject_unknown_classes(folder: Path, names: Iterable[str], classes: Sequence
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise DatasetError(
             f"{folder} holds classes that were not trained: {listed}{more}",
-            f"Known classes: {', '.join(classes[:20])}{', ...' if len(classes) > 20 else ''}.\n"
-            f"To leave one out: data.exclude names a text file with the line {folder.name}/{unknown[0]}",
+            f"Known classes: {', '.join(classes[:20])}{', ...' if len(classes) > 20 else ''}."
+            + (
+                f"\nTo leave one out, name a file with the line {folder.name}/{unknown[0]} in data.exclude."
+                * may_exclude
+            ),
         )
 
 
