@@ -104,6 +104,7 @@ def masked(text: str, folder: Path) -> str:
     text = re.sub(r"^(versions +)\S.*\n(?: {13}.*\n)*", r"\1#\n", text, flags=re.MULTILINE)
     text = re.sub(r"(?:under a second|about [0-9.]+ (?:s|min))(?=[ \n]+here)", "# s", text)
     text = re.sub(r"\b[0-9a-f]{12}\b|\b\d{4}-\d\d-\d\d \d\d:\d\d\b", lambda found: re.sub(r"\w", "#", found[0]), text)
+    text = re.sub(r"(memo of file hashes) [\d.]+ \w+", r"\1 #", text)  # none of files younger than two seconds
     text = re.sub(r"cpu fp32, \d+ threads, \d+ decoding", "cpu fp32, # threads, # decoding", text)
     return re.sub(r"\d+\.\d+(?:e[-+]\d+)?(?! M\b)", lambda found: re.sub(r"\d", "#", found[0]), text)
 

@@ -192,7 +192,7 @@ def test_a_starter_config_on_standard_output(here: Lab) -> None:
     assert "featcli check photos.yaml\n" in done.text
     assert "-" not in names(here.folder)
     assert here("init", "photos", "-o", "photos.yaml").code == 0
-    assert (here.folder / "photos.yaml").read_text() == done.text
+    assert (here.folder / "photos.yaml").read_text().partition("\n")[2] == done.text  # a stream names no schema
 
 
 def test_a_starter_config_names_the_folder_as_it_was_given(here: Lab) -> None:

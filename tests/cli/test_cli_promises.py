@@ -106,7 +106,11 @@ def test_a_file_without_permission_is_an_error_row(locked: Lab) -> None:
     assert done.rows[0]["error"] == "permission denied"
     (locked.folder / "photos" / "dogs").chmod(0o000)
     done = locked("evaluate", "run", "photos")
-    assert (done.code, done.stderr) == (2, "error: cannot read the folder photos/dogs: permission denied\n")
+    assert (done.code, done.stderr) == (
+        2,
+        "error: cannot read the folder photos/dogs: permission denied\n"
+        "Make it readable, or leave it out with data.exclude.\n",
+    )
 
 
 class _Bomb:
