@@ -178,10 +178,9 @@ def _data_config(session: Session, checkpoint: Path) -> LoadedConfig:
 
 
 def _with_data(loaded: LoadedConfig, given: LoadedConfig) -> LoadedConfig:
-    """A run's config, with the options of the section `data` that were given besides."""
+    """A run's config and what was given besides: of other images the whole section `data`, else their limit alone."""
     names = {key.removeprefix("data.") for key in given.places if key.startswith("data.")}
-    if names & {"root", "manifest"}:
-        names |= {"root", "manifest"}
+    names = names | {"root", "manifest"} if names & {"root", "manifest"} else names & {"limit"}
     data = loaded.config.data.model_copy(update={name: getattr(given.config.data, name) for name in names})
     config = loaded.config.model_copy(update={"data": data})
     return dataclasses.replace(loaded, config=config, places={**loaded.places, **given.places})

@@ -400,7 +400,7 @@ def test_the_exit_code_is_that_of_the_work_whatever_becomes_of_the_log(here: Lab
         (("train-head", *SMALL, "--set", "data.root=photos", "-o", "new"), 0),
         (("train-head", "--set", "data.root=nowhere"), 2),
         (("predict", "run", "photos", "gone.png"), 3),
-        (("predict", "nowhere", "photos"), 3),
+        (("predict", "nowhere", "photos"), 2),
         (("evaluate", "run", "photos", "--min-accuracy", "1.0"), 0),
         (("predict", "--nonsense"), 2),
         (("predict", "run", "photos", "-o", "photos/cats/00.png/x.csv"), 4),
@@ -504,7 +504,7 @@ def test_a_config_of_which_no_image_is_left_to_predict(here: Lab, make_folder: C
     done = here("predict", "-c", "two.yaml", "-o", "x.csv")
     assert (done.code, done.text) == (2, "")
     assert done.stderr.splitlines()[-2:] == [
-        "error: the config's data has no images to validate or test on",
+        f"error: nothing to predict: {here.folder}/two has neither test nor validation images",
         "Name files or folders.",
     ]
     assert "x.csv" not in names(here.folder)
