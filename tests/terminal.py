@@ -16,6 +16,7 @@ import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from featcli.text import columns
 from tests.process import Finished, ForkServer
@@ -33,6 +34,11 @@ def terminal(width: int = 80) -> Iterator[tuple[int, Path]]:
     finally:
         os.close(near)
         os.close(far)
+
+
+def open_terminal(far: Path) -> BinaryIO:
+    """Its far side, to be handed on: this process does not take it as its own, which would keep Ctrl-C from others."""
+    return open(far, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NOCTTY))
 
 
 def on_terminal(

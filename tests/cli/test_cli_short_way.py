@@ -288,15 +288,12 @@ def test_a_short_flag_is_another_spelling_of_its_set(lab: Lab) -> None:
         ),
         (
             ("predict", "photos", "run"),
-            (
-                "error: photos is a folder without a checkpoint, not a run",
-                "The run comes first: featcli predict run photos",
-            ),
+            ("error: photos is not a run, which comes first", "featcli predict run photos"),
         ),
         (
             ("predict", "runs", "one.jpg", "one.jpg"),
             (
-                "error: runs is a folder without a checkpoint, not a run",
+                "error: runs is a folder of runs, not a run",
                 "The run comes first: featcli predict runs/photos one.jpg",
             ),
         ),
@@ -307,7 +304,7 @@ def test_a_short_flag_is_another_spelling_of_its_set(lab: Lab) -> None:
         (
             ("evaluate", "runs"),
             (
-                "error: runs is a folder without a checkpoint, not a run",
+                "error: runs is a folder of runs, not a run",
                 "The run comes first: featcli evaluate runs/photos",
             ),
         ),
@@ -341,8 +338,8 @@ def test_a_short_flag_is_another_spelling_of_its_set(lab: Lab) -> None:
             ("finetune", "--resume", "tuned"),
             (
                 "error: tuned is a run, not a folder of images",
-                "To resume it: featcli finetune --resume -o tuned. "
-                "To repeat it: featcli finetune tuned/config.yaml. To use it: featcli predict tuned PHOTOS",
+                "To go on with it: featcli finetune --resume -o tuned",
+                "To use it: featcli predict tuned NEW_PHOTOS",
             ),
         ),
         (
