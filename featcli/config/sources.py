@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -122,6 +123,11 @@ def _parsed(source: Source, key: str, text: str) -> Source:
         example = f"{source.where} {f'{key}=' if source.where == '--set' else ''}"
         said = f"not closed; for the shell, what holds spaces needs quotes, as in {example}'[0.1, 1]'"
         return source.holding(None, ((_START, said),))
+    if document.root is None and document.problems and text.lstrip()[:1] in ("[", "{"):
+        at, problem = document.problems[-1]
+        value = json.dumps(text, ensure_ascii=False)
+        flag = f"{source.where} '{key}={value}'" if source.where == "--set" else f"{source.where} '{value}'"
+        return source.holding(None, ((at, f"{problem}; to mean the text as it is, quote it: {flag}"),))
     node = Scalar(None, "", _START) if document.root is None and not document.problems else document.root
     return source.holding(_nest(key, node) if node else None, document.problems)
 

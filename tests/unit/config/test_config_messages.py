@@ -257,6 +257,11 @@ ON_COMMAND_LINE: list[tuple[str, str]] = [
         'output="C:\\Users\\me"',
         "not valid YAML: in double quotes, \\ begins an escape; write '...' in single quotes, or / for \\ in a path",
     ),
+    (
+        "data.root=[x] y",
+        "not valid YAML: expected '<document start>', but found '<scalar>'; to mean the text as it is, quote it: "
+        "--set 'data.root=\"[x] y\"'",
+    ),
     ("train.learning_rate=1e-3", "unknown key 'train.learning_rate'; here it is 'train.lr'"),
     ("model=resnet18", "unknown key 'model'; here it is 'backbone.name'"),
     ("train.WD=0.1", "unknown key 'train.WD'; here it is 'train.weight_decay'"),
