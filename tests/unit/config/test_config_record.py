@@ -11,6 +11,7 @@ from featcli.config import Backbone, Config, Data, Head, Loader, Preprocess, dif
 from featcli.config.document import parse
 from featcli.config.load import load_config
 from featcli.config.nodes import plain
+from featcli.files import is_weights_file
 
 DEFAULTS = """\
 data:
@@ -108,7 +109,7 @@ mapping = st.builds(
     mean=st.none() | st.tuples(*[st.floats(allow_nan=False, allow_infinity=False)] * 3),
     std=st.none() | st.tuples(positive, positive, positive),
 )
-weights = texts.filter(lambda text: not text.lower().endswith((".pth", ".pt", ".safetensors")))
+weights = texts.filter(lambda text: not is_weights_file(text))
 beside_images: dict[str, Any] = {
     "val_fraction": st.floats(0.0, 0.5),
     "test_fraction": st.floats(0, 0.499),
