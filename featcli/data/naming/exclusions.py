@@ -27,6 +27,7 @@ class Exclusions:
         names: files and folders, as `relative_name` gives them and in NFC, each with its line as it was written.
         patterns: expressions for the lines with a `*`.
         matched: the lines that left out at least one image or folder.
+        is_utf16: whether the file was read as UTF-16.
     """
 
     base: Path
@@ -34,6 +35,7 @@ class Exclusions:
     names: dict[str, str] = field(default_factory=dict)
     patterns: dict[re.Pattern[str], str] = field(default_factory=dict)
     matched: set[str] = field(default_factory=set)
+    is_utf16: bool = False
 
     def covers(self, path: str) -> bool:
         """Whether an image or folder is left out: it, or a folder above it, is on the list.
@@ -59,7 +61,7 @@ class Exclusions:
         if self.file is None:
             return found
         kept = [entry for entry in found if not self.covers(entry.path)]
-        name = shown_path(self.file)
+        name = shown_path(self.file) + (", read as UTF-16" if self.is_utf16 else "")
         emit(Note(f"left out by {name}: {len(found) - len(kept)} of {len(found)} images"))
         unmatched = self.unmatched()
         if unmatched:
@@ -87,7 +89,7 @@ def read_exclusions(file: Path, base: Path) -> Exclusions:
         raise DataOptionError("exclude", f"{file} holds NULs", "Save it as UTF-8, one path a line.")
     # Lists made by `find` hold names as they are on disk, which need not be UTF-8.
     text = data.decode(encoding or "utf-8", "replace" if encoding else "surrogateescape").removeprefix("\ufeff")
-    found = Exclusions(base, file)
+    found = Exclusions(base, file, is_utf16=encoding is not None)
     for line in filter(None, (line.strip() for line in text.split("\n"))):
         if not line.startswith("#"):
             for spelling in dict.fromkeys((line, line.replace("\\", "/"))):
