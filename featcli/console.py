@@ -13,7 +13,7 @@ from rich.text import Text
 
 from featcli import events
 from featcli.errors import ConfigError, FeatcliError
-from featcli.layout import wrapped
+from featcli.lines import wrapped
 from featcli.text import clipped, printable
 
 _PLACE = re.compile(r"(?!--).+?:\d+:(\d+:)? ")

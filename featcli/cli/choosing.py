@@ -12,7 +12,7 @@ from featcli.cli.flags import RUN, SPEECH, option
 from featcli.cli.invocation import Invocation, command
 from featcli.cli.output import say, terminal_width
 from featcli.files import release_readers
-from featcli.layout import laid_out
+from featcli.lines import laid_out
 
 
 @command("overwrite", *SPEECH)
@@ -64,14 +64,9 @@ def doctor(
     ] = None,
 ) -> None:
     """Show devices, threads, caches and versions, and what is missing with the command that fixes it."""
-    if weights is not None:
-        from featcli.workflow.weights_report import describe_weights
-
-        run.finish(describe_weights(weights))
-        return
     from featcli.commands.doctor import doctor
 
-    run.finish(doctor(run.cache()))
+    run.finish(doctor(run.cache(), weights))
 
 
 @command("cache", "device", *SPEECH)

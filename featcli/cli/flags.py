@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from featcli.config.short_flags import SHORT_FLAGS, ShortFlag
+from featcli.config.flag import ShortFlag
+from featcli.config.short_flags import SHORT_FLAGS
 
 RUN = "What to run"
 OPTIONS = "Options of the config (also by --set)"

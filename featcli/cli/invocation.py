@@ -13,10 +13,11 @@ import typer
 
 from featcli.cli.errors import errors_to_text
 from featcli.cli.flags import Flags, short_option
-from featcli.cli.help import Command
+from featcli.cli.help_text import Command
 from featcli.cli.output import say, terminal_width, to_json
 from featcli.cli.root import app
-from featcli.config.short_flags import SHORT_FLAGS, ShortFlag
+from featcli.config.flag import ShortFlag
+from featcli.config.short_flags import SHORT_FLAGS
 from featcli.errors import BackboneOptionError, FeatcliError, UsageError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import typer
 from typer.main import get_command
 
-from featcli.cli import help
+from featcli.cli import help_text
 from featcli.config.aliases import ALIASES
 from featcli.config.short_flags import SHORT_FLAGS
 from featcli.errors import FeatcliError, UsageError
@@ -35,7 +35,7 @@ _FORMATS = ("csv", "jsonl", "parquet", "table")  # of rows, which other tools ha
 Commands: TypeAlias = Mapping[str, Any]
 
 
-class Group(help.Group):
+class Group(help_text.Group):
     """Commands of which a mistyped one is answered as every other error is."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:

@@ -18,7 +18,7 @@ from featcli.features.maintenance import (
     remove_files,
     verify_store,
 )
-from featcli.layout import laid_out, table
+from featcli.lines import laid_out, table
 from featcli.text import columns, printable
 from featcli.units import bytes_of, count_text, seconds_of, size_text
 from featcli.workflow.answer import Answer

@@ -19,8 +19,9 @@ from featcli.backbones.registry import find_architecture, names
 from featcli.cores import decide_cores, memory_limit
 from featcli.data.pixels.decoding import IMAGE_FORMATS
 from featcli.features.place import NO_CACHE
-from featcli.layout import lines_of
+from featcli.lines import lines_of
 from featcli.workflow.answer import Answer
+from featcli.workflow.weights_report import describe_weights
 
 _LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "safetensors", "pydantic", "typer", "rich", "PyYAML")
 _EXTRAS = {
@@ -32,12 +33,18 @@ _EXTRAS = {
 _LEAST_FREE = 1 << 30  # bytes
 
 
-def doctor(cache: Path) -> Answer:
-    """The facts of this machine, as text and as one JSON value. Changes nothing.
+def doctor(cache: Path, weights: str | None = None) -> Answer:
+    """The facts of this machine, or of a file of weights, as text and as one JSON value. Changes nothing.
 
     Args:
         cache: the feature store's folder.
+        weights: `FILE` or `FILE#KEY`, to look at instead.
+
+    Raises:
+        WeightsError: the file is none of weights.
     """
+    if weights is not None:
+        return describe_weights(weights)
     cores = decide_cores()
     facts = {
         "featcli": __version__,

@@ -18,7 +18,7 @@ from featcli.data.hashing import MEMO_NAME
 from featcli.errors import ConditionFailed, DatasetError, UsageError
 from featcli.events import Warn
 from featcli.features.extraction import Extractor
-from featcli.layout import lines_of
+from featcli.lines import lines_of
 from featcli.predictor import Predictor
 from featcli.runs.folder import CONFIG_NAME
 from featcli.runs.moving import load_run_config

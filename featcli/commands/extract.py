@@ -15,7 +15,7 @@ from featcli.events import Fact, Note, Progress
 from featcli.features.extraction import Extractor
 from featcli.features.store import FeatureStore
 from featcli.files import check_output_file
-from featcli.layout import lines_of
+from featcli.lines import lines_of
 from featcli.runtime import Runtime
 from featcli.workflow.answer import Answer, Unreadable
 from featcli.workflow.idle import describe_idle, describe_separator, of_images

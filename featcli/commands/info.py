@@ -7,7 +7,7 @@ from typing import Any
 
 from featcli.errors import CheckpointError
 from featcli.evaluation.words import interval_text, selection_text
-from featcli.layout import lines_of
+from featcli.lines import lines_of
 from featcli.metadata import CheckpointMetadata, ValidationFacts, find_checkpoint, read_metadata
 from featcli.text import printable
 from featcli.workflow.answer import Answer

@@ -8,7 +8,7 @@ from functools import partial
 from featcli.backbones.catalogue import BackboneCard, StageCard, cards, describe_stages
 from featcli.backbones.registry import find_architecture
 from featcli.data.pixels.preprocessing import Preprocessing
-from featcli.layout import lines_of, table
+from featcli.lines import lines_of, table
 from featcli.workflow.answer import Answer
 
 

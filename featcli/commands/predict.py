@@ -19,7 +19,7 @@ from featcli.events import Note, Progress
 from featcli.features.extraction import Extractor
 from featcli.features.store import FeatureStore
 from featcli.files import check_output_file, open_sink, write_json
-from featcli.layout import lines_of
+from featcli.lines import lines_of
 from featcli.outputs import STDOUT
 from featcli.predictor import Predictor
 from featcli.text import first_few
@@ -173,9 +173,7 @@ def _describe_idle(
         idle |= of_images("the images are those that are named")
     describe_idle(session, "predict", idle)
     if options.top is not None and format != "jsonl":
-        session.emit(Note(f"not used by {format} rows: --top (jsonl lists classes; csv and parquet take --probs)"))
-    if options.probs and format == "table":
-        session.emit(Note("not used by table rows: --probs (jsonl, csv and parquet have them)"))
+        session.emit(Note(f"not used by {format} rows: --top (jsonl lists classes; the others take --probs)"))
     describe_separator(arguments, options.separator, session.emit)
 
 

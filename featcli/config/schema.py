@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from featcli.config.flag import Flag
 from featcli.config.values import (
     ClassName,
     Count,
@@ -32,7 +33,7 @@ from featcli.config.values import (
     Weights,
     WeightsName,
 )
-from featcli.config.words import Flag, Words
+from featcli.config.words import Words
 
 _C_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2)
 

@@ -3,17 +3,7 @@
 They come from the schema, which a help text is not to wait for.
 """
 
-from typing import NamedTuple
-
-
-class ShortFlag(NamedTuple):
-    """Another spelling of a `--set`: the option, the flag, what stands for its value, its help."""
-
-    key: str
-    flag: str
-    metavar: str
-    help: str
-
+from featcli.config.flag import ShortFlag
 
 SHORT_FLAGS = (
     ShortFlag(

@@ -119,15 +119,14 @@ def _parsed(source: Source, key: str, text: str) -> Source:
     document = parse(text, within=key)
     if isinstance(document.root, Scalar) and " #" in text and text.lstrip()[:1] not in ("'", '"'):
         document = Document(Scalar(text, text, _START), ())  # a comment would mean nothing here
+    setting = f"{shortened(key)}=" if source.where == "--set" else ""
     if document.problems and any(text.count(left) > text.count(right) for left, right in ("[]", "{}")):
-        example = f"{source.where} {f'{key}=' if source.where == '--set' else ''}"
-        said = f"not closed; for the shell, what holds spaces needs quotes, as in {example}'[0.1, 1]'"
+        said = f"not closed; for the shell, what holds spaces needs quotes, as in {source.where} {setting}'[0.1, 1]'"
         return source.holding(None, ((_START, said),))
     if document.root is None and document.problems and text.lstrip()[:1] in ("[", "{"):
         at, problem = document.problems[-1]
-        value = json.dumps(text, ensure_ascii=False)
-        flag = f"{source.where} '{key}={value}'" if source.where == "--set" else f"{source.where} '{value}'"
-        return source.holding(None, ((at, f"{problem}; to mean the text as it is, quote it: {flag}"),))
+        typed = f"{source.where} '{setting}{json.dumps(text)}'"
+        return source.holding(None, ((at, f"{problem}; to mean the text as it is, quote it: {typed}"),))
     node = Scalar(None, "", _START) if document.root is None and not document.problems else document.root
     return source.holding(_nest(key, node) if node else None, document.problems)
 

@@ -32,19 +32,6 @@ class Words:
     synonyms: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
-    """Beside the type of an option that people change often: a flag of its own, another spelling of its `--set`.
-
-    Args:
-        name: as it is typed: `--epochs`.
-        metavar: what stands for the value in the help.
-    """
-
-    name: str
-    metavar: str
-
-
 def expected(option: FieldInfo) -> str:
     """Completes "expected ..." for an option: `auto or an integer of at least 1`."""
     return listing(list(dict.fromkeys(_alternatives(option.annotation, option.metadata))))

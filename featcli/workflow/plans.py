@@ -16,7 +16,7 @@ from featcli.data.pixels.decoding import GreyRange, is_narrow
 from featcli.data.pixels.loading import load_pixels
 from featcli.features.extraction import Extractor
 from featcli.features.store import FeatureStore
-from featcli.layout import laid_out, table
+from featcli.lines import laid_out, table
 from featcli.text import printable
 from featcli.units import duration_text
 from featcli.workflow.answer import Answer, Unreadable

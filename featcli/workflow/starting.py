@@ -159,9 +159,11 @@ def _choose_name(config: Config, earlier: Config | None) -> tuple[str | None, st
         return None, ""
     name = fitting_backbone(weights)
     if name is None:
-        what = f"backbone.weights: {shown_path(Path(weights))} does not fit one backbone alone"
-        step = f"featcli doctor --weights {shlex.quote(str(shown_path(Path(weights))))} says what it fits; "
-        raise UsageError(what, f"{step}then name it: --backbone NAME")
+        shown = shown_path(Path(weights))
+        raise UsageError(
+            f"backbone.weights: {shown} does not fit one backbone alone",
+            f"featcli doctor --weights {shlex.quote(shown)} says what it fits; then name it: --backbone NAME",
+        )
     return name, "the one that the weights fit"
 
 

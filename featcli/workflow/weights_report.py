@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,9 +12,12 @@ from featcli.backbones.weight_forms import StateDict
 from featcli.backbones.weights import held_by
 from featcli.errors import CheckpointError, WeightsError
 from featcli.files import weights_place
+from featcli.lines import lines_of
 from featcli.metadata import read_metadata
-from featcli.text import counted
+from featcli.units import count_text
 from featcli.workflow.answer import Answer
+
+_NEXT = "`featcli models` lists the backbones; a network of another kind cannot be one."
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,8 @@ def describe_weights(weights: str) -> Answer:
     own = _checkpoint(path)
     if own is not None:
         facts: dict[str, Any] = {"file": word, "what": "a checkpoint of featcli", "backbone": own, "state_dicts": []}
-        text = f"{word}: a checkpoint of featcli\n  fits {own}\n{_config(own, word)}"
-        return Answer(text, facts)
+        lines = [f"{word}: a checkpoint of featcli", f"  fits {own}", *_config(own, word)]
+        return Answer.arranged(lines_of(lines), facts)
     held = held_by(path)
     described = _described(held, held if key is None else named(held, key, word), word)
     facts = {"file": word, "what": _what(path), "state_dicts": [asdict(state) for state in described]}
@@ -78,11 +80,8 @@ def describe_weights(weights: str) -> Answer:
     problems = [fit.problem for state in described for fit in state.fits if fit.problem is not None]
     why = f"{word}: {problems[0]}" if problems else f"nothing in {weights} can be the weights of a backbone"
     failure = None if usable else WeightsError(why, "Name others." if problems else _NEXT)
-    return Answer("\n".join([f"{word}: {facts['what']}", *map(_text, described)]), facts, failure=failure)
-
-
-_WIDTH = 80
-_NEXT = "`featcli models` lists the backbones; a network of another kind cannot be one."
+    lines = [f"{word}: {facts['what']}", *(line for state in described for line in _lines(state))]
+    return Answer.arranged(lines_of(lines), facts, failure=failure)
 
 
 def fitting_backbone(weights: str) -> str | None:
@@ -182,29 +181,25 @@ def _what(path: Path) -> str:
     return "an archive of torch" if head.startswith(b"PK") else "a file of torch in its older format"
 
 
-def _text(state: DescribedStateDict) -> str:
+def _lines(state: DescribedStateDict) -> list[str]:
     dtypes = ", ".join(state.dtypes)
     lines = [
         "",
         state.key or "(the file itself)",
-        f"  {counted(state.tensors, 'tensor')}, {_size(state.values)} values, {dtypes}",
+        f"  {count_text(state.tensors, 'tensor')}, {_size(state.values)} values, {dtypes}",
     ]
     if not state.fits:
-        lines += _wrapped(f"fits no backbone{'' if state.nearest is None else f'; nearest: {state.nearest}'}")
+        lines.append(f"  fits no backbone{'' if state.nearest is None else f'; nearest: {state.nearest}'}")
     for fit in state.fits:
         head = "without a head" if fit.head_classes is None else f"with a head of {fit.head_classes} classes"
-        beside = f", {counted(fit.beside, 'tensor')} beside it" if fit.beside else ""
+        beside = f", {count_text(fit.beside, 'tensor')} beside it" if fit.beside else ""
         lines.append(f"  fits {fit.backbone}, {head}{beside}")
-        lines += _wrapped(f"not usable: {fit.problem}") if fit.problem else [_config(fit.backbone, fit.weights)]
-    return "\n".join(lines)
+        lines += [f"  not usable: {fit.problem}"] if fit.problem else _config(fit.backbone, fit.weights)
+    return lines
 
 
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="    ", break_long_words=False)
-
-
-def _config(name: str, weights: str) -> str:
-    return f"    backbone.name: {name}\n    backbone.weights: {weights}"
+def _config(name: str, weights: str) -> list[str]:
+    return [f"    backbone.name: {name}", f"    backbone.weights: {weights}"]
 
 
 def _size(values: int) -> str:

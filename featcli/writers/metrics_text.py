@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from featcli.evaluation.words import absent_text, interval_text, selection_text
-from featcli.layout import laid_out, table, table_row
+from featcli.lines import laid_out, table, table_row
 from featcli.text import clipped, columns, printable
 
 _FEWEST = 8  # columns of a class's name

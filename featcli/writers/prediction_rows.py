@@ -11,7 +11,7 @@ from typing import Any
 
 from featcli.errors import UsageError
 from featcli.extras import import_pyarrow
-from featcli.layout import pad, table_row, wrapped
+from featcli.lines import pad, table_row, wrapped
 from featcli.predictor import Row
 from featcli.tasks import Task
 from featcli.text import clipped, columns, csv_text, printable

@@ -106,7 +106,7 @@ def test_what_rows_have_no_place_for(here: Lab) -> None:
     for arguments, said in (
         (
             ("--top", "1", "--format", "csv"),
-            "not used by csv rows: --top (jsonl lists classes; csv and parquet take --probs)",
+            "not used by csv rows: --top (jsonl lists classes; the others take --probs)",
         ),
         (("--probs", "--format", "table"), "not used by table rows: --probs (jsonl, csv and parquet have them)"),
         (("-0",), "not used: -0 (it is of paths on standard input, and there is no '-')"),

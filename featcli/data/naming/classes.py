@@ -148,14 +148,10 @@ def reject_unknown_classes(
     if unknown:
         listed = ", ".join(f"'{name}'{did_you_mean(name, classes, most=1)}" for name in unknown[:5])
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-        raise DatasetError(
-            f"{folder} holds classes that were not trained: {listed}{more}",
-            f"Known classes: {', '.join(classes[:20])}{', ...' if len(classes) > 20 else ''}."
-            + (
-                f"\nTo leave one out, name a file with the line {folder.name}/{unknown[0]} in data.exclude."
-                * may_exclude
-            ),
-        )
+        steps = [f"Known classes: {', '.join(classes[:20])}{', ...' if len(classes) > 20 else ''}."]
+        if may_exclude:
+            steps.append(f"To leave one out, name a file with the line {folder.name}/{unknown[0]} in data.exclude.")
+        raise DatasetError(f"{folder} holds classes that were not trained: {listed}{more}", "\n".join(steps))
 
 
 def no_images(what: str, skipped: str) -> DatasetError:

@@ -117,10 +117,15 @@ def _there(path: str, folders: Iterable[Path | str]) -> str | None:
     return None
 
 
+def names_in(folder: str) -> list[str]:
+    """What a folder holds, sorted; nothing where it cannot be listed."""
+    try:
+        return sorted(os.listdir(folder or os.curdir))
+    except (OSError, ValueError):  # ValueError: a NUL in its name
+        return []
+
+
 def _in_any_case(name: str, folder: str) -> str:
     """The name that a folder has in another case; the given one where it has none, or where it has itself."""
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError:
-        names = []
+    names = names_in(folder)
     return next((other for other in names if name not in names and other.casefold() == name.casefold()), name)

@@ -12,7 +12,8 @@ from featcli.data.naming.exclusions import Exclusions
 from featcli.data.naming.folders import Ignored, is_image_name, subfolders, walk_images
 from featcli.data.naming.listing import SPLIT_NAMES
 from featcli.errors import DatasetError
-from featcli.text import counted, did_you_mean, first_few, listing, nfc
+from featcli.text import did_you_mean, first_few, listing, nfc
+from featcli.units import count_text
 
 _DEPTH = 8  # of folders that hold nothing but a folder
 _LOOKED_INTO = 100  # folders, among which some with splits of their own are looked for
@@ -180,7 +181,7 @@ def _split_layout(root: Path, names: Sequence[str], look: _Look, known: Collecti
         if not learns:
             folders.setdefault(named[name], name)  # so that train is not evaluated on in its place
         elif count:
-            warnings.append(f"{name}/ holds {counted(count, 'image')} and no class folders: not used")
+            warnings.append(f"{name}/ holds {count_text(count, 'image')} and no class folders: not used")
         else:
             notes.append(f"{name}/ is empty and no split")
     notes += _beside(root, folders, others, look, learns=learns)
@@ -244,7 +245,7 @@ def _beside(root: Path, folders: Mapping[str, str], others: Sequence[str], look:
     strange = [name for name in others if counts[name]]
     if strange and learns:
         splits = listing([f"{name}/" for name in folders.values()], "and")
-        named = first_few([f"{name}/ ({counted(counts[name], 'image')})" for name in strange])
+        named = first_few([f"{name}/ ({count_text(counts[name], 'image')})" for name in strange])
         near = did_you_mean(strange[0].lower(), SPLIT_NAMES, most=1) if len(strange) == 1 else ""
         raise DatasetError(
             f"{root} holds {splits} and, beside the splits, {named}: no split{near}",

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from featcli.data.naming.finding import Finder, beside_manifest, is_foreign, near_file
+from featcli.data.naming.finding import Finder, beside_manifest, is_foreign, names_in, near_file
 from featcli.data.naming.listing import SPLIT_NAMES, Keep, ListedImage, Listing
 from featcli.data.naming.source import DataOptionError, relative_name, shown_path
 from featcli.data.naming.tables import Problems, Row, Table, read_table
@@ -112,16 +112,9 @@ def describe_missing(missing: Sequence[ListedImage], count: int, file: Path, emi
     elif is_foreign(written):
         near = ": a path of another machine? Write it as seen from the manifest's folder"
     else:
-        near = did_you_mean(os.path.basename(written), _names_in(os.path.dirname(first.path)), most=1)
+        near = did_you_mean(os.path.basename(written), names_in(os.path.dirname(first.path)), most=1)
     many = f"{len(gone)} of {count} paths name no file" if len(gone) > 1 else f"of {count} paths one names no file"
     emit(Warn(f"{shown_path(file)}: {many}; line {first.line}: '{written}'{near or f', seen from {folder}'}"))
-
-
-def _names_in(folder: str) -> list[str]:
-    try:
-        return sorted(os.listdir(folder))
-    except OSError:
-        return []
 
 
 class _Paths:

@@ -13,6 +13,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+from featcli.data.naming.finding import names_in
 from featcli.data.naming.folders import is_image_name
 from featcli.data.naming.source import DataOptionError
 from featcli.data.readers.files import read_file
@@ -186,16 +187,9 @@ def _bytes(file: Path) -> bytes:
         return read_file(os.fspath(file))
     except UnreadableImage as error:
         if not os.path.lexists(file):
-            near = did_you_mean(file.name, _names_in(file.parent), most=1)
+            near = did_you_mean(file.name, names_in(os.fspath(file.parent)), most=1)
             raise DataOptionError("manifest", f"no such file: {file}{near}") from error
         raise DataOptionError("manifest", f"{file} cannot be read: {error}") from error
-
-
-def _names_in(folder: Path) -> list[str]:
-    try:
-        return sorted(os.listdir(folder))
-    except OSError:
-        return []
 
 
 def _parquet_table(file: Path, data: bytes, problems: Problems) -> Table:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from featcli.config import Config, load_config
@@ -71,6 +71,7 @@ def test_any_bytes(data: bytes, file: Path) -> None:
 
 @pytest.mark.slow
 @given(key=st.sampled_from(["head.C", "data.root", "backbone.preprocess", "", "."]), value=YAML_LIKE | st.text())
+@example(key="head.C", value="a\na=[")
 @settings(deadline=None, max_examples=200)
 def test_any_argument_of_set(key: str, value: str) -> None:
     config_or_error(None, [f"{key}={value}"])

@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from featcli.layout import laid_out, table, wrapped
+from featcli.lines import laid_out, table, wrapped
 from featcli.text import columns
 
 FACT = "store         /tmp/a: 4 files, 2.1 MB, 9.1 GB free on a disk that is nearly full"

@@ -15,7 +15,7 @@ from typing import Any
 import typer
 import typer.core
 
-from featcli.layout import wrapped
+from featcli.lines import wrapped
 from featcli.text import columns
 
 _WIDEST = 100  # columns: longer lines are hard to read
