@@ -108,12 +108,13 @@ def test_what_rows_have_no_place_for(here: Lab) -> None:
             ("--top", "1", "--format", "csv"),
             "not used by csv rows: --top (jsonl lists classes; the others take --probs)",
         ),
-        (("--probs", "--format", "table"), "not used by table rows: --probs (jsonl, csv and parquet have them)"),
         (("-0",), "not used: -0 (it is of paths on standard input, and there is no '-')"),
     ):
         done = here("predict", "run", "photos", *arguments)
         assert (done.code, notes(done.stderr)) == (0, [f"note: {said}"])
     assert notes(here("predict", "run", "photos", "--top", "1", "--probs").stderr) == []
+    table = here("predict", "run", "photos/cats", "--probs", "--format", "table")
+    assert (notes(table.stderr), table.text.count("cats 0.") + table.text.count("cats 1.")) == ([], 8)
 
 
 def test_a_limit_is_one_limit(here: Lab) -> None:
