@@ -180,7 +180,7 @@ def _choices_by_looking(session: Session, earlier: Config | None) -> Iterator[Ch
                 yield Choice(key, _value_of(earlier, key), _AS_BEFORE, flags[key])
         return
     quiet = replace(session, emit=lambda event: session.emit(event) if isinstance(event, Progress) else None)
-    look = look_at(read_dataset(quiet, loaded, open_runtime(session), keep=not session.dry_run))
+    look = look_at(read_dataset(quiet, loaded, open_runtime(quiet), keep=not session.dry_run))
     if "head.class_weight" in asked and look.imbalance >= IMBALANCED:
         reason = f"the largest class is {look.imbalance:.0f} times the smallest"
         yield Choice("head.class_weight", "balanced", reason, flags["head.class_weight"])
