@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from featcli.backbones.stages import Backbone
+from featcli.backbones.stages import Backbone, whole
 from featcli.checkpoint import Checkpoint
 from featcli.features.extraction import Extractor, FeatureRow
 from featcli.heads.blocks import InBlocks, apply_in_blocks
@@ -67,7 +67,7 @@ class Predictor:
 
     def module(self) -> nn.Module:
         """The whole model, from decoded images to predictions, as one module."""
-        return PixelModel(self.extractor.backbone, self.head, self.task, self.extractor.runtime)
+        return PixelModel(whole(self.extractor.backbone), self.head, self.task, self.extractor.runtime)
 
     def _row(self, row: FeatureRow, prediction: NDArray[np.float64] | None, top: int, outputs: bool) -> Row:
         cells = {"path": row.path, **self.task.cells(prediction, top), "error": row.error}

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from featcli.backbones.description import Described
 from featcli.backbones.layers import PENULTIMATE, Layer, pool_output
 from featcli.data.pixels.preprocessing import Preprocessing
 
@@ -107,6 +108,17 @@ class Backbone:
     def n_parameters(self) -> int:
         """Number of parameters (buffers not counted)."""
         return sum(parameter.numel() for parameter in self.network.parameters())
+
+
+def whole(backbone: Described) -> Backbone:
+    """A backbone that has its network, as whatever trains or exports needs it.
+
+    Raises:
+        TypeError: it is a description alone.
+    """
+    if not isinstance(backbone, Backbone):
+        raise TypeError(f"of {backbone.name} there is a description and no network")
+    return backbone
 
 
 class Built(NamedTuple):

@@ -32,23 +32,26 @@ def ordered_batches(
         work: must not raise for bad input; what it raises ends the iteration.
         workers: number of threads.
         size: results per batch; the last batch is shorter.
-        idle_timeout: seconds; where `items` gives nothing new for so long, a shorter batch is yielded.
+        idle_timeout: seconds; where `items` gives nothing new for so long, a shorter batch is yielded, if only an empty
+            one after a full one, so that nobody waits for what has come.
     """
     feeder = _Feeder(items, work, workers, ahead=2 * size + workers)
     batch: list[R] = []
+    told = True  # whether it is known that all was yielded
     try:
         while True:
             try:
-                future = feeder.pending.get(timeout=idle_timeout if batch else None)
+                future = feeder.pending.get(timeout=None if told else idle_timeout)
             except queue.Empty:
                 yield batch
-                batch = []
+                batch, told = [], True
                 continue
             if isinstance(future, _End):
                 if future.error is not None:
                     raise future.error
                 break
             batch.append(future.result())
+            told = False
             if len(batch) == size:
                 yield batch
                 batch = []

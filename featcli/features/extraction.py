@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from featcli.backbones.stages import Backbone
+from featcli.backbones.description import Described
 from featcli.data.pixels.decoding import PIXEL_PIPELINE
 from featcli.data.pixels.loading import load_pixels
 from featcli.data.prefetch import ordered_batches
 from featcli.data.readers.reader import ImageRef
 from featcli.events import Emit, Progress
-from featcli.features.engines.engine import Engine, run_tiled
-from featcli.features.engines.plain import PlainTorch
+from featcli.features.engines.engine import Engine, Pixels, forward, tiles_of
 from featcli.features.store import FeatureStore, SegmentWriter, Space
 from featcli.runtime import Runtime
 
@@ -52,38 +52,27 @@ class Extractor:
     """A backbone with what runs it, ready to turn images into features.
 
     Args:
-        backbone: whose features are wanted.
+        backbone: whose features are wanted; its description is enough.
         runtime: where and how to compute.
-        engine: runs the backbone; plain torch by default.
+        engine: runs the backbone; plain torch where None, for a whole backbone.
     """
 
-    def __init__(self, backbone: Backbone, runtime: Runtime, engine: Engine | None = None) -> None:
-        self.engine = engine or PlainTorch(backbone, runtime)
+    def __init__(self, backbone: Described, runtime: Runtime, engine: Engine | None = None) -> None:
+        self.engine = engine or _plain(backbone, runtime)
         self.backbone = backbone
         self.runtime = runtime
-        self.space = Space(
-            backbone=backbone.name,
-            weights_sha256=backbone.weights_sha256,
-            arguments=dict(backbone.arguments),
-            preprocessing=backbone.preprocessing.to_json(),
-            layer=str(backbone.layer),
-            pixel_pipeline=PIXEL_PIPELINE,
-            precision=runtime.precision,
-            device_type=runtime.device.type,
-            engine=self.engine.name,
-        )
+        self.space = space_of(backbone, runtime, self.engine.name)
 
-    def forward(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def forward(self, pixels: Pixels) -> NDArray[np.float32]:
         """Features of decoded images.
 
         Args:
-            pixels: N arrays (crop, crop, 3) uint8.
+            pixels: N > 0 arrays (crop, crop, 3) uint8.
 
         Returns:
             (N, D) float32.
         """
-        with torch.inference_mode():
-            return np.asarray(run_tiled(self.engine, pixels, self.engine.features).cpu().numpy())
+        return forward(self.engine, pixels)
 
     def stream(
         self,
@@ -108,8 +97,18 @@ class Extractor:
         def load(ref: ImageRef) -> _Decoded:
             return self._load(ref, store)
 
-        for batch in ordered_batches(refs, load, workers=self.runtime.workers, size=size, idle_timeout=idle_timeout):
-            yield self._finish(batch)
+        running: deque[Callable[[], list[FeatureRow]]] = deque()
+        loaded = ordered_batches(refs, load, workers=self.runtime.workers, size=size, idle_timeout=idle_timeout)
+        with contextlib.closing(loaded):
+            for batch in loaded:
+                if batch:
+                    running.append(self._start(batch))
+                # With the next batch in its hands, the engine does not wait for whoever takes the rows of this one.
+                most = 1 if self.engine.depth > 1 and len(batch) == size else 0
+                while len(running) > most:
+                    yield running.popleft()()
+        while running:
+            yield running.popleft()()
 
     def _load(self, ref: ImageRef, store: FeatureStore | None) -> _Decoded:
         known = store.get(ref.digest) if store is not None and ref.digest is not None else None
@@ -126,11 +125,45 @@ class Extractor:
         row = FeatureRow(ref.name, loaded.digest, known, loaded.error, stored=known is not None)
         return _Decoded(row, loaded.value)
 
-    def _finish(self, batch: Sequence[_Decoded]) -> list[FeatureRow]:
-        """Runs the network on the rows that wait for it, and leaves the others as they are."""
-        waiting = [item.pixels for item in batch if item.pixels is not None]
-        computed = iter(self.forward(waiting) if waiting else ())
-        return [item.row if item.pixels is None else _with_feature(item.row, next(computed)) for item in batch]
+    def _start(self, batch: Sequence[_Decoded]) -> Callable[[], list[FeatureRow]]:
+        """Hands the rows that wait for the model to the engine, and gives what waits for them; the others stay."""
+        rows = [item.row for item in batch]
+        places = [index for index, item in enumerate(batch) if item.pixels is not None]
+        pending = [self.engine.submit(tile) for tile in tiles_of(self.engine, _pixels_of(batch))]
+
+        def finish() -> list[FeatureRow]:
+            features = (feature for wait in pending for feature in wait())
+            for place, feature in zip(places, features, strict=True):
+                rows[place] = _with_feature(rows[place], feature)
+            return rows
+
+        return finish
+
+
+def space_of(backbone: Described, runtime: Runtime, engine: str) -> Space:
+    """Where in a store the features lie that an engine of that name computes."""
+    return Space(
+        backbone=backbone.name,
+        weights_sha256=backbone.weights_sha256,
+        arguments=dict(backbone.arguments),
+        preprocessing=backbone.preprocessing.to_json(),
+        layer=str(backbone.layer),
+        pixel_pipeline=PIXEL_PIPELINE,
+        precision=runtime.precision,
+        device_type=runtime.device.type,
+        engine=engine,
+    )
+
+
+def _plain(backbone: Described, runtime: Runtime) -> Engine:
+    from featcli.backbones.stages import whole
+    from featcli.features.engines.plain import PlainTorch
+
+    return PlainTorch(whole(backbone), runtime)
+
+
+def _pixels_of(batch: Sequence[_Decoded]) -> list[NDArray[np.uint8]]:
+    return [item.pixels for item in batch if item.pixels is not None]
 
 
 def _with_feature(row: FeatureRow, feature: NDArray[np.float32]) -> FeatureRow:

@@ -14,12 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from featcli.backbones.stages import whole
 from featcli.data.pixels.loading import load_pixels
 from featcli.data.prefetch import ordered_batches
 from featcli.data.readers.reader import ImageRef
 from featcli.errors import UnreadableDataError
 from featcli.events import Emit, Progress
-from featcli.features.engines.engine import run_tiled
+from featcli.features.engines.engine import Pixels, tiles_of
 from featcli.features.extraction import Extractor
 from featcli.files import storage_errors
 from featcli.runtime import Runtime, to_device
@@ -33,7 +34,7 @@ _RESTORE = "Nothing was learned from it. Restore the file, and continue with --r
 class FrozenPrefix:
     """The frozen stages, from decoded images to the boundary.
 
-    The engine sees one padded shape, as in extraction: so a row has the same bits whatever comes with it, now or from
+    The model sees one padded shape, as in extraction: so a row has the same bits whatever comes with it, now or from
     the disk.
 
     Args:
@@ -42,27 +43,26 @@ class FrozenPrefix:
     """
 
     def __init__(self, extractor: Extractor, n_frozen: int) -> None:
-        self._backbone = extractor.backbone
-        self._engine = extractor.engine
+        self._extractor = extractor
+        self._backbone = whole(extractor.backbone)
         self._n_frozen = n_frozen
 
-    def encode(self, pixels: Sequence[NDArray[np.uint8]]) -> Tensor:
-        """What is kept of images: (N, ...) on the device, maps with their channels last."""
-        return run_tiled(self._engine, pixels, self._encode_tile)
+    def encode(self, pixels: Pixels) -> Tensor:
+        """What is kept of N > 0 images: (N, ...) on the device, maps with their channels last."""
+        device = self._extractor.runtime.device
+        if self._n_frozen == 0:
+            return to_device(torch.from_numpy(np.stack(pixels)), device)
+        if self._n_frozen == len(self._backbone.stages):
+            return to_device(torch.from_numpy(self._extractor.forward(pixels)), device)
+        engine = self._extractor.engine
+        tiles = [engine.boundary(tile, self._n_frozen) for tile in tiles_of(engine, pixels)]
+        return torch.cat([tile.permute(0, 2, 3, 1) if self._is_map(tile) else tile for tile in tiles]).contiguous()
 
     def inputs(self, kept: Tensor) -> Tensor:
         """What the trainable part reads, from what `encode` gave."""
         if self._n_frozen == 0:
             return self._backbone.preprocessing.normalise(kept)
         return kept.permute(0, 3, 1, 2) if self._is_map(kept) else kept
-
-    def _encode_tile(self, tile: Tensor) -> Tensor:
-        if self._n_frozen == 0:
-            return tile
-        if self._n_frozen == len(self._backbone.stages):
-            return self._engine.features(tile)
-        boundary = self._engine.boundary(tile, self._n_frozen)
-        return boundary.permute(0, 2, 3, 1).contiguous() if self._is_map(boundary) else boundary.contiguous()
 
     def _is_map(self, tensor: Tensor) -> bool:
         """Whether a boundary tensor is (B, C, H, W), not tokens, and not a map that has its channels last already."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from featcli.backbones.stages import whole
 from featcli.data.dataset import Dataset
 from featcli.data.pixels.augmentation import Augmentation
 from featcli.data.readers.reader import ImageRef
@@ -103,7 +104,7 @@ def plan_boundary(
     Raises:
         ConfigError: `train.cutmix` where the boundary is no map with its channels first.
     """
-    config, backbone = session.loaded.config, extractor.backbone
+    config, backbone = session.loaded.config, whole(extractor.backbone)
     views = Views(Augmentation(config.train.augment, backbone.preprocessing, mirror), config.train.views, config.seed)
     prefix = FrozenPrefix(extractor, n_frozen)
     side = backbone.preprocessing.crop

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from featcli.backbones.stages import canonical_sha256
+from featcli.backbones.stages import canonical_sha256, whole
 from featcli.data.dataset import Dataset
 from featcli.errors import EnvironmentFault
 from featcli.events import Fact, Note
@@ -45,7 +45,7 @@ class FineTuning:
     def __init__(
         self, session: Session, extractor: Extractor, n_frozen: int, data: Dataset, table: FeatureTable, task: Task
     ) -> None:
-        runtime, backbone = extractor.runtime, extractor.backbone
+        runtime, backbone = extractor.runtime, whole(extractor.backbone)
         self._session, self._runtime, self._backbone, self._n_frozen = session, runtime, backbone, n_frozen
         self._data, self._table = data, table
         self._rows, labels = training_rows(data, table)

@@ -9,6 +9,7 @@ from typing import Any
 
 from featcli.analysis.sides import sided_names
 from featcli.analysis.survey import Survey, survey
+from featcli.backbones.stages import whole
 from featcli.config import dump_config
 from featcli.data.dataset import Dataset, Sample
 from featcli.data.naming.source import relative_name
@@ -41,7 +42,7 @@ def make_plan(session: Session, extractor: Extractor, data: Dataset, training: T
     readable = [sample for sample in data.samples if sample.digest is not None]
     found, _ = store.find([sample.digest for sample in readable if sample.digest is not None])
     known = {sample.digest for sample, stored in zip(readable, found, strict=True) if stored and sample.digest}
-    backbone = extractor.backbone
+    backbone = whole(extractor.backbone)
     seen = survey(
         data,
         known=known,
@@ -113,7 +114,7 @@ def _plan_text(
     training: TrainingPlan | None,
     width: int | None,
 ) -> str:
-    data, backbone, features = seen.data, extractor.backbone, facts["features"]
+    data, backbone, features = seen.data, whole(extractor.backbone), facts["features"]
     work = f"{features['stored']} stored, {features['to_compute']} to compute"
     if features["to_compute"]:
         work += f", {duration_text(features['estimated_seconds'])} here"

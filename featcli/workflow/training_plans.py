@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from featcli.analysis.mirroring import MIRRORED
-from featcli.backbones.stages import Backbone
+from featcli.backbones.stages import Backbone, whole
 from featcli.data.dataset import Dataset
 from featcli.errors import BackboneOptionError
 from featcli.events import Note
@@ -66,7 +66,7 @@ def plan_training(session: Session, extractor: Extractor, data: Dataset) -> Trai
     Raises:
         ConfigError: a freeze depth or an option of `train` that cannot be.
     """
-    config, backbone = session.loaded.config.train, extractor.backbone
+    config, backbone = session.loaded.config.train, whole(extractor.backbone)
     n_frozen = frozen_depth(backbone, session)
     describe_unused(session, "finetune", data, all_frozen=n_frozen == len(backbone.stages))
     n, n_val = len(data.split("train")), len(data.split("val"))

@@ -32,6 +32,7 @@ from featcli.data.readers.reader import ImageRef, UnreadableImage
 from featcli.errors import ConfigError
 from featcli.evaluation.truth import Truth
 from featcli.events import Emit, EpochEnd, Event, ignore
+from featcli.features.engines.engine import Pending, Pixels
 from featcli.features.extraction import Extractor, compute_table
 from featcli.features.store import FeatureStore, Space, space_folder
 from featcli.heads import linear
@@ -71,13 +72,13 @@ class MemoryReader:
 class Means:
     """An engine: mean colours, as many times as the model has features."""
 
-    name, tile, device = "means", 4, torch.device("cpu")
+    name, tile, depth = "means", 4, 2
 
-    def features(self, tile: Tensor) -> Tensor:
-        return tile.float().mean((1, 2)).repeat(1, 427)[:, :1280]
+    def submit(self, pixels: Pixels) -> Pending:
+        return lambda: np.tile(np.stack(pixels).mean((1, 2), dtype=np.float32), 427)[:, :1280]
 
-    def boundary(self, tile: Tensor, stop: int) -> Tensor:
-        return tile.permute(0, 3, 1, 2).float() * stop
+    def boundary(self, pixels: Pixels, n_frozen: int) -> Tensor:
+        return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() * n_frozen
 
     def provenance(self) -> dict[str, Any]:
         return {"path": "means", "versions": {"means": "1"}}

@@ -1,1 +1,1 @@
-"""What runs the model: one engine today, plain torch."""
+"""What runs the model: plain torch, and faster engines that must agree with it before they are used."""

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from featcli.runtime import to_device
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Pixels: TypeAlias = Sequence[NDArray[np.uint8]]  # arrays (H, W, 3) of one shape
+Pending: TypeAlias = Callable[[], NDArray[np.float32]]  # waits for features (n, D), and gives them
 
 
 class Engine(Protocol):
     """Runs one backbone, whole or up to a stage.
 
-    It always sees tiles of one shape, the last one padded: so the bits of a row depend neither on how many images come
-    with it nor on which ones.
+    The model always sees tiles of one shape, the last one padded: so the bits of a row depend neither on how many
+    images come with it nor on which ones.
     """
 
     @property
@@ -29,52 +32,38 @@ class Engine(Protocol):
         """Images in one pass."""
 
     @property
-    def device(self) -> torch.device:
-        """Where tiles are expected."""
+    def depth(self) -> int:
+        """Tiles to hand over before the first is waited for, so that the engine is never without work."""
 
-    def features(self, tile: Tensor) -> Tensor:
-        """From decoded images (tile, H, W, 3) uint8 to features (tile, D) float32."""
+    def submit(self, pixels: Pixels) -> Pending:
+        """Starts a pass over 1 to `tile` decoded images (H, W, 3) uint8, and gives what waits for their features."""
 
-    def boundary(self, tile: Tensor, n_frozen: int) -> Tensor:
-        """The output (tile, ...) of the first `n_frozen` stages, as the next stage takes it."""
+    def boundary(self, pixels: Pixels, n_frozen: int) -> Tensor:
+        """The output (n, ...) of the first `n_frozen` stages for n = 1 to `tile` images, as the next stage takes it."""
 
     def provenance(self) -> dict[str, Any]:
         """What a reader of a stored row may want to know of how it was computed: path, versions."""
 
 
-def run_tiled(engine: Engine, pixels: Sequence[NDArray[np.uint8]], compute: Callable[[Tensor], Tensor]) -> Tensor:
-    """Computes on decoded images tile by tile.
-
-    Args:
-        engine: says how many images make a tile, and where it goes.
-        pixels: N > 0 arrays (H, W, 3) uint8.
-        compute: from (tile, H, W, 3) to (tile, ...), such as `engine.features`.
-
-    Returns:
-        (N, ...) on the engine's device.
-    """
-    size = engine.tile
-    outputs = []
-    for start in range(0, len(pixels), size):
-        chunk = pixels[start : start + size]
-        outputs.append(compute(padded_tile(chunk, size, engine.device))[: len(chunk)])
-    return torch.cat(outputs)
+def forward(engine: Engine, pixels: Pixels) -> NDArray[np.float32]:
+    """Features (N, D) float32 of N > 0 decoded images, tile by tile."""
+    pending: deque[Pending] = deque()
+    done = []
+    for tile in tiles_of(engine, pixels):
+        pending.append(engine.submit(tile))
+        if len(pending) >= engine.depth:
+            done.append(pending.popleft()())
+    done.extend(wait() for wait in pending)
+    return np.concatenate(done)
 
 
-def padded_tile(pixels: Sequence[NDArray[np.uint8]], size: int, device: torch.device) -> Tensor:
-    """Decoded images on a device, padded with black.
+def tiles_of(engine: Engine, pixels: Pixels) -> list[Pixels]:
+    """Decoded images in the pieces that an engine takes."""
+    return [pixels[start : start + engine.tile] for start in range(0, len(pixels), engine.tile)]
 
-    Args:
-        pixels: 1 to `size` arrays (H, W, 3) uint8.
-        size: images in a tile.
-        device: where to.
 
-    Returns:
-        (size, H, W, 3) uint8.
-    """
-    on_gpu = device.type == "cuda"
-    tile = torch.zeros((size, *pixels[0].shape), dtype=torch.uint8, pin_memory=on_gpu)
-    array = tile.numpy()
+def fill_tile(tile: NDArray[np.uint8], pixels: Pixels) -> None:
+    """Writes n decoded images into the first places of a tile (size, H, W, 3); what follows them is black."""
     for index, image in enumerate(pixels):
-        array[index] = image
-    return to_device(tile, device)
+        tile[index] = image
+    tile[len(pixels) :] = 0

@@ -167,8 +167,12 @@ def test_a_quiet_source_yields_what_there_is() -> None:
     assert next(batches) == [3, 4, 5, 6], "a full batch does not wait"
     source.put(7)
     assert next(batches) == [7]
-    source.put(-1)
-    assert list(batches) == []
+    for item in range(8, 12):
+        source.put(item)
+    assert next(batches) == [8, 9, 10, 11]
+    assert next(batches) == [], "after a full batch, too, the quiet is told"
+    threading.Timer(0.3, source.put, [-1]).start()
+    assert list(batches) == [], "and told once"
 
 
 def test_quiet_without_anything_yields_nothing() -> None:
