@@ -69,6 +69,15 @@ def most_threads() -> int:
     return max(_ALWAYS_ALLOWED, 4 * (os.cpu_count() or 1))
 
 
+def has_bf16(root: Path = Path("/")) -> bool | None:
+    """Whether this processor has instructions for bfloat16, without which it is slower than fp32; None: not known."""
+    for line in _text(root / "proc/cpuinfo").splitlines():
+        name, _, words = line.partition(":")
+        if name.strip().lower() in ("flags", "features"):
+            return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(words.split()))
+    return None
+
+
 def _by_affinity() -> Cores:
     machine = os.cpu_count() or 1
     if not hasattr(os, "sched_getaffinity"):

@@ -17,6 +17,7 @@ from featcli.text import did_you_mean
 FORMAT = 1
 KEY = "featcli"
 CHECKPOINT_NAME = "checkpoint.safetensors"
+_PLAIN = "torch"
 _COMES_FIRST = "The checkpoint or run folder comes first: featcli predict RUN NEW_PHOTOS"
 _COPY_AGAIN = f"Copy it again where it is a checkpoint. {_COMES_FIRST}"
 
@@ -68,6 +69,7 @@ class CheckpointMetadata(_Part):
     preprocessing: dict[str, Any]
     precision: str
     device_type: str
+    engine: str = _PLAIN  # whose features were validated; absent where that is plain torch
     head: HeadFacts
     split: dict[str, Any]
     validation: ValidationFacts
@@ -84,7 +86,8 @@ class CheckpointMetadata(_Part):
 
     def to_text(self) -> str:
         """Sorted JSON, as it stands in the file."""
-        text = json.dumps(self.model_dump(), sort_keys=True, allow_nan=False, ensure_ascii=False)
+        facts = self.model_dump(exclude={"engine"} if self.engine == _PLAIN else None)
+        text = json.dumps(facts, sort_keys=True, allow_nan=False, ensure_ascii=False)
         # A folder's name that is not UTF-8 makes a class with lone surrogates, which only an escape can write.
         return re.sub("[\ud800-\udfff]", lambda lone: f"\\u{ord(lone[0]):04x}", text)
 

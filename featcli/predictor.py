@@ -37,10 +37,10 @@ class Predictor:
         self.task = task
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint, runtime: Runtime) -> Predictor:
-        """The predictor that a checkpoint holds."""
+    def of(cls, checkpoint: Checkpoint, extractor: Extractor) -> Predictor:
+        """The predictor that a checkpoint holds, with an extractor of its backbone."""
         return cls(
-            Extractor(checkpoint.backbone, runtime),
+            extractor,
             checkpoint.head,
             task_of(checkpoint.metadata.classes, checkpoint.metadata.positive),
         )

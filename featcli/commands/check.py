@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from featcli.features.extraction import Extractor
 from featcli.workflow.answer import Answer
+from featcli.workflow.engines import all_of, open_extractor
 from featcli.workflow.images import open_data
 from featcli.workflow.learning import check_head
 from featcli.workflow.plans import make_plan
@@ -31,7 +31,8 @@ def check(session: Session, command: str = "train-head") -> Answer:
     backbone = open_backbone(session)
     data = open_data(session, runtime)
     open_task(session, data.classes)
-    extractor = Extractor(with_range(session, backbone, data, runtime, hint=False), runtime)
+    backbone = with_range(session, backbone, data, runtime, hint=False)
+    extractor = open_extractor(session, backbone, runtime, all_of(data.samples, planned=True))
     if command == "finetune":
         return make_plan(session, extractor, data, plan_training(session, extractor, data))
     describe_unused(session, command, data)

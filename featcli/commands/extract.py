@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
+from featcli.backbones.stages import Backbone
 from featcli.data.dataset import Dataset
 from featcli.data.naming.folders import Ignored
 from featcli.data.readers.reader import ImageRef
@@ -18,9 +19,10 @@ from featcli.files import check_output_file
 from featcli.lines import lines_of
 from featcli.runtime import Runtime
 from featcli.workflow.answer import Answer, Unreadable
+from featcli.workflow.engines import all_of, first_of, open_extractor
 from featcli.workflow.idle import describe_idle, describe_separator, of_images
 from featcli.workflow.images import open_data, read_dataset
-from featcli.workflow.inputs import Total, expand
+from featcli.workflow.inputs import STDIN, Total, expand
 from featcli.workflow.no_images import accept_no_images
 from featcli.workflow.plans import make_plan
 from featcli.workflow.ranges import with_range
@@ -44,13 +46,18 @@ def extract(session: Session, arguments: Sequence[str], output: Path, format: st
     ignored = Ignored()
     data = None if arguments else open_data(session, runtime)
     decides = data if data is not None else _training_data(session, runtime)
-    extractor = Extractor(with_range(session, backbone, decides, runtime, hint=not session.dry_run), runtime)
+    backbone = with_range(session, backbone, decides, runtime, hint=not session.dry_run)
     if session.dry_run:
         if data is None:
-            return Answer.arranged(lines_of(_plan_lines(extractor, arguments, output)))
-        return make_plan(session, extractor, data)
+            return Answer.arranged(lines_of(_plan_lines(backbone, runtime, arguments, output)))
+        return make_plan(session, open_extractor(session, backbone, runtime, all_of(data.samples, planned=True)), data)
     limit = session.loaded.config.data.limit
-    refs = itertools.islice(expand(arguments, ignored, separator=separator), limit)
+    refs: Iterable[ImageRef] = itertools.islice(expand(arguments, ignored, separator=separator), limit)
+    if data is not None:
+        wanted = all_of(data.samples)
+    else:
+        wanted, refs = first_of(refs, waits=STDIN in arguments)
+    extractor = open_extractor(session, backbone, runtime, wanted)
     images = _of_data(data) if data else map(LabelledRef, refs)
     total = partial(len, data.samples) if data else Total(arguments, limit)
     store = FeatureStore(session.cache, extractor.space, extractor.backbone.feature_size, session.emit)
@@ -138,11 +145,10 @@ def _of_data(data: Dataset) -> Iterable[LabelledRef]:
     return (LabelledRef(sample.ref, sample.label, sample.split) for sample in data.samples)
 
 
-def _plan_lines(extractor: Extractor, arguments: Sequence[str], output: Path) -> list[str]:
-    backbone = extractor.backbone
+def _plan_lines(backbone: Backbone, runtime: Runtime, arguments: Sequence[str], output: Path) -> list[str]:
     return [
         "plan",
-        f"  device      {extractor.runtime}",
+        f"  device      {runtime}",
         f"  backbone    {backbone.name}, weights {backbone.weights}",
         f"  input       {backbone.preprocessing}",
         f"  images      from {', '.join(arguments)}",

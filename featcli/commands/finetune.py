@@ -7,7 +7,6 @@ from typing import Any
 
 from featcli.data.dataset import SPLITS, Dataset
 from featcli.events import Fact, Note
-from featcli.features.extraction import Extractor
 from featcli.runs.claiming import claim_run
 from featcli.runs.folder import Run
 from featcli.runs.images import describe_changes, list_images
@@ -18,6 +17,7 @@ from featcli.training.freezing import FrozenCheck
 from featcli.training.problem import Diverged
 from featcli.workflow.answer import Answer
 from featcli.workflow.closing import close_run
+from featcli.workflow.engines import all_of, open_extractor
 from featcli.workflow.features import features_of
 from featcli.workflow.finetuning import FineTuning
 from featcli.workflow.images import open_data
@@ -72,7 +72,8 @@ def _tune_in(run: Run, session: Session, runtime: Runtime, clock: Clock, *, resu
     if session.dry_run:
         data = open_data(session, runtime)
         open_task(session, data.classes)
-        extractor = Extractor(with_range(session, backbone, data, runtime, hint=False), runtime)
+        backbone = with_range(session, backbone, data, runtime, hint=False)
+        extractor = open_extractor(session, backbone, runtime, all_of(data.samples, planned=True))
         if not session.overwrite:
             require_same_content(run, config, list_images(data), backbone.weights_sha256, session.emit)
         return make_plan(session, extractor, data, plan_training(session, extractor, data))
@@ -81,7 +82,7 @@ def _tune_in(run: Run, session: Session, runtime: Runtime, clock: Clock, *, resu
     describe_unused(session, "finetune", data, all_frozen=n_frozen == len(backbone.stages))
     task = open_task(session, data.classes)
     backbone = with_range(session, backbone, data, runtime)
-    extractor = Extractor(backbone, runtime)
+    seen = dataclasses.replace(data, samples=tuple(sample for sample in data.samples if sample.split != "test"))
     images = list_images(data)
     if not session.overwrite:
         require_same_content(run, config, images, backbone.weights_sha256, session.emit)
@@ -94,7 +95,7 @@ def _tune_in(run: Run, session: Session, runtime: Runtime, clock: Clock, *, resu
     clock.lap("prepare")
 
     frozen_check = FrozenCheck(backbone, n_frozen)
-    seen = dataclasses.replace(data, samples=tuple(sample for sample in data.samples if sample.split != "test"))
+    extractor = open_extractor(session, backbone, runtime, all_of(seen.samples))
     table = features_of(seen.samples, extractor, session)
     clock.lap("features")
     training = FineTuning(session, extractor, n_frozen, seen, table, task)
@@ -119,10 +120,11 @@ def _tune_in(run: Run, session: Session, runtime: Runtime, clock: Clock, *, resu
     finished = finish_run(run, sha256, model, images, progress.log, clock)
     identity.write(run, finished=sha256)
     steps = close_run(session, run, model, data)
+    engine = {"engine": extractor.engine_facts}
     trained = {"freeze_depth": model.freeze_depth, "epochs": model.facts["epochs"], "best_epoch": progress.best_epoch}
     return Answer(
         text=str(run.checkpoint),
-        facts=summarise(finished, model, seen, table, changes) | trained | {"next": steps},
+        facts=summarise(finished, model, seen, table, changes) | engine | trained | {"next": steps},
         unreadable=unreadable,
     )
 

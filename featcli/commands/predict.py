@@ -16,14 +16,15 @@ from featcli.data.naming.folders import Ignored
 from featcli.data.readers.reader import ImageRef
 from featcli.errors import UsageError
 from featcli.events import Note, Progress
-from featcli.features.extraction import Extractor
 from featcli.features.store import FeatureStore
 from featcli.files import check_output_file, open_sink, write_json
 from featcli.lines import lines_of
 from featcli.outputs import STDOUT
 from featcli.predictor import Predictor
+from featcli.runtime import Runtime
 from featcli.text import first_few
 from featcli.workflow.answer import Answer, Unreadable
+from featcli.workflow.engines import Wanted, first_of, open_extractor
 from featcli.workflow.idle import OF_CHECKPOINT, describe_changed, describe_idle, describe_separator, of_images
 from featcli.workflow.images import open_data
 from featcli.workflow.inputs import NEWLINE, STDIN, Total, expand
@@ -104,14 +105,15 @@ def predict(
         raise UsageError(
             "nothing to predict", "Name files or folders after the run, '-' for paths on standard input, or --config."
         )
-    predictor = Predictor.of(model, runtime)
-    extractor = predictor.extractor
-    store = FeatureStore(session.cache, extractor.space, model.backbone.feature_size, session.emit, read_only=True)
     limit = session.loaded.config.data.limit
     if arguments and limit is not None:
         refs = itertools.islice(refs, limit)
     if session.dry_run:
-        return Answer.arranged(lines_of(_plan_lines(path, model, extractor, arguments, refs)))
+        return Answer.arranged(lines_of(_plan_lines(path, model, runtime, arguments, refs)))
+    wanted, refs = _wanted(refs, arguments)
+    extractor = open_extractor(session, model.backbone, runtime, wanted, head=model.head)
+    predictor = Predictor.of(model, extractor)
+    store = FeatureStore(session.cache, extractor.space, model.backbone.feature_size, session.emit, read_only=True)
 
     counts = _Counts()
     total = Total(arguments, limit) if arguments else partial(len, list(refs))
@@ -133,6 +135,13 @@ def predict(
     if options.summary is not None:
         write_json(options.summary, _summary(counts, model))
     return Answer(answer, unreadable=counts.unreadable)
+
+
+def _wanted(refs: Iterable[ImageRef], arguments: Sequence[str]) -> tuple[Wanted, Iterable[ImageRef]]:
+    if arguments:
+        return first_of(refs, waits=STDIN in arguments)
+    images = list(refs)
+    return Wanted(images, len(images)), images
 
 
 def _count(rows: Sequence[dict[str, Any]], counts: _Counts) -> None:
@@ -189,12 +198,12 @@ def _summary(counts: _Counts, model: Checkpoint) -> dict[str, Any]:
 
 
 def _plan_lines(
-    path: Path, model: Checkpoint, extractor: Extractor, arguments: Sequence[str], refs: Iterable[ImageRef]
+    path: Path, model: Checkpoint, runtime: Runtime, arguments: Sequence[str], refs: Iterable[ImageRef]
 ) -> list[str]:
     images = "as they arrive on standard input" if STDIN in arguments else str(sum(1 for _ in refs))
     return [
         "plan",
-        f"  device      {extractor.runtime}",
+        f"  device      {runtime}",
         f"  checkpoint  {path}",
         f"  backbone    {model.backbone.name}, weights {model.backbone.weights}",
         f"  input       {model.backbone.preprocessing}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from featcli.data.dataset import Dataset
-from featcli.features.extraction import Extractor, FeatureTable
+from featcli.features.extraction import FeatureTable
 from featcli.heads.head import Head
 from featcli.heads.registry import find_head
 from featcli.predictor import Predictor
@@ -17,6 +17,7 @@ from featcli.runtime import Runtime
 from featcli.training.freezing import FrozenCheck
 from featcli.workflow.answer import Answer
 from featcli.workflow.closing import close_run
+from featcli.workflow.engines import all_of, open_extractor
 from featcli.workflow.features import features_of, unreadable_of
 from featcli.workflow.images import open_data
 from featcli.workflow.learning import check_head, learn_head
@@ -65,11 +66,11 @@ def _train_in(run: Run, session: Session, runtime: Runtime, clock: Clock) -> Ans
     if not session.overwrite:
         require_same_content(run, config, images, backbone.weights_sha256, session.emit)
     if session.dry_run:
-        return make_plan(session, Extractor(backbone, runtime), data)
+        return make_plan(session, open_extractor(session, backbone, runtime, all_of(data.samples, planned=True)), data)
     changes = describe_changes(run, images, config, session.emit)
     clock.lap("prepare")
 
-    extractor = Extractor(backbone, runtime)
+    extractor = open_extractor(session, backbone, runtime, all_of(data.samples))
     frozen_check = FrozenCheck(backbone)
     table = features_of(data.samples, extractor, session)
     clock.lap("features")
@@ -81,14 +82,15 @@ def _train_in(run: Run, session: Session, runtime: Runtime, clock: Clock) -> Ans
     measured = measure_splits(data.samples, table, predictor)
     facts |= training_facts(data.samples, table, predictor)
     mark_selection(measured.metrics, facts)
-    model = Model(backbone, head, "all", facts, task, measured)
+    model = Model(backbone, head, "all", facts, task, measured, extractor.engine.name)
     sha256 = write_model(run, config, make_checkpoint(model, config, runtime, data), model)
-    log.insert(0, {"event": "features", "computed": table.computed, "errors": len(table.errors)})
+    engine = {"engine": extractor.engine_facts}
+    log.insert(0, {"event": "features", "computed": table.computed, "errors": len(table.errors)} | engine)
     finished = finish_run(run, sha256, model, images, log, clock)
     steps = close_run(session, run, model, data)
     return Answer(
         text=str(run.checkpoint),
-        facts=summarise(finished, model, data, table, changes) | {"next": steps},
+        facts=summarise(finished, model, data, table, changes) | engine | {"next": steps},
         unreadable=unreadable_of(data.samples, table),
     )
 

@@ -119,6 +119,11 @@ class Backbone(Section):
     pooling: Literal["auto", "avg", "max", "cls", "flatten"] = Field(
         default="auto", description="How the output of a stage becomes a vector; auto: cls of a transformer, else avg."
     )
+    engine: Literal["auto", "torch", "openvino", "compile"] = Field(
+        default="auto",
+        description="What runs the model: auto (the fastest here that agrees with plain torch), torch, openvino (CPU, "
+        "extra fast), or compile (torch.compile).",
+    )
     freeze_depth: Annotated[
         Literal["all", "none"] | Annotated[int, Field(ge=0)] | StageName, Flag("--freeze-depth", "DEPTH")
     ] = Field(

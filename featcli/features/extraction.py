@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,10 +56,18 @@ class Extractor:
         backbone: whose features are wanted; its description is enough.
         runtime: where and how to compute.
         engine: runs the backbone; plain torch where None, for a whole backbone.
+        engine_facts: which engine and why, for the facts of a run.
     """
 
-    def __init__(self, backbone: Described, runtime: Runtime, engine: Engine | None = None) -> None:
+    def __init__(
+        self,
+        backbone: Described,
+        runtime: Runtime,
+        engine: Engine | None = None,
+        engine_facts: Mapping[str, Any] | None = None,
+    ) -> None:
         self.engine = engine or _plain(backbone, runtime)
+        self.engine_facts = dict(engine_facts or {"name": self.engine.name})
         self.backbone = backbone
         self.runtime = runtime
         self.space = space_of(backbone, runtime, self.engine.name)

@@ -165,6 +165,14 @@ class FeatureStore:
                 found[places] = True
         return found, features
 
+    def count(self, digests: Sequence[bytes]) -> int:
+        """How many of these images have a feature here, by the keys alone: no feature is read or checked."""
+        wanted = np.sort(as_bytes(np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, DIGEST_BYTES)))
+        found = np.zeros(len(wanted), dtype=np.bool_)
+        for segment in self._segments:
+            found[segment.locate(wanted)[0]] = True
+        return int(np.count_nonzero(found))
+
     def get(self, digest: bytes) -> NDArray[np.float32] | None:
         """The feature of one image, (D,) float32, or None."""
         found, features = self.find([digest])

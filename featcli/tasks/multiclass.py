@@ -110,8 +110,8 @@ def correct_count(probabilities: Floats, labels: Targets) -> int:
     return int(np.count_nonzero(decide(probabilities) == labels))
 
 
-def decide(probabilities: Floats) -> NDArray[np.int64]:
-    """The most probable class of each row, of equals the first: (N, K) -> (N,)."""
+def decide(probabilities: NDArray[np.floating]) -> NDArray[np.int64]:
+    """The most probable class of each row, of equals the first: probabilities or logits (N, K) -> (N,)."""
     return np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
 
 

@@ -28,6 +28,7 @@ from featcli.training.trainable import TrainableModel
 from featcli.units import count_text
 from featcli.workflow.answer import Unreadable
 from featcli.workflow.boundaries import open_sources, plan_boundary
+from featcli.workflow.engines import all_of, open_extractor
 from featcli.workflow.features import unreadable_of
 from featcli.workflow.learning import describe_best, gradient_facts, gradient_of, recipe_of, scorer, starting_head
 from featcli.workflow.measuring import mark_selection, measure_splits, training_facts
@@ -125,9 +126,9 @@ class FineTuning:
         if sha256 != backbone.weights_sha256:
             weights = f"{backbone.weights}, fine-tuned"
             backbone = dataclasses.replace(backbone, weights=weights, weights_sha256=sha256)
-        extractor = Extractor(backbone, self._runtime)
         samples = [self._data.samples[row] for row in _spread(self._rows, TRAINING_IMAGES)]
         samples += [sample for sample in data.samples if sample.split != "train"]
+        extractor = open_extractor(self._session, backbone, self._runtime, all_of(samples))
         table = compute_table(
             extractor,
             [sample.ref for sample in samples],
@@ -148,7 +149,8 @@ class FineTuning:
         mark_selection(measured.metrics, facts)
         depth = "all" if self._n_frozen == len(backbone.stages) else self._n_frozen
         facts["mirror"] = self._mirroring.mirror
-        return Model(backbone, head, depth, facts, self._task, measured), unreadable
+        model = Model(backbone, head, depth, facts, self._task, measured, extractor.engine.name)
+        return model, unreadable
 
     def _decide_batch_norm(self, *, solved: bool) -> str:
         """`train` or `eval`, by the size of the mini-batches.

@@ -11,7 +11,9 @@ from featcli.backbones.stages import Backbone
 from featcli.checkpoint import Checkpoint, head_sha256, library_versions, save_checkpoint
 from featcli.config import Config
 from featcli.data.dataset import Dataset, fingerprint
+from featcli.features.engines.choosing import engine_versions
 from featcli.features.extraction import FeatureTable
+from featcli.features.store import PLAIN_ENGINE
 from featcli.heads.head import Head
 from featcli.metadata import BackboneFacts, CheckpointMetadata, HeadFacts, ValidationFacts
 from featcli.runs.folder import Run, RunImage
@@ -34,6 +36,7 @@ class Model:
         facts: of the head, as `metrics.json` has them: `kind`, `C`, ...
         task: what it was trained for.
         measured: on val, and on test if there is one.
+        engine: whose features were measured.
     """
 
     backbone: Backbone
@@ -42,6 +45,7 @@ class Model:
     facts: dict[str, Any]
     task: Task
     measured: Measurements
+    engine: str = PLAIN_ENGINE
 
     @property
     def metrics(self) -> Metrics:
@@ -101,6 +105,7 @@ def make_checkpoint(model: Model, config: Config, runtime: Runtime, data: Datase
         preprocessing=backbone.preprocessing.to_json(),
         precision=runtime.precision,
         device_type=runtime.device.type,
+        engine=model.engine,
         head=HeadFacts(
             kind=model.facts["kind"],
             C=model.facts["C"],
@@ -116,7 +121,7 @@ def make_checkpoint(model: Model, config: Config, runtime: Runtime, data: Datase
             metrics=val,
         ),
         calibration=None,
-        versions=library_versions(),
+        versions=library_versions() | engine_versions(model.engine),
     )
     return Checkpoint(backbone, model.head, metadata)
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from featcli.data.dataset import Sample, fingerprint
 from featcli.errors import ConditionFailed
 from featcli.events import Emit, Note
+from featcli.features.extraction import Extractor
+from featcli.features.store import PLAIN_ENGINE
 from featcli.metadata import CheckpointMetadata
 from featcli.runs.folder import PREDICTIONS_NAME, Run
-from featcli.runtime import Runtime
 from featcli.tasks import Task
 
 MAX_DIFFERING_SHARE = 0.005  # of the labels, between kinds of devices or precisions
@@ -43,15 +44,15 @@ class Measured:
 
 
 def check_parity(
-    path: Path, metadata: CheckpointMetadata, measured: Measured, runtime: Runtime, emit: Emit
+    path: Path, metadata: CheckpointMetadata, measured: Measured, extractor: Extractor, emit: Emit
 ) -> ConditionFailed | None:
-    """Compares with what a checkpoint stores: exactly on the same kind of device, else label by label.
+    """Compares with what a checkpoint stores: exactly by the same engine on the same kind of device, else by label.
 
     Args:
         path: of the checkpoint.
         metadata: what it stores.
         measured: the validation images.
-        runtime: that computed them.
+        extractor: whose features they were predicted from.
         emit: hears that parity holds.
 
     Returns:
@@ -65,21 +66,25 @@ def check_parity(
         )
     correct = measured.task.count_correct(measured.predictions, measured.targets)
     said = f"{correct} of {len(samples)} correct, {stored.correct} of {stored.n} in the checkpoint"
-    if (runtime.device.type, runtime.precision) == (metadata.device_type, metadata.precision):
+    runtime = extractor.runtime
+    here = _words(runtime.device.type, runtime.precision, extractor.engine.name)
+    there = _words(metadata.device_type, metadata.precision, metadata.engine)
+    if here == there:
         if correct != stored.correct:
             return ConditionFailed(f"parity does not hold: {said}")
         emit(Note(f"parity holds: {said}"))
         return None
     differing, basis = _differing_labels(path, measured, abs(correct - stored.correct))
     allowed = MAX_DIFFERING_SHARE * len(samples)
-    said = (
-        f"{said}; {differing} labels differ ({basis}) between {metadata.device_type} {metadata.precision} "
-        f"and {runtime.device.type} {runtime.precision}, {allowed:g} may"
-    )
+    said = f"{said}; {differing} labels differ ({basis}) between {there} and {here}, {allowed:g} may"
     if differing > allowed:
         return ConditionFailed(f"parity does not hold: {said}")
     emit(Note(f"parity holds: {said}"))
     return None
+
+
+def _words(device_type: str, precision: str, engine: str) -> str:
+    return " ".join([device_type, precision, *([] if engine == PLAIN_ENGINE else [engine])])
 
 
 def _differing_labels(path: Path, measured: Measured, at_least: int) -> tuple[int, str]:

@@ -307,9 +307,9 @@ def test_a_traceback_on_demand_alone(lab: Lab) -> None:
 
 def test_an_error_of_ours_is_said_too(lab: Lab) -> None:
     slip = lab.preload(
-        "from featcli.features import extraction\n"
-        "def forward(self, pixels): raise ZeroDivisionError('two\\nlines')\n"
-        "extraction.Extractor.forward = forward\n"
+        "from featcli.features.engines.plain import PlainTorch\n"
+        "def submit(self, pixels): raise ZeroDivisionError('two\\nlines')\n"
+        "PlainTorch.submit = submit\n"
     )
     done = lab.train(preload=slip)
     assert (done.code, done.stdout) == (4, b"")
@@ -322,9 +322,9 @@ def test_an_error_of_ours_is_said_too(lab: Lab) -> None:
 
 def test_out_of_memory_is_said(lab: Lab) -> None:
     full = lab.preload(
-        "from featcli.features import extraction\n"
-        "def forward(self, pixels): raise MemoryError\n"
-        "extraction.Extractor.forward = forward\n"
+        "from featcli.features.engines.plain import PlainTorch\n"
+        "def submit(self, pixels): raise MemoryError\n"
+        "PlainTorch.submit = submit\n"
     )
     done = lab.train(preload=full)
     assert (done.code, done.stdout) == (4, b"")
@@ -350,8 +350,8 @@ def test_nothing_is_left_of_a_run_that_did_not_begin(lab: Lab, command: str, ext
 
 
 def test_nothing_is_left_of_a_run_that_is_interrupted_before_its_first_file(lab: Lab) -> None:
-    stop = "import os, signal\nfrom featcli.features.extraction import Extractor\n"
-    stop += "def forward(self, pixels):\n    os.kill(os.getpid(), signal.SIGTERM)\nExtractor.forward = forward\n"
+    stop = "import os, signal\nfrom featcli.features.engines.plain import PlainTorch\n"
+    stop += "def submit(self, pixels):\n    os.kill(os.getpid(), signal.SIGTERM)\nPlainTorch.submit = submit\n"
     before = names(lab.folder)
     (lab.folder / "kept").mkdir()
     for output in ("runs/one", "kept"):

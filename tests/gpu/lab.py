@@ -27,7 +27,7 @@ from featcli.backbones.weights import load_backbone
 from featcli.data.pixels.augmentation import Augmentation
 from featcli.data.readers.files import file_ref
 from featcli.events import ignore
-from featcli.features.engines.engine import padded_tile
+from featcli.features.engines.engine import fill_tile
 from featcli.features.extraction import Extractor
 from featcli.heads import linear
 from featcli.heads.kind import NewHead
@@ -51,7 +51,9 @@ Features = NDArray[np.float32]
 
 def stage(given: Sequence[Pixels], chosen: Runtime) -> Tensor:
     """A tile on the device."""
-    return padded_tile(given, chosen.tile, chosen.device)
+    tile = np.empty((chosen.tile, *given[0].shape), dtype=np.uint8)
+    fill_tile(tile, given)
+    return torch.from_numpy(tile).to(chosen.device)
 
 
 def runtime(precision: str = "fp32", device: str = DEVICE) -> Runtime:

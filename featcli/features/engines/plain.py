@@ -44,7 +44,7 @@ class PlainTorch:
 
     def submit(self, pixels: Pixels) -> Pending:
         """Starts a pass over 1 to `tile` decoded images, and gives what waits for their features (n, D) float32."""
-        return read_back(self._compute(self._forward, pixels), len(pixels))
+        return read_back(self.compute(self.from_tile, pixels), len(pixels))
 
     def boundary(self, pixels: Pixels, n_frozen: int) -> Tensor:
         """The output (n, ...) of the first `n_frozen` stages, in the runtime's precision."""
@@ -59,11 +59,13 @@ class PlainTorch:
         versions = {name: version(name) for name in ("torch", "torchvision", "pillow")} | {"featcli": __version__}
         return {"path": "plain", "versions": versions}
 
-    def _compute(self, compute: Callable[[Tensor], Tensor], pixels: Pixels) -> Tensor:
+    def compute(self, compute: Callable[[Tensor], Tensor], pixels: Pixels) -> Tensor:
+        """What a function such as `from_tile` gives for a tile of decoded images, float32, on the device."""
         with torch.inference_mode(), self._computing():
             return compute(self._on_device(pixels)).float()
 
-    def _forward(self, tile: Tensor) -> Tensor:
+    def from_tile(self, tile: Tensor) -> Tensor:
+        """From decoded images (tile, H, W, 3) uint8 on the device to features (tile, D)."""
         return self._backbone.features(self._backbone.preprocessing.normalise(tile))
 
     @contextlib.contextmanager

@@ -32,6 +32,7 @@ backbone:
     mean: [0.5, 0.5, 0.5]
   layer: penultimate
   pooling: auto
+  engine: auto
   freeze_depth: all
 head:
   kind: logistic

@@ -33,6 +33,7 @@ def test_the_options_of_today() -> None:
         "backbone.preprocess.std": None,
         "backbone.layer": "penultimate",
         "backbone.pooling": "auto",
+        "backbone.engine": "auto",
         "backbone.freeze_depth": "all",
         "head.kind": "logistic",
         "head.C": "auto",

@@ -1,0 +1,154 @@
+"""From a backbone to an extractor: which engine runs it, decided with the images at hand."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcli.backbones.description import Described
+from featcli.backbones.stages import Backbone, whole
+from featcli.cores import has_bf16
+from featcli.data.dataset import Sample
+from featcli.data.pixels.loading import load_pixels
+from featcli.data.readers.reader import ImageRef
+from featcli.events import Warn
+from featcli.features.engines.choosing import (
+    AUTO,
+    ENGINES,
+    WORTH_CONVERTING,
+    Decider,
+    Job,
+    choose_engine,
+    unfit,
+)
+from featcli.features.engines.models import ModelCache
+from featcli.features.extraction import Extractor, space_of
+from featcli.features.store import PLAIN_ENGINE, FeatureStore
+from featcli.runtime import Runtime
+from featcli.workflow.session import Session
+
+_PROBED = 8  # images that engines are compared on
+_LOOKED_AT = 32  # images, of which these are the first that can be read
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The images that features are wanted of, as far as they are known.
+
+    Attributes:
+        first: some, to compare engines on; all of them where `count` is as many.
+        count: how many there are in all; None where that is not known.
+        planned: whether they are only counted, for a plan, which leaves no file behind.
+    """
+
+    first: Sequence[ImageRef]
+    count: int | None
+    planned: bool = False
+
+    @property
+    def digests(self) -> list[bytes]:
+        """Of all images; empty where not all are known."""
+        digests = [image.digest for image in self.first if image.digest is not None]
+        return digests if len(digests) == self.count else []
+
+
+def all_of(samples: Sequence[Sample], *, planned: bool = False) -> Wanted:
+    """Labelled images, which are known."""
+    return Wanted([sample.ref for sample in samples], len(samples), planned)
+
+
+def first_of(refs: Iterable[ImageRef], *, waits: bool) -> tuple[Wanted, Iterator[ImageRef]]:
+    """A look at the first of some images, and all of them.
+
+    Args:
+        refs: read lazily.
+        waits: whether they come from somebody who may wait for the answer to the first.
+    """
+    images = iter(refs)
+    most = 1 if waits else WORTH_CONVERTING
+    first = list(itertools.islice(images, most))
+    count = len(first) if len(first) < most and not waits else None
+    return Wanted(first, count), itertools.chain(first, images)
+
+
+def with_engine(session: Session, engine: str, runtime: Runtime) -> Session:
+    """The invocation asking for the engine that a checkpoint was validated by, where it leaves the choice to us."""
+    config = session.loaded.config
+    if config.backbone.engine != AUTO or unfit(engine, runtime) is not None:
+        return session
+    backbone = config.backbone.model_copy(update={"engine": engine})
+    loaded = replace(session.loaded, config=config.model_copy(update={"backbone": backbone}))
+    return replace(session, loaded=loaded)
+
+
+def open_extractor(
+    session: Session,
+    backbone: Described,
+    runtime: Runtime,
+    images: Wanted,
+    *,
+    load: Callable[[], Backbone] | None = None,
+    head: Decider | None = None,
+) -> Extractor:
+    """An extractor for some images, with the engine that the config asks for.
+
+    Args:
+        session: its config names the engine; its cache holds stored features and compiled models.
+        backbone: whose features are wanted.
+        runtime: where and how to compute.
+        images: that features are wanted of.
+        load: the backbone with its network, where `backbone` is a description.
+        head: that the features are for, where there is one.
+
+    Raises:
+        EnvironmentFault: an engine was asked for that is not available here.
+    """
+    if runtime.device.type == "cpu" and runtime.precision == "bf16" and has_bf16() is False:
+        session.emit(Warn("precision bf16: this processor has no instructions for it; fp32 is faster here"))
+    digests = images.digests
+    counts = _stored(session, backbone, runtime, digests)
+    load_whole = load or (lambda: whole(backbone))
+    job = Job(
+        backbone,
+        load_whole,
+        runtime,
+        session.loaded.config.backbone.engine,
+        ModelCache(session.cache, read_only=images.planned),
+        lambda: _probe(backbone, images.first),
+        expected=None if images.count is None else images.count - max(counts.values(), default=0),
+        stored={engine: count / len(digests) for engine, count in counts.items()},
+        head=head,
+    )
+    choice = choose_engine(job, session.emit)
+    network = load_whole() if choice.engine.name == PLAIN_ENGINE else backbone
+    return Extractor(network, runtime, choice.engine, choice.to_json())
+
+
+def _stored(session: Session, backbone: Described, runtime: Runtime, digests: Sequence[bytes]) -> dict[str, int]:
+    """How many of the images each engine that may be chosen has features of already."""
+    if session.loaded.config.backbone.engine != AUTO or not digests:
+        return {}
+    counts = {}
+    for engine in ENGINES:
+        if unfit(engine, runtime) is None:
+            space = space_of(backbone, runtime, engine)
+            store = FeatureStore(session.cache, space, backbone.feature_size, session.emit, read_only=True)
+            counts[engine] = store.count(digests)
+    return counts
+
+
+def _probe(backbone: Described, images: Sequence[ImageRef]) -> list[NDArray[np.uint8]]:
+    """The pixels of the first images that can be read."""
+    preprocessing = backbone.preprocessing
+    pixels: list[NDArray[np.uint8]] = []
+    for image in images[:_LOOKED_AT]:
+        loaded = load_pixels(image, preprocessing.pixels, grey_range=preprocessing.grey_range)
+        if loaded.value is not None:
+            pixels.append(loaded.value)
+        if len(pixels) == _PROBED:
+            break
+    return pixels
