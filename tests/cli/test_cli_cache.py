@@ -19,6 +19,8 @@ from featcli.data import hashing as memo_module
 from featcli.data.hashing import MEMO_NAME, hash_files
 from featcli.errors import UsageError
 from featcli.events import ignore
+from featcli.features.engines.models import KeptModel, ModelCache
+from featcli.features.engines.openvino import openvino_version
 from featcli.features.store import FeatureStore
 from featcli.units import size_text
 from featcli.workflow.answer import Answer
@@ -51,7 +53,14 @@ def said(answer: Answer, width: int | None = None) -> tuple[str, Any]:
 def test_show_an_empty_store(tmp_path: Path) -> None:
     text, facts = said(show(tmp_path / "none"))
     assert text == f"store  {tmp_path / 'none'}\ntotal  0 images in 0 spaces, 0 B; memo of file hashes 0 B"
-    assert facts == {"path": str(tmp_path / "none"), "spaces": [], "images": 0, "bytes": 0, "memo_bytes": 0}
+    assert facts == {
+        "path": str(tmp_path / "none"),
+        "spaces": [],
+        "images": 0,
+        "bytes": 0,
+        "memo_bytes": 0,
+        "models": [],
+    }
     assert not (tmp_path / "none").exists()
 
 
@@ -95,6 +104,7 @@ def test_show(store: Path) -> None:
             "pixel_pipeline": 1,
             "precision": "fp32",
             "device_type": "cpu",
+            "engine": "torch",
             "images": 2,
             "segments": 2,
             "set_aside": 0,
@@ -230,3 +240,19 @@ def test_a_bad_rule_removes_nothing(store: Path) -> None:
 )
 def test_bytes_in_words(number: int, text: str) -> None:
     assert size_text(number) == text
+
+
+def test_converted_models_are_shown_pruned_and_cleared(tmp_path: Path) -> None:
+    kept = ModelCache(tmp_path)
+    described = {"engine": "openvino", "backbone": "resnet18", "precision": "fp32", "layer": "penultimate"}
+    for key, version in (("a" * 32, openvino_version()), ("b" * 32, "2020.1"), ("c" * 32, openvino_version())):
+        assert kept.keep(key, described | {"version": version}, KeptModel(None), bytes(1000)) is None
+    os.utime(tmp_path / "engines" / "v1" / ("c" * 32), (1, 1))
+    text, facts = said(show(tmp_path))
+    assert "\nmodels 3 converted models, " in text and text.endswith(": resnet18 fp32")
+    assert {model["version"] for model in facts["models"]} == {openvino_version(), "2020.1"}
+    text, facts = said(prune(tmp_path, unused="30d"))
+    assert {item["why"] for item in facts["removed"]} == {"of another version", "unused"}
+    assert [model.folder.name for model in kept.kept()] == ["a" * 32]
+    assert said(clear(tmp_path))[1]["bytes"] > 1000
+    assert not kept.kept() and not (tmp_path / "engines").exists()

@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import time
@@ -24,6 +25,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from featcli.errors import StorageError
 from featcli.features.place import NO_CACHE
 
 LAYOUT = "v1"
@@ -71,8 +73,25 @@ class KeptModel:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptFolder:
+    """The folder of a model, as whoever makes room sees it.
+
+    Attributes:
+        folder: named by the model's key.
+        described: what the model is; empty where that is not known.
+        bytes: of its files.
+        last_used: seconds since 1970.
+    """
+
+    folder: Path
+    described: dict[str, Any]
+    bytes: int
+    last_used: float
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCache:
-    """The compiled models of one cache folder. None of its methods raises for what lies there, or cannot.
+    """The compiled models of one cache folder. What lies there, or cannot, makes no method raise but `remove`.
 
     Attributes:
         folder: of the feature store.
@@ -150,21 +169,32 @@ class ModelCache:
         """Removes a model that turned out to be of no use."""
         shutil.rmtree(self._place(key), ignore_errors=True)
 
-    def places(self) -> list[Path]:
-        """The folders of all models, the one used last first."""
-        try:
-            found = [path for path in self._root.iterdir() if path.is_dir() and not path.name.startswith(".")]
-            return sorted(found, key=lambda path: (-path.stat().st_mtime, path.name))
-        except OSError:
-            return []
+    def kept(self) -> list[KeptFolder]:
+        """All models, the one used last first."""
+        found = []
+        with contextlib.suppress(OSError):
+            for place in self._root.iterdir():
+                if re.fullmatch(r"[0-9a-f]{32}", place.name) and place.is_dir():
+                    used = place.stat().st_mtime
+                    found.append(KeptFolder(place, _described(place), sum(_sizes(place)), used))
+        return sorted(found, key=lambda model: (-model.last_used, model.folder.name))
 
-    def described(self, place: Path) -> dict[str, Any]:
-        """What the model in a folder is; empty where that is not known."""
+    def remove(self, model: KeptFolder) -> int:
+        """Removes a model; gives the bytes that were freed.
+
+        Raises:
+            StorageError: it cannot be removed.
+        """
         try:
-            facts = json.loads((place / _FACTS).read_text(encoding="utf-8"))["described"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return {}
-        return facts if isinstance(facts, dict) else {}
+            shutil.rmtree(model.folder)
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            raise StorageError(f"cannot remove {model.folder}: {error.strerror or error}") from error
+        for empty in (self._root, self._root.parent):
+            with contextlib.suppress(OSError):  # holds more
+                empty.rmdir()
+        return model.bytes
 
     @property
     def _root(self) -> Path:
@@ -186,18 +216,21 @@ class ModelCache:
 
     def _make_room(self, key: str) -> None:
         total = 0
-        for place in self.places():
-            total += size_of(place)
-            if total > MOST_BYTES and place.name != key:
-                shutil.rmtree(place, ignore_errors=True)
+        for model in self.kept():
+            total += model.bytes
+            if total > MOST_BYTES and model.folder.name != key:
+                shutil.rmtree(model.folder, ignore_errors=True)
         for path in self._root.iterdir():
             if path.name.startswith(".") and time.time() - path.stat().st_mtime > 24 * 3600:  # of a killed writer
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def size_of(place: Path) -> int:
-    """Bytes of the files in a model's folder."""
-    return sum(_sizes(place))
+def _described(place: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads((place / _FACTS).read_text(encoding="utf-8"))["described"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def _sizes(place: Path) -> Iterator[int]:
