@@ -10,7 +10,8 @@
 * Transparency is composited on white. Palettes, grey, CMYK and the rest go through Pillow's conversion.
 * Of an animation, the first frame. Texts and colour profiles are not used, whatever their size.
 * A TIFF whose planes are apart is read where Pillow reads it rightly, or can be told how; else it is an error.
-* Truncated files and images of more than `MAX_PIXELS` pixels are errors, as is JPEG whose data is garbled.
+* Truncated files and images of more than `MAX_PIXELS` pixels are errors, as is JPEG whose data is garbled. Pillow
+  is silent about some of them: see `featcli.data.pixels.jpeg` and `featcli.data.pixels.png`.
 * JPEG is decoded by `featcli.data.pixels.jpeg` where that reads it, else by Pillow; the pixels are the same.
 
 `PIXEL_PIPELINE` is part of every stored feature's key: a change of this policy, or of the resizing in
@@ -37,7 +38,7 @@ from PIL.TiffImagePlugin import (
 from featcli.data.pixels.heif import HAS_HEIF, HEIF_ENDINGS, INSTALL, open_heif
 from featcli.data.pixels.jpeg import SCALES, decode_jpeg
 from featcli.data.pixels.picture import Picture, Turn, stored_size
-from featcli.data.pixels.png import is_png, without_words
+from featcli.data.pixels.png import is_png, require_whole, without_words
 from featcli.data.pixels.pnm import PNM_ENDINGS, PnmHeader, is_pnm, read_header, read_pixels
 from featcli.data.pixels.tiff import prepare_tiff
 from featcli.data.readers.reader import UnreadableImage
@@ -115,10 +116,16 @@ def decode_picture(data: bytes, decoding: Decoding = EXACT) -> Picture:
             stored = _decode_jpeg(image, data, decoding.scale(size))
         if stored is None:
             _scale_transparency(image)
-            image.load()
+            _load(image, data)
             stored = _to_rgb(image, decoding.grey_range)
         turn = _turn(image)
         return Picture(stored, stored_size(size, turn), turn)
+
+
+def _load(image: Image.Image, data: bytes) -> None:
+    image.load()
+    if is_png(data):
+        require_whole(data, image)
 
 
 def _decode_jpeg(image: Image.Image, data: bytes, scale: int) -> NDArray[np.uint8] | None:
@@ -180,7 +187,7 @@ def inspect_image(file: BinaryIO, *, decode: bool) -> ImageFacts:
             if image.format in _JPEGS:  # all of the data is read, an eighth of the rows and columns are made
                 if _decode_jpeg(image, file.getvalue(), SCALES[0]) is not None:
                     return facts
-            image.load()
+            _load(image, file.getvalue())
             if image.mode[0] in "IFP":
                 _to_rgb(image)
             if facts.is_16_bit:
@@ -197,7 +204,7 @@ def grey_values(data: bytes) -> NDArray[Any] | None:
     with _opened(io.BytesIO(data)) as image:
         if _levels(image) != SIXTEEN_BITS:
             return None
-        image.load()
+        _load(image, data)
         values = np.asarray(image)
         _check_values(values, SIXTEEN_BITS)
         return values

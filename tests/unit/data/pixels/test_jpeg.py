@@ -99,7 +99,7 @@ def test_rarer_subsamplings_are_pillows_too() -> None:
 @pytest.mark.real
 def test_every_photograph_has_pillows_pixels_and_gives_no_false_alarm(hymenoptera: Path) -> None:
     paths = sorted(hymenoptera.glob("*/*/*.jpg"))
-    assert len(paths) == 397
+    assert len(paths) > 390
     for path in paths:
         data = path.read_bytes()
         assert read_by(data) == "fast", path
