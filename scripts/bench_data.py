@@ -1,12 +1,16 @@
-"""What many images cost besides the network: `scripts/bench_data.py [--images N]`.
+"""What many images cost besides the network: `scripts/bench_data.py [--images N | --pixels FOLDER]`.
 
 Makes N small images (10,000 by default), then measures listing and hashing them cold and warm, `check` on them, and
 `train-head` after ten were added; and how many of 500 images change their split when 50 are added.
+
+With `--pixels`: from the bytes of photographs (60 JPEGs below the folder, and two of 12 megapixels made of them, one as
+a phone stores it, on its side) to the crop, on one core: the ways to decode and to resize, in turns, the best of five.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import random
@@ -14,10 +18,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from featcli.data.dataset import open_dataset
 from featcli.data.hashing import MEMO_NAME, SETTLED_NS
@@ -68,10 +74,77 @@ def changed_splits(old: int, new: int, seed: int) -> int:
     return sum(one != other for one, other in zip(before, after[:old], strict=True))
 
 
+PREPROCESSING = {"resize": 256, "crop": 224, "mean": [0.5] * 3, "std": [0.5] * 3}
+
+
+def compare(ways: dict[str, Callable[[bytes], object]], files: Sequence[bytes]) -> None:
+    """Prints images a second of processor time of each way, and how many times that is of the first."""
+    seconds = dict.fromkeys(ways, float("inf"))
+    for _ in range(5):
+        for name, way in ways.items():
+            start = time.process_time()
+            for data in files:
+                way(data)
+            seconds[name] = min(seconds[name], time.process_time() - start)
+    for name, taken in seconds.items():
+        print(f"  {name:38} {len(files) / taken:8.1f} images/s  {next(iter(seconds.values())) / taken:5.2f}")
+
+
+def pixels_of(folder: Path) -> None:
+    import simplejpeg
+    import torch
+    from torchvision import transforms as T
+
+    from featcli.data.pixels.decoding import decode_picture
+    from featcli.data.pixels.preprocessing import Preprocessing
+
+    torch.set_num_threads(1)
+    files = [path.read_bytes() for path in sorted(folder.rglob("*.jpg"))[:60]]
+    large = []
+    for index, orientation in enumerate((1, 6)):
+        mosaic = Image.new("RGB", (4000, 3000))
+        for tile in range(64):
+            with Image.open(io.BytesIO(files[(index + tile) % len(files)])) as image:
+                mosaic.paste(image.convert("RGB").resize((500, 375)), (tile % 8 * 500, tile // 8 * 375))
+        exif, file = Image.Exif(), io.BytesIO()
+        exif[0x0112] = orientation
+        mosaic.save(file, "JPEG", quality=90, exif=exif)
+        large.append(file.getvalue())
+
+    def by_pillow(data: bytes) -> Image.Image:
+        with Image.open(io.BytesIO(data)) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+
+    for name, group in {
+        "photographs": files,
+        "12 megapixels": large[:1],
+        "12 megapixels, on the side": large[1:],
+    }.items():
+        print(f"{name}, decoded")
+        compare({"Pillow": by_pillow, "simplejpeg": simplejpeg.decode_jpeg, "featcli": decode_picture}, group)
+        for interpolation in ("bilinear", "bicubic"):
+            plain = Preprocessing.from_json(PREPROCESSING | {"interpolation": interpolation})
+            scaled = replace(plain, decode="scaled")
+            preset = T.Compose([T.Resize(256, T.InterpolationMode(interpolation)), T.CenterCrop(224), T.ToTensor()])
+            ways: dict[str, Callable[[bytes], object]] = {
+                "Pillow, Resize, CenterCrop, ToTensor": lambda data, preset=preset: preset(by_pillow(data)),
+                "featcli, Pillow's resize": lambda data, own=plain: own.pixels(decode_picture(data), resizer="pillow"),
+                "featcli": lambda data, own=plain: own.pixels(decode_picture(data)),
+                "featcli, scaled": lambda data, own=scaled: own.pixels(decode_picture(data, own.decoding)),
+            }
+            print(f"{name}, decoded and resized, {interpolation}")
+            compare(ways, group)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--images", type=int, default=10_000)
-    count = parser.parse_args().images
+    parser.add_argument("--pixels", type=Path, help="a folder of JPEGs: compare ways to decode and resize them")
+    arguments = parser.parse_args()
+    if arguments.pixels is not None:
+        pixels_of(arguments.pixels)
+        return
+    count = arguments.images
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         write_images(work / "photos", count)

@@ -139,7 +139,7 @@ def _mirrored_features(
     def load(ref: ImageRef) -> NDArray[np.uint8] | None:
         wanted, preprocessing = ref.digest, extractor.backbone.preprocessing
         loaded = load_pixels(
-            ref, preprocessing.pixels, lambda digest: digest == wanted, grey_range=preprocessing.grey_range
+            ref, preprocessing.pixels, lambda digest: digest == wanted, decoding=preprocessing.decoding
         )
         return loaded.value
 

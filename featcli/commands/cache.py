@@ -247,8 +247,8 @@ def _input(preprocessing: Any) -> str:
     if not isinstance(preprocessing, dict):
         return "?"
     facts = [str(preprocessing.get(name, "?")) for name in ("resize", "interpolation", "crop")]
-    grey = preprocessing.get("range")
-    return f"resize {facts[0]} {facts[1]}, crop {facts[2]}" + (f", range {grey}" if grey is not None else "")
+    rarer = [f", {name} {preprocessing[name]}" for name in ("range", "decode") if preprocessing.get(name) is not None]
+    return f"resize {facts[0]} {facts[1]}, crop {facts[2]}{''.join(rarer)}"
 
 
 def _table(spaces: Sequence[Sequence[str]], width: int | None) -> list[str]:

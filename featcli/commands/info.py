@@ -45,6 +45,7 @@ def _lines(path: Path, size: int, metadata: CheckpointMetadata) -> list[str]:
             f"resize {pixels.get('resize')} {pixels.get('interpolation')}, crop {pixels.get('crop')}, "
             f"mean {_numbers(pixels.get('mean'))}, std {_numbers(pixels.get('std'))}"
         ),
+        **({"decode": f"JPEG {pixels['decode']}"} if "decode" in pixels else {}),
         "range": f"16-bit grey from {_numbers(pixels.get('range', [0, 65535]), ' to ')}",
         "head": f"{head.kind}, {_chosen(head.C)}, class weight {head.class_weight}",
         "validation": _measured(validation),

@@ -81,6 +81,11 @@ class Data(Section):
         description="Values of 16-bit grey that become black and white: full (0 to 65535), auto (0 to 255, 1023, 4095, "
         "16383 or 65535, as the training images need), or [low, high].",
     )
+    decode: Literal["exact", "scaled"] = Field(
+        default="exact",
+        description="exact: all pixels of a JPEG; scaled: a large one shrinks while it is decoded, which is faster and "
+        "gives slightly other features.",
+    )
     limit: Count | None = Field(default=None, description="Only the first N images per class and split: smoke runs.")
 
 

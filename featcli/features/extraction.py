@@ -130,7 +130,7 @@ class Extractor:
             return known is None
 
         preprocessing = self.backbone.preprocessing
-        loaded = load_pixels(ref, preprocessing.pixels, is_new, grey_range=preprocessing.grey_range)
+        loaded = load_pixels(ref, preprocessing.pixels, is_new, decoding=preprocessing.decoding)
         row = FeatureRow(ref.name, loaded.digest, known, loaded.error, stored=known is not None)
         return _Decoded(row, loaded.value)
 

@@ -119,7 +119,7 @@ class Examples:
             ref,
             lambda image: self._views.pixels(image, view, digest),
             wanted=digest.__eq__,
-            grey_range=self._views.augmentation.preprocessing.grey_range,
+            decoding=self._views.augmentation.preprocessing.decoding,
         )
         if loaded.error is not None:
             raise UnreadableDataError(

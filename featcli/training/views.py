@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from featcli.data.pixels.augmentation import Augmentation, draw_seed
+from featcli.data.pixels.picture import Picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,8 @@ class Views:
             return epoch
         return draw_seed(self.seed, epoch, digest) % self.count
 
-    def pixels(self, image: Image.Image, view: int, digest: bytes) -> NDArray[np.uint8]:
-        """One variant of an upright RGB image: (crop, crop, 3) uint8.
+    def pixels(self, image: Image.Image | Picture, view: int, digest: bytes) -> NDArray[np.uint8]:
+        """One variant of a picture, or of an upright RGB image: (crop, crop, 3) uint8.
 
         Raises:
             UnreadableImage: it is too elongated to be resized.

@@ -146,7 +146,7 @@ def _probe(backbone: Described, images: Sequence[ImageRef]) -> list[NDArray[np.u
     preprocessing = backbone.preprocessing
     pixels: list[NDArray[np.uint8]] = []
     for image in images[:_LOOKED_AT]:
-        loaded = load_pixels(image, preprocessing.pixels, grey_range=preprocessing.grey_range)
+        loaded = load_pixels(image, preprocessing.pixels, decoding=preprocessing.decoding)
         if loaded.value is not None:
             pixels.append(loaded.value)
         if len(pixels) == _PROBED:

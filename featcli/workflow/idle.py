@@ -22,6 +22,7 @@ OF_CHECKPOINT: Mapping[str, str] = {
     "backbone.": "the checkpoint has its own",
     "head.": "the checkpoint has its own",
     "data.range": "the checkpoint has its own",
+    "data.decode": "the checkpoint has its own",
     "train.": "nothing is trained",
 }
 _WHICH_IMAGES = ("root", "manifest", "val_fraction", "test_fraction", "group", "exclude")

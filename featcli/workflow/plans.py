@@ -94,7 +94,7 @@ def _seconds_per_image(extractor: Extractor, samples: Sequence[Sample]) -> float
     start = time.perf_counter()
     preprocessing = extractor.backbone.preprocessing
     for sample in samples[: extractor.engine.tile]:
-        loaded = load_pixels(sample.ref, preprocessing.pixels, grey_range=preprocessing.grey_range)
+        loaded = load_pixels(sample.ref, preprocessing.pixels, decoding=preprocessing.decoding)
         if loaded.value is not None:
             pixels.append(loaded.value)
     if not pixels:

@@ -1,4 +1,4 @@
-"""Which values of 16-bit grey become black and white: as the config says, or as the training images show."""
+"""How images are decoded: `data.decode`, and which values of 16-bit grey become black and white."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LOOKED_AT = 32  # images, for a word on those that are dark
 def with_range(
     session: Session, backbone: Backbone, data: Dataset | None, runtime: Runtime, *, hint: bool = True
 ) -> Backbone:
-    """The backbone with the range of 16-bit grey of `data.range` in its preprocessing.
+    """The backbone with `data.decode` and the range of 16-bit grey of `data.range` in its preprocessing.
 
     Only training images are looked at: of `auto` all headers, and those that are 16-bit grey until one needs all bits;
     of a range that was given until one has a pixel inside; of `full` a few.
@@ -55,13 +55,15 @@ def with_range(
         chosen = (0, SIXTEEN_BITS)
         if hint:
             _speak_of_dark(session, train, runtime)
-    own = backbone.preprocessing.grey_range
+    own, decode = backbone.preprocessing.grey_range, session.loaded.config.data.decode
     found = None if chosen == (0, SIXTEEN_BITS) else chosen
     if own is not None and own != found:
         session.emit(
             Note(f"the checkpoint whose weights these are has data.range {list(own)}, and this run {list(chosen)}")
         )
-    return replace(backbone, preprocessing=replace(backbone.preprocessing, grey_range=found))
+    if backbone.preprocessing.decode not in ("exact", decode):
+        session.emit(Note(f"the checkpoint whose weights these are has data.decode scaled, and this run {decode}"))
+    return replace(backbone, preprocessing=replace(backbone.preprocessing, grey_range=found, decode=decode))
 
 
 def _auto(session: Session, train: Sequence[Sample], runtime: Runtime) -> GreyRange:

@@ -27,6 +27,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import pil_modes_mapping
 from torchvision.transforms.v2 import functional as F
 
+from featcli.data.pixels.picture import Picture, as_picture
 from featcli.data.pixels.preprocessing import Preprocessing
 
 AUGMENTATIONS = ("none", "flip", "light", "strong")
@@ -112,8 +113,8 @@ class Augmentation:
         if self.kind not in AUGMENTATIONS:
             raise ValueError(f"{self.kind!r} is none of the augmentations {', '.join(AUGMENTATIONS)}")
 
-    def pixels(self, image: Image.Image, seed: int) -> NDArray[np.uint8]:
-        """Augments an upright RGB image by `light` or `strong`; the same seed gives the same pixels.
+    def pixels(self, image: Image.Image | Picture, seed: int) -> NDArray[np.uint8]:
+        """Augments a picture, or an upright RGB image, by `light` or `strong`; the same seed gives the same pixels.
 
         Args:
             image: is left alone.
@@ -126,12 +127,13 @@ class Augmentation:
             UnreadableImage: the image is as elongated as `Preprocessing.check_size` refuses, whatever the kind.
         """
         random = Generator(PCG64(seed))
-        crop = self._random_crop(image, random)
+        crop = self._random_crop(as_picture(image), random)
         return self._lightly(crop, random) if self.kind == "light" else self._strongly(crop, random)
 
-    def _random_crop(self, image: Image.Image, random: Generator) -> Image.Image:
+    def _random_crop(self, picture: Picture, random: Generator) -> Image.Image:
         """A random box of the image, resized in one step and perhaps mirrored."""
-        self.preprocessing.check_size(image.width, image.height)
+        self.preprocessing.check_size(*picture.size)
+        image = picture.upright()
         box = random_crop_box(random, image.width, image.height, CROP_SCALE[self.kind])
         size = (self.preprocessing.crop, self.preprocessing.crop)
         # The one pass of Pillow's filter sees neighbours just outside the box, which cropping first would cut off.

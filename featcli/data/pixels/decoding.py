@@ -10,7 +10,9 @@
 * Transparency is composited on white. Palettes, grey, CMYK and the rest go through Pillow's conversion.
 * Of an animation, the first frame. Texts and colour profiles are not used, whatever their size.
 * A TIFF whose planes are apart is read where Pillow reads it rightly, or can be told how; else it is an error.
-* Truncated files and images of more than `MAX_PIXELS` pixels are errors.
+* Truncated files and images of more than `MAX_PIXELS` pixels are errors, as is JPEG whose data is garbled. Pillow
+  is silent about some of them: see `featcli.data.pixels.jpeg` and `featcli.data.pixels.png`.
+* JPEG is decoded by `featcli.data.pixels.jpeg` where that reads it, else by Pillow; the pixels are the same.
 
 `PIXEL_PIPELINE` is part of every stored feature's key: a change of this policy, or of the resizing in
 `featcli.data.pixels.preprocessing`, raises it.
@@ -34,13 +36,15 @@ from PIL.TiffImagePlugin import (
 )
 
 from featcli.data.pixels.heif import HAS_HEIF, HEIF_ENDINGS, INSTALL, open_heif
-from featcli.data.pixels.png import is_png, without_words
+from featcli.data.pixels.jpeg import SCALES, decode_jpeg
+from featcli.data.pixels.picture import Picture, Turn, stored_size
+from featcli.data.pixels.png import is_png, require_whole, without_words
 from featcli.data.pixels.pnm import PNM_ENDINGS, PnmHeader, is_pnm, read_header, read_pixels
 from featcli.data.pixels.tiff import prepare_tiff
 from featcli.data.readers.reader import UnreadableImage
 from featcli.signatures import HEAD_BYTES, is_heif, is_hevc, recognise
 
-PIXEL_PIPELINE = 4
+PIXEL_PIPELINE = 5
 MAX_PIXELS = 178_956_970  # half a gigabyte of RGB, where Pillow too stops by default
 _PILLOWS = tuple(
     name for name in ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF") if name != "AVIF" or features.check("avif")
@@ -57,9 +61,33 @@ SIXTEEN_BITS = 65535
 GreyRange = tuple[int, int]  # the values that become 0 and 255
 _TWELVE_BITS = 4095
 _BAND_PIXELS = 1 << 20
+_JPEGS = ("JPEG", "MPO")
 
 # Our own check replaces Pillow's, whose warning between one and two times its limit reaches nobody here.
 Image.MAX_IMAGE_PIXELS = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How images are decoded.
+
+    Attributes:
+        grey_range: of 16-bit grey, the values that become 0 and 255; None for 0 and 65535.
+        least: of a JPEG, the shorter side in pixels that is enough: it becomes a half, a quarter or an eighth as large
+            while it is decoded, if that leaves so many; None for all pixels.
+    """
+
+    grey_range: GreyRange | None = None
+    least: int | None = None
+
+    def scale(self, size: tuple[int, int]) -> int:
+        """1, or by what the sides of a JPEG of this width and height are divided."""
+        if self.least is None:
+            return 1
+        return next((scale for scale in SCALES if min(size) >= scale * self.least), 1)
+
+
+EXACT = Decoding()
 
 
 def decode_rgb(data: bytes, grey_range: GreyRange | None = None) -> Image.Image:
@@ -72,12 +100,40 @@ def decode_rgb(data: bytes, grey_range: GreyRange | None = None) -> Image.Image:
     Raises:
         UnreadableImage: unknown format, damaged or truncated data, too many pixels, no defined range.
     """
+    return decode_picture(data, Decoding(grey_range)).upright()
+
+
+def decode_picture(data: bytes, decoding: Decoding = EXACT) -> Picture:
+    """The same without turning it, and scaled where that is asked for.
+
+    Raises:
+        UnreadableImage: as `decode_rgb` does.
+    """
     with _opened(io.BytesIO(data)) as image:
-        _scale_transparency(image)
-        image.load()
+        size = image.size
+        stored: Image.Image | NDArray[np.uint8] | None = None
+        if image.format in _JPEGS:
+            stored = _decode_jpeg(image, data, decoding.scale(size))
+        if stored is None:
+            _scale_transparency(image)
+            _load(image, data)
+            stored = _to_rgb(image, decoding.grey_range)
         turn = _turn(image)
-        rgb = _to_rgb(image, grey_range)
-        return rgb if turn is None else rgb.transpose(turn)
+        return Picture(stored, stored_size(size, turn), turn)
+
+
+def _load(image: Image.Image, data: bytes) -> None:
+    image.load()
+    if is_png(data):
+        require_whole(data, image)
+
+
+def _decode_jpeg(image: Image.Image, data: bytes, scale: int) -> NDArray[np.uint8] | None:
+    """The pixels of a JPEG that Pillow has opened; None where Pillow is to load it, scaled."""
+    pixels = decode_jpeg(data, image.size, scale)
+    if pixels is None and scale > 1:
+        image.draft(None, (image.width // scale, image.height // scale))
+    return pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +173,8 @@ def inspect_image(file: BinaryIO, *, decode: bool) -> ImageFacts:
     Raises:
         UnreadableImage: as `decode_rgb` does.
     """
+    if decode and not isinstance(file, io.BytesIO):
+        file = io.BytesIO(file.read())
     head = file.read(HEAD_BYTES)
     file.seek(0)
     if is_pnm(head) and not decode:
@@ -125,10 +183,11 @@ def inspect_image(file: BinaryIO, *, decode: bool) -> ImageFacts:
         return ImageFacts("PNM", header.mode, header.width, header.height, levels)
     with _opened(file) as image:
         facts = ImageFacts(image.format or "", image.mode, *image.size, _levels(image))
-        if decode:
-            if image.format in ("JPEG", "MPO"):  # all of the data is read, an eighth of the pixels are made
-                image.draft(None, (1, 1))
-            image.load()
+        if decode and isinstance(file, io.BytesIO):
+            if image.format in _JPEGS:  # all of the data is read, an eighth of the rows and columns are made
+                if _decode_jpeg(image, file.getvalue(), SCALES[0]) is not None:
+                    return facts
+            _load(image, file.getvalue())
             if image.mode[0] in "IFP":
                 _to_rgb(image)
             if facts.is_16_bit:
@@ -145,7 +204,7 @@ def grey_values(data: bytes) -> NDArray[Any] | None:
     with _opened(io.BytesIO(data)) as image:
         if _levels(image) != SIXTEEN_BITS:
             return None
-        image.load()
+        _load(image, data)
         values = np.asarray(image)
         _check_values(values, SIXTEEN_BITS)
         return values
@@ -231,17 +290,17 @@ def _unidentified(file: BinaryIO) -> str:
 
 
 _TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+    2: Turn.FLIP_LEFT_RIGHT,
+    3: Turn.ROTATE_180,
+    4: Turn.FLIP_TOP_BOTTOM,
+    5: Turn.TRANSPOSE,
+    6: Turn.ROTATE_270,
+    7: Turn.TRANSVERSE,
+    8: Turn.ROTATE_90,
 }
 
 
-def _turn(image: Image.Image) -> Image.Transpose | None:
+def _turn(image: Image.Image) -> Turn | None:
     """What makes a decoded image upright. `ImageOps.exif_transpose` gives up where any other tag is broken."""
     try:
         return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))

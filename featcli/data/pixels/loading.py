@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from numpy.typing import NDArray
-from PIL import Image
 
-from featcli.data.pixels.decoding import GreyRange, ImageFacts, decode_rgb, grey_values, inspect_image
+from featcli.data.pixels.decoding import EXACT, Decoding, ImageFacts, decode_picture, grey_values, inspect_image
+from featcli.data.pixels.picture import Picture
 from featcli.data.readers.reader import ImageRef, UnreadableImage
 
 T = TypeVar("T")
@@ -38,24 +38,24 @@ def _always(digest: bytes) -> bool:
 
 def load_pixels(
     ref: ImageRef,
-    convert: Callable[[Image.Image], T],
+    convert: Callable[[Picture], T],
     wanted: Callable[[bytes], bool] = _always,
     *,
-    grey_range: GreyRange | None = None,
+    decoding: Decoding = EXACT,
 ) -> Loaded[T]:
     """Reads, hashes and decodes an image; never raises for a bad one.
 
     Args:
         ref: the image.
-        convert: from an upright RGB image to what is needed, such as `Preprocessing.pixels`; may raise UnreadableImage.
+        convert: from a picture to what is needed, such as `Preprocessing.pixels`; may raise UnreadableImage.
         wanted: by its hash, whether the image is to be decoded at all.
-        grey_range: as `decode_rgb` takes it; that of the preprocessing.
+        decoding: `Preprocessing.decoding`.
     """
     digest = None
     try:
         data = ref.reader.read(ref)
         digest = hashlib.sha256(data).digest()
-        return Loaded(digest, convert(decode_rgb(data, grey_range)) if wanted(digest) else None)
+        return Loaded(digest, convert(decode_picture(data, decoding)) if wanted(digest) else None)
     except UnreadableImage as error:
         return Loaded(digest, None, str(error))
 

@@ -1,12 +1,22 @@
-"""PNG without the texts and profiles that say nothing about its pixels.
+"""PNG without the texts and profiles that say nothing about its pixels; and whether it ends early.
 
 Pillow unpacks them all and refuses a file in which one is larger than a megabyte, as a defence against bombs. They are
 left out instead, packed as they are; of texts, those stay in which Pillow looks for the orientation, if they are small.
+
+Pillow reads in silence a PNG that has no end, and one whose stream of pixels ends properly, but after fewer rows than
+the header says: the others become zeros. The stream is unpacked again, to be counted, where the last row is zeros.
+
+Source: PNG, third edition, https://www.w3.org/TR/png-3/ (chunks, interlacing).
 """
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
+
+from PIL import Image
+
+from featcli.data.readers.reader import UnreadableImage
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _WORDS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
@@ -34,6 +44,76 @@ def without_words(data: bytes) -> bytes:
                 begin = end
         at = end
     return b"".join([*kept, data[begin:]]) if kept else data
+
+
+def require_whole(data: bytes, image: Image.Image) -> None:
+    """Refuses a PNG that ends early.
+
+    Args:
+        data: the file; texts and profiles may be left out.
+        image: as Pillow has loaded it.
+
+    Raises:
+        UnreadableImage: it has no end, or fewer pixels than its header says.
+    """
+    last, header = 0, b""
+    for kind, begin, end in _chunks(data):
+        if kind == b"IHDR":
+            header = data[begin:end]
+        last = end
+        if kind == b"IEND":
+            break
+    else:
+        raise UnreadableImage(f"damaged image: it ends after {last} bytes without an end marker")
+    # Of an interlaced image the odd rows come last; one of a single row is always counted.
+    row = image.height - 1 if not header[12] else (image.height - 2) | 1
+    pixels = image.load()
+    if row > 0 and pixels is not None and not all(pixels[column, row] in _ZEROS for column in range(image.width)):
+        return
+    expected = _unpacked_size(header)
+    missing = expected - _count(data, expected)
+    if missing > 0:
+        raise UnreadableImage(f"damaged image: {missing} of the {expected} bytes of its pixels are missing")
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """The kind of each chunk that is complete, and where its body begins and ends."""
+    at = len(_SIGNATURE)
+    while at + 12 <= len(data):
+        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
+        if end + 4 > len(data):
+            return
+        yield data[at + 4 : at + 8], at + 8, end
+        at = end + 4
+
+
+# Of each pass of an interlaced image: the first column and row, and the steps between columns and between rows.
+_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_ZEROS = (0, (0, 0), (0, 0, 0), (0, 0, 0, 0))
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by the kind of colour
+
+
+def _unpacked_size(header: bytes) -> int:
+    """Bytes of the rows with their filters, by the body of IHDR."""
+    width, height = int.from_bytes(header[:4], "big"), int.from_bytes(header[4:8], "big")
+    bits = header[8] * _SAMPLES.get(header[9], 1)
+    size = 0
+    for left, top, across, down in _PASSES if header[12] else ((0, 0, 1, 1),):
+        columns, rows = -((left - width) // across), -((top - height) // down)
+        if columns > 0 and rows > 0:
+            size += rows * (1 + (columns * bits + 7) // 8)
+    return size
+
+
+def _count(data: bytes, enough: int) -> int:
+    """How many bytes the stream of pixels unpacks to; counting ends where there are enough."""
+    unpacking, count = zlib.decompressobj(), 0
+    for kind, begin, end in _chunks(data):
+        rest = data[begin:end] if kind == b"IDAT" else b""
+        while rest and count < enough:
+            count += len(unpacking.decompress(rest, min(_LARGEST, enough - count)))
+            rest = unpacking.unconsumed_tail
+    return count
 
 
 def _tells_orientation(kind: bytes, body: bytes) -> bool:

@@ -6,19 +6,23 @@ import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as F
 
-from featcli.data.pixels.decoding import SIXTEEN_BITS, GreyRange
+from featcli.data.pixels.decoding import SIXTEEN_BITS, Decoding, GreyRange
+from featcli.data.pixels.picture import Picture, as_picture
+from featcli.data.pixels.resizing import INTERPOLATIONS, resize_and_crop, resized_size
 from featcli.data.readers.reader import UnreadableImage
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+DECODES = ("exact", "scaled")
+SCALED_FROM = 2  # times `resize`: as large, `scaled` leaves the shorter side
 MAX_RESIZED_PIXELS = 100_000_000  # a 1 x 5000 image resized to 256 on its short side would be 256 x 1,280,000
 MAX_SIDE = 10_000  # of a square of so many pixels
 
@@ -30,10 +34,11 @@ class Preprocessing:
     Attributes:
         resize: length of the shorter side after resizing, in pixels.
         crop: side of the central square, in pixels.
-        interpolation: `nearest`, `bilinear` or `bicubic`, with antialiasing.
+        interpolation: a key of `featcli.data.pixels.resizing.INTERPOLATIONS`, with antialiasing.
         mean: per channel (red, green, blue), of values in [0, 1].
         std: per channel.
         grey_range: of 16-bit grey, the values that become 0 and 255 when an image is decoded; None for 0 and 65535.
+        decode: `exact`; or `scaled`, where a JPEG becomes no larger than is needed while it is decoded.
     """
 
     resize: int
@@ -42,19 +47,35 @@ class Preprocessing:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     grey_range: GreyRange | None = None
+    decode: str = "exact"
 
-    def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
+    @property
+    def decoding(self) -> Decoding:
+        """How an image is decoded for it."""
+        return Decoding(self.grey_range, SCALED_FROM * self.resize if self.decode == "scaled" else None)
+
+    def pixels(
+        self, image: Image.Image | Picture, out: NDArray[np.uint8] | None = None, *, resizer: str = "torch"
+    ) -> NDArray[np.uint8]:
         """Resizes and crops an RGB image as torchvision's `ImageClassification` preset does on a PIL image.
 
+        Args:
+            image: a picture, or an upright image of mode RGB.
+            out: (crop, crop, 3) uint8 to write into, such as a row of a tile; None for a new array.
+            resizer: `torch`, or `pillow`, which gives the preset's own pixels; they differ by two levels at most.
+
         Returns:
-            (crop, crop, 3) uint8.
+            `out`, or (crop, crop, 3) uint8.
 
         Raises:
             UnreadableImage: the image is so elongated that the resized one would not fit in memory.
         """
-        self.check_size(image.width, image.height)
-        resized = F.resize(image, [self.resize], interpolation=InterpolationMode(self.interpolation))
-        return np.array(F.center_crop(resized, [self.crop]), dtype=np.uint8)
+        picture = as_picture(image)
+        self.check_size(*picture.size)
+        if out is None:
+            out = np.empty((self.crop, self.crop, 3), dtype=np.uint8)
+        resize_and_crop(picture, resized_size(picture.size, self.resize), self.interpolation, resizer, out)
+        return out
 
     def check_size(self, width: int, height: int) -> None:
         """Refuses images that `pixels` cannot resize.
@@ -67,7 +88,7 @@ class Preprocessing:
             raise UnreadableImage(f"{width} x {height} pixels are too elongated to be resized")
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """Scales and normalises a batch on its own device.
+        """Scales and normalises a batch of torch on its own device.
 
         Args:
             pixels: (B, crop, crop, 3) uint8.
@@ -75,11 +96,14 @@ class Preprocessing:
         Returns:
             (B, 3, crop, crop) float32 in channels_last; the same bits as torchvision's preset.
         """
-        images = pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255)  # (B, 3, H, W), channels_last by its strides
+        images = pixels.permute(0, 3, 1, 2).float().div_(255)  # (B, 3, H, W), channels_last by its strides
         return images.sub_(_channels(self.mean, images.device)).div_(_channels(self.std, images.device))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, as a checkpoint and a stored feature's key keep them; `range` is left out where it is full."""
+        """Plain values, as a checkpoint and a stored feature's key keep them.
+
+        `range` is left out where it is full, `decode` where it is exact.
+        """
         facts = {
             "resize": self.resize,
             "crop": self.crop,
@@ -87,7 +111,11 @@ class Preprocessing:
             "mean": list(self.mean),
             "std": list(self.std),
         }
-        return facts if self.grey_range is None else facts | {"range": list(self.grey_range)}
+        if self.grey_range is not None:
+            facts["range"] = list(self.grey_range)
+        if self.decode != "exact":
+            facts["decode"] = self.decode
+        return facts
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Preprocessing:
@@ -103,13 +131,16 @@ class Preprocessing:
         resize, crop = value["resize"], value["crop"]
         if not 1 <= resize <= MAX_SIDE or not 1 <= crop <= MAX_SIDE:
             raise ValueError(f"resize and crop lie in 1 to {MAX_SIDE}")
-        interpolation = InterpolationMode(value["interpolation"]).value
-        return cls(int(resize), int(crop), interpolation, mean, std, _range_from_json(value.get("range")))
+        interpolation, decode = value["interpolation"], value.get("decode", "exact")
+        if interpolation not in INTERPOLATIONS or decode not in DECODES:
+            raise ValueError(f"interpolation is one of {', '.join(INTERPOLATIONS)}, decode of {', '.join(DECODES)}")
+        return cls(int(resize), int(crop), interpolation, mean, std, _range_from_json(value.get("range")), decode)
 
     def __str__(self) -> str:
         mean, std = (", ".join(f"{channel:g}" for channel in values) for values in (self.mean, self.std))
         grey = "" if self.grey_range is None else f", 16-bit grey {self.grey_range[0]} to {self.grey_range[1]}"
-        return f"resize {self.resize} {self.interpolation}, crop {self.crop}, mean ({mean}), std ({std}){grey}"
+        scaled = "" if self.decode == "exact" else f", decoded {self.decode}"
+        return f"resize {self.resize} {self.interpolation}, crop {self.crop}, mean ({mean}), std ({std}){grey}{scaled}"
 
 
 def _range_from_json(value: Any) -> GreyRange | None:
@@ -124,5 +155,7 @@ def _range_from_json(value: Any) -> GreyRange | None:
 @functools.lru_cache(maxsize=64)
 def _channels(values: tuple[float, float, float], device: torch.device) -> Tensor:
     """Three numbers as (1, 3, 1, 1) on a device; kept, since every copy to a GPU waits for all that was given to it."""
+    import torch
+
     with torch.inference_mode(False):
         return torch.tensor(values, dtype=torch.float32, device=device).view(1, 3, 1, 1)

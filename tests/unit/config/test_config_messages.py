@@ -40,7 +40,7 @@ IN_FILE = {
     "trained: {lr: 1}": ["1:1: unknown key 'trained'; did you mean 'train'?"],
     "data: {wxyz: 1}": [
         "1:8: unknown key 'data.wxyz'; 'data' has root, manifest, val_fraction, test_fraction, group, positive, "
-        "exclude, range and limit"
+        "exclude, range, decode and limit"
     ],
     # types and ranges
     "data:\n  val_fraction: lots": ["2:17: data.val_fraction: expected a number in [0, 1), got 'lots'"],
@@ -57,6 +57,7 @@ IN_FILE = {
     "data: {range: [0, 9.5]}": [f"1:15: data.range: {RANGE}, got [0, 9.5]"],
     "data: {range: [1, 2, 3]}": [f"1:15: data.range: {RANGE}, got [1, 2, 3]"],
     "data: {range: 4095}": [f"1:15: data.range: {RANGE}, got 4095"],
+    "data: {decode: fast}": ["1:16: data.decode: expected exact or scaled, got 'fast'"],
     "data: {limit: 0}": ["1:15: data.limit: expected an integer of at least 1 or null, got 0"],
     "data: {limit: 2.5}": ["1:15: data.limit: expected an integer of at least 1 or null, got 2.5"],
     "data: {limit: 1e3}": ["1:15: data.limit: expected an integer of at least 1 or null, got 1e3; write 1000"],

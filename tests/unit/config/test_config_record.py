@@ -23,6 +23,7 @@ data:
   positive: null
   exclude: null
   range: full
+  decode: exact
   limit: null
 backbone:
   name: resnet18

@@ -22,6 +22,7 @@ def test_the_options_of_today() -> None:
         "data.positive": None,
         "data.exclude": None,
         "data.range": "full",
+        "data.decode": "exact",
         "data.limit": None,
         "backbone.name": None,
         "backbone.weights": "DEFAULT",

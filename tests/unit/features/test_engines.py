@@ -366,7 +366,7 @@ def test_a_cache_that_cannot_be_written_costs_a_conversion_each_time(
 
 
 def test_models_that_were_used_least_recently_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featcli.features.engines.models.MOST_BYTES", 3000)
+    monkeypatch.setattr("featcli.features.engines.models.MOST_BYTES", 4200)
     cache = ModelCache(tmp_path)
     a, b, c, d, e = (letter * 32 for letter in "abcde")
     for index, key in enumerate((a, b, c, d)):
