@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import importlib.metadata
+import importlib.util
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +15,6 @@ import PIL
 import safetensors
 import safetensors.torch
 import torch
-import torchvision
 from torch import Tensor
 
 from featcli import __version__
@@ -28,6 +31,7 @@ from featcli.metadata import KEY, CheckpointMetadata, read_metadata
 
 _BACKBONE = "backbone."
 _HEAD = "head."
+_VERSION = re.compile(r"""^__version__\s*(?::\s*\w+\s*)?=\s*["']([^"']+)["']""", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +50,22 @@ def library_versions() -> dict[str, str]:
         "numpy": np.__version__,
         "pillow": PIL.__version__,
         "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
+        "torchvision": _torchvision_version(),
     }
+
+
+def _torchvision_version() -> str:
+    """What the package calls itself, local part included, which its metadata may lack; read, since importing is slow.
+
+    Its file cannot be run either: it imports the package.
+    """
+    spec = importlib.util.find_spec("torchvision")
+    if spec is not None and spec.origin is not None:
+        with contextlib.suppress(OSError):
+            said = _VERSION.search(Path(spec.origin).with_name("version.py").read_text(encoding="utf-8"))
+            if said is not None:
+                return said[1]
+    return importlib.metadata.version("torchvision")
 
 
 def head_sha256(head: Head) -> str:
