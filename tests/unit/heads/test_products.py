@@ -30,6 +30,10 @@ def test_the_order_of_a_sum_changes_no_bit(classes: int, width: int) -> None:
     for seed in range(3):
         order = np.random.default_rng(seed).permutation(width)
         assert LinearHead(weight[:, order], bias).logits(rows[:, order]).tobytes() == found.tobytes()
+        np.testing.assert_array_equal(
+            product(Parts.of(weight[:, order]), Parts.of(rows[:, order], swapped=True)),
+            product(Parts.of(weight), Parts.of(rows, swapped=True)),
+        )
 
 
 @pytest.mark.parametrize(("classes", "width"), SHAPES)
