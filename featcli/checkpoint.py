@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.metadata
 import importlib.util
 import re
 from dataclasses import dataclass
@@ -66,7 +65,9 @@ def _version_of(library: str) -> str:
             said = _VERSION.search(Path(spec.origin).with_name("version.py").read_text(encoding="utf-8"))
             if said is not None:
                 return said[1]
-    return importlib.metadata.version(library)
+    from importlib.metadata import version
+
+    return version(library)
 
 
 def head_sha256(head: Head) -> str:
