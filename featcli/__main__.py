@@ -28,6 +28,9 @@ def main() -> None:
     # Waiting OpenMP threads must sleep, not spin: decoding threads share the cores with the network, and on a busy
     # machine spinning made the network seven times slower (docs/decisions.md). Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's spin too: a head on 10,000 rows took 0.7 s, not 0.1
+    # Looking for plugins of pydantic reads the metadata of every installed package; none concerns us.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     _spare_torch_a_folder()
     if "--debug" not in sys.argv:
         warnings.simplefilter("ignore")  # of libraries, about files: ours go through the console

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from featcli.backbones.stages import Backbone, whole
 from featcli.checkpoint import Checkpoint
 from featcli.features.extraction import Extractor, FeatureRow
-from featcli.heads.blocks import InBlocks, apply_in_blocks
+from featcli.heads.blocks import AffineLayers, apply_in_blocks
 from featcli.heads.head import Head
 from featcli.runtime import Runtime
 from featcli.tasks import Task, task_of
 from featcli.tasks.task import rounded
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Row = dict[str, Any]
 
@@ -35,6 +35,7 @@ class Predictor:
         self.extractor = extractor
         self.head = head
         self.task = task
+        self._layers = head.layers()
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, extractor: Extractor) -> Predictor:
@@ -51,7 +52,7 @@ class Predictor:
         Raises:
             ValueError: features of another width or type.
         """
-        return predict_features(self.head, self.task, features)
+        return _predict(self._layers, self.task, features)
 
     def rows(self, batch: Sequence[FeatureRow], *, top: int, outputs: bool) -> list[Row]:
         """The rows of `predict`, one for each image, in their order; an image that cannot be read has its error.
@@ -67,6 +68,9 @@ class Predictor:
 
     def module(self) -> nn.Module:
         """The whole model, from decoded images to predictions, as one module."""
+        from featcli.backbones.stages import whole
+        from featcli.whole_model import PixelModel
+
         return PixelModel(whole(self.extractor.backbone), self.head, self.task, self.extractor.runtime)
 
     def _row(self, row: FeatureRow, prediction: NDArray[np.float64] | None, top: int, outputs: bool) -> Row:
@@ -79,32 +83,8 @@ class Predictor:
 
 def predict_features(head: Head, task: Task, features: NDArray[np.float32]) -> NDArray[np.float64]:
     """As `Predictor.predictions`, of a head alone."""
-    return np.asarray(apply_in_blocks(head.columns(), features, task.link), dtype=np.float64)
+    return _predict(head.layers(), task, features)
 
 
-class PixelModel(nn.Module):
-    """From decoded images (B, H, W, 3) uint8 to predictions (B, K) float64: normalisation, backbone, head and link.
-
-    On a CPU its bits are those of extraction and head one after the other, given the tiles that extraction makes.
-
-    Args:
-        backbone: on its device; without gradients.
-        head: on its features.
-        task: its link follows.
-        runtime: of the backbone: device and precision.
-    """
-
-    def __init__(self, backbone: Backbone, head: Head, task: Task, runtime: Runtime) -> None:
-        super().__init__()
-        self.network = backbone.network
-        self.head = InBlocks(head.columns(), task.link).to(runtime.device)
-        self._backbone, self._runtime = backbone, runtime
-        self.eval()
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Decoded images (B, H, W, 3) uint8 to predictions (B, K) float64."""
-        with self._runtime.autocast():
-            features = self._backbone.features(self._backbone.preprocessing.normalise(images))
-        with torch.autocast(images.device.type, enabled=False):
-            predictions: Tensor = self.head(features.float())
-        return predictions
+def _predict(layers: AffineLayers, task: Task, features: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.asarray(apply_in_blocks(layers, features, task.link), dtype=np.float64)

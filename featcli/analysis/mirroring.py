@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from featcli.data.folds import stratified_folds
@@ -165,6 +164,6 @@ def _fitted(features: NDArray[np.float32], labels: NDArray[np.int64]) -> Head:
 
 def _recognised(head: Head, features: NDArray[np.float32], labels: NDArray[np.int64], task: Task) -> NDArray[np.bool_]:
     """(N,) which images get their own label."""
-    predictions = task.link(torch.from_numpy(head.logits(features))).numpy()
+    predictions = task.link(head.logits(features))
     pairs = zip(predictions, labels, strict=True)
     return np.array([task.count_correct(row[None], np.array([label])) == 1 for row, label in pairs], dtype=np.bool_)

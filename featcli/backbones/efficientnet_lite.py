@@ -17,8 +17,6 @@ from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
-from torchvision.ops.misc import Conv2dNormActivation
 
 STEM_WIDTH = 32
 FEATURE_WIDTH = 1280
@@ -64,8 +62,8 @@ def _same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-class SameConvNormActivation(Conv2dNormActivation):  # type: ignore[misc]  # torchvision ships no types
-    """Convolution with SAME padding, BatchNorm and, unless `linear`, ReLU6.
+class SameConvNormActivation(nn.Sequential):
+    """Convolution with SAME padding, BatchNorm and, unless `linear`, ReLU6: what torchvision's Conv2dNormActivation is.
 
     A subclass and not a padding layer in front: that would shift the names `0` (convolution) and `1` (BatchNorm).
 
@@ -81,17 +79,13 @@ class SameConvNormActivation(Conv2dNormActivation):  # type: ignore[misc]  # tor
     def __init__(
         self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1, linear: bool = False
     ) -> None:
-        super().__init__(
-            in_channels,
-            out_channels,
-            kernel,
-            stride,
-            # At stride 1 SAME is symmetric whatever the size, and the convolution pads for free.
-            padding=kernel // 2 if stride == 1 else 0,
-            groups=groups,
-            norm_layer=_BatchNorm,
-            activation_layer=None if linear else nn.ReLU6,
-        )
+        # At stride 1 SAME is symmetric whatever the size, and the convolution pads for free.
+        padding = kernel // 2 if stride == 1 else 0
+        layers = [
+            nn.Conv2d(in_channels, out_channels, kernel, stride, padding, groups=groups, bias=False),
+            _BatchNorm(out_channels),
+        ]
+        super().__init__(*layers, *([] if linear else [nn.ReLU6(inplace=True)]))
         self.kernel = kernel
         self.stride = stride
 
@@ -101,8 +95,32 @@ class SameConvNormActivation(Conv2dNormActivation):  # type: ignore[misc]  # tor
             height, width = x.shape[-2:]
             vertical = _same_padding(height, self.kernel, self.stride)
             x = F.pad(x, (*_same_padding(width, self.kernel, self.stride), *vertical))
-        out: Tensor = super().forward(x)
+        out: Tensor = super().forward(x)  # type: ignore[no-untyped-call]  # as torch has it
         return out
+
+
+class StochasticDepth(nn.Module):
+    """In training, drops whole samples of a batch, and scales the others so that the mean stays.
+
+    Torchvision's module of that name in its mode `row`, with the same draws. Importing that would load torch's
+    compiler, which takes as long as torch itself.
+
+    Source: Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016 (https://arxiv.org/abs/1603.09382).
+
+    Args:
+        p: how often a sample is dropped.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, C, H, W), or any (B, ...), to the same shape."""
+        if not self.training or self.p == 0.0:
+            return x
+        kept = x.new_empty([len(x)] + [1] * (x.ndim - 1)).bernoulli_(1.0 - self.p)
+        return x * (kept.div_(1.0 - self.p) if self.p < 1.0 else kept)
 
 
 class MBConv(nn.Module):
@@ -122,7 +140,7 @@ class MBConv(nn.Module):
         layers.append(SameConvNormActivation(inner, inner, stage.kernel, stride, groups=inner))
         layers.append(SameConvNormActivation(inner, stage.width, kernel=1, linear=True))
         self.block = nn.Sequential(*layers)
-        self.stochastic_depth = StochasticDepth(drop_probability, mode="row")
+        self.stochastic_depth = StochasticDepth(drop_probability)
         self.residual = stride == 1 and in_channels == stage.width
 
     def forward(self, x: Tensor) -> Tensor:

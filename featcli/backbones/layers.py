@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from featcli.errors import BackboneOptionError
 from featcli.text import did_you_mean
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PENULTIMATE = "penultimate"
 POOLINGS = ("auto", "avg", "max", "cls", "flatten")
@@ -78,7 +79,7 @@ def pool_output(output: Tensor, pooling: str, *, channels_last: bool, class_toke
     if pooling == "cls" or (pooling == "auto" and class_token):
         return tokens[:, 0]
     if pooling == "flatten":
-        return torch.flatten(output, 1)
+        return output.flatten(1)
     patches = tokens[:, 1:] if class_token else tokens
     return patches.amax(dim=1) if pooling == "max" else patches.mean(dim=1)
 

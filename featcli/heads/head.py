@@ -16,8 +16,8 @@ class Head(Protocol):
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """(N, K) float32. Raises ValueError where features are of another width or type."""
 
-    def columns(self) -> AffineLayers:
-        """The same as a module on blocks of columns, (D, B) to (K, B)."""
+    def layers(self) -> AffineLayers:
+        """The affine maps that it is, which know its widths."""
 
     def tensors(self) -> dict[str, NDArray[np.float32]]:
         """All that the head is made of, by name: what its kind is loaded from."""

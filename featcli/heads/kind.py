@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from featcli.events import Emit
 from featcli.heads.head import Head
+
+if TYPE_CHECKING:
+    from torch import nn
 
 ClassWeight: TypeAlias = Literal["none", "balanced"]
 FloatArray: TypeAlias = NDArray[np.float32] | NDArray[np.float64]

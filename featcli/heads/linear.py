@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from featcli.heads.blocks import AffineLayers, apply_in_blocks, linear_arrays
+from featcli.heads.blocks import AffineLayers, apply_in_blocks
 from featcli.heads.head import Head
 from featcli.heads.kind import Arrays, Gradient, HeadKind, NewHead
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +43,10 @@ class LinearHead:
         Raises:
             ValueError: features of another width or type.
         """
-        return apply_in_blocks(self.columns(), features)
+        return apply_in_blocks(self.layers(), features)
 
-    def columns(self) -> AffineLayers:
-        """The head as a module on blocks of columns."""
+    def layers(self) -> AffineLayers:
+        """The affine maps that it is."""
         return AffineLayers([(self.weight, self.bias)])
 
     def tensors(self) -> dict[str, NDArray[np.float32]]:
@@ -54,13 +56,24 @@ class LinearHead:
 
 def build(new: NewHead, n_features: int, n_classes: int) -> nn.Module:
     """A Linear with dropout before it."""
+    from torch import nn
+
     return nn.Sequential(nn.Dropout(new.dropout), nn.Linear(n_features, n_classes))
 
 
 def start(module: nn.Module, solved: Head) -> None:
     """Takes over the weights of a linear head."""
-    (last,) = (layer for layer in module.modules() if isinstance(layer, nn.Linear))
+    import torch
+
+    (last,) = (layer for layer in module.modules() if isinstance(layer, torch.nn.Linear))
     last.load_state_dict({name: torch.from_numpy(array) for name, array in solved.tensors().items()})
+
+
+def export(module: nn.Module) -> LinearHead:
+    """The trained Linear."""
+    from featcli.heads.modules import linear_arrays
+
+    return LinearHead(*linear_arrays(module))
 
 
 def load(arrays: Arrays) -> LinearHead:
@@ -68,5 +81,5 @@ def load(arrays: Arrays) -> LinearHead:
     return LinearHead(arrays["weight"], arrays["bias"])
 
 
-GRADIENT = Gradient("linear", build, lambda module: LinearHead(*linear_arrays(module)), "logistic", start)
+GRADIENT = Gradient("linear", build, export, "logistic", start)
 KIND = HeadKind(("weight", "bias"), load, gradient=GRADIENT)

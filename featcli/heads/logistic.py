@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from featcli.errors import DatasetError
 from featcli.events import Emit, Note, Progress, Warn, ignore
-from featcli.heads import linear
 from featcli.heads.basis import RowIndices, blocks, eigenbasis, rotate, row_space, standardisation
-from featcli.heads.kind import Choice, FloatArray, HeadKind, LabelledRows, Solved
+from featcli.heads.kind import Choice, FloatArray, LabelledRows, Solved
 from featcli.heads.lbfgs import Limits
 from featcli.heads.linear import LinearHead
-from featcli.heads.logistic_effort import MOST_CLASSES, estimate_seconds
+from featcli.heads.logistic_effort import MOST_CLASSES
 from featcli.heads.logistic_path import (
     Solution,
     checked_Cs,
@@ -306,6 +305,3 @@ def solve(rows: LabelledRows, choice: Choice, emit: Emit) -> Solved:
     log = [{"event": "candidate", **candidate} for candidate in candidates]
     log.append({"event": "head", "C": fitted.C, "iterations": fitted.iterations, "converged": fitted.converged})
     return Solved(fitted.head, fitted.C, text, facts, log)
-
-
-KIND = HeadKind(linear.KIND.tensors, linear.load, solve, linear.GRADIENT, estimate_seconds)

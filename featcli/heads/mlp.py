@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
-from featcli.heads.blocks import AffineLayers, apply_in_blocks, linear_arrays
+from featcli.heads.blocks import AffineLayers, apply_in_blocks
 from featcli.heads.kind import Arrays, Gradient, HeadKind, NewHead
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +50,10 @@ class MlpHead:
         Raises:
             ValueError: features of another width or type.
         """
-        return apply_in_blocks(self.columns(), features)
+        return apply_in_blocks(self.layers(), features)
 
-    def columns(self) -> AffineLayers:
-        """The head as a module on blocks of columns."""
+    def layers(self) -> AffineLayers:
+        """The affine maps that it is."""
         return AffineLayers([(self.hidden_weight, self.hidden_bias), (self.weight, self.bias)])
 
     def tensors(self) -> dict[str, NDArray[np.float32]]:
@@ -65,8 +68,17 @@ class MlpHead:
 
 def build(new: NewHead, n_features: int, n_classes: int) -> nn.Module:
     """Two Linears with a ReLU between them, and dropout before the last."""
+    from torch import nn
+
     hidden = nn.Linear(n_features, new.hidden)
     return nn.Sequential(hidden, nn.ReLU(), nn.Dropout(new.dropout), nn.Linear(new.hidden, n_classes))
+
+
+def export(module: nn.Module) -> MlpHead:
+    """The two trained Linears."""
+    from featcli.heads.modules import linear_arrays
+
+    return MlpHead(*linear_arrays(module))
 
 
 def load(arrays: Arrays) -> MlpHead:
@@ -74,8 +86,4 @@ def load(arrays: Arrays) -> MlpHead:
     return MlpHead(arrays["hidden.weight"], arrays["hidden.bias"], arrays["weight"], arrays["bias"])
 
 
-KIND = HeadKind(
-    ("hidden.weight", "hidden.bias", "weight", "bias"),
-    load,
-    gradient=Gradient("mlp", build, lambda module: MlpHead(*linear_arrays(module))),
-)
+KIND = HeadKind(("hidden.weight", "hidden.bias", "weight", "bias"), load, gradient=Gradient("mlp", build, export))

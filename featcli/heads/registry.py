@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from featcli.config.kinds import HEAD_KINDS
 from featcli.heads.head import Head
 from featcli.heads.kind import Arrays, Gradient, HeadKind, NewHead
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def find_head(name: str) -> HeadKind:
@@ -38,10 +39,10 @@ def head_from_tensors(kind: str, tensors: Arrays, n_classes: int, n_features: in
     if tensors.keys() != set(found.tensors):
         raise ValueError(f"no {kind} head is made of {', '.join(sorted(tensors)) or 'nothing'}")
     head = found.load(tensors)
-    columns = head.columns()
-    if (columns.n_outputs, columns.n_features) != (n_classes, n_features):
+    layers = head.layers()
+    if (layers.n_outputs, layers.n_features) != (n_classes, n_features):
         raise ValueError(
-            f"a head of {columns.n_outputs} classes and {columns.n_features} features, "
+            f"a head of {layers.n_outputs} classes and {layers.n_features} features, "
             f"not of {n_classes} and {n_features}"
         )
     return head
@@ -57,6 +58,8 @@ def build_head(gradient: Gradient, new: NewHead, n_features: int, n_classes: int
         n_classes: K.
         solved: what it starts from; None for the random numbers.
     """
+    import torch
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(new.seed)
         module = gradient.build(new, n_features, n_classes)

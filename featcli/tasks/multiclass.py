@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
 from featcli.evaluation import metrics
 from featcli.evaluation.truth import Truth
 from featcli.tasks.task import Criterion, Floats, Targets, rounded
 from featcli.tasks.verdict import doubts, verdict_lines
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +33,13 @@ class Multiclass:
     logged: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1", "log_loss")
     shown: ClassVar[tuple[str, ...]] = ("accuracy", "log_loss")
 
-    def link(self, outputs: Tensor, dim: int = 1) -> Tensor:
+    @overload
+    def link(self, outputs: NDArray[np.floating], dim: int = 1) -> Floats: ...
+    @overload
+    def link(self, outputs: Tensor, dim: int = 1) -> Tensor: ...
+    def link(self, outputs: Any, dim: int = 1) -> Any:
         """From logits to probabilities, which sum to one along `dim`, float64."""
-        return outputs.double().softmax(dim)
+        return softmax(outputs, dim) if isinstance(outputs, np.ndarray) else outputs.double().softmax(dim)
 
     def criterion(self, *, class_weights: Tensor | None, label_smoothing: float) -> Criterion:
         """Cross-entropy (nats), summed over examples; an example's whole loss is weighed by the weight of its class.
@@ -47,6 +52,7 @@ class Multiclass:
             class_weights: (K,) of each class's examples; their mean over the training examples is one.
             label_smoothing: share s of each target that is spread over all K classes.
         """
+        from torch.nn import functional as F
 
         def loss(logits: Tensor, labels: Tensor) -> Tensor:
             if class_weights is None:
@@ -98,6 +104,15 @@ class Multiclass:
     def doubts(self, values: Mapping[str, Any]) -> list[str]:
         """An accuracy below that of always naming the largest class; classes that are never recognised."""
         return doubts(values)
+
+
+def softmax(logits: NDArray[np.floating], dim: int) -> Floats:
+    """Exponentials by their sum along `dim`, float64; not a number where a logit is not finite."""
+    with np.errstate(invalid="ignore"):
+        shares: Floats = logits - logits.max(axis=dim, keepdims=True).astype(np.float64)
+    np.exp(shares, out=shares)
+    shares /= shares.sum(axis=dim, keepdims=True)
+    return shares
 
 
 def correct_count(probabilities: Floats, labels: Targets) -> int:

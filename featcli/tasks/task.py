@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from featcli.evaluation.truth import Truth
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Floats = NDArray[np.float64]
 Targets = NDArray[Any]  # (N,) or (N, ...), int64 where they are classes
-Criterion = Callable[[Tensor, Tensor], Tensor]
+Criterion = Callable[["Tensor", "Tensor"], "Tensor"]
 
 
 class Task(Protocol):
@@ -38,8 +40,15 @@ class Task(Protocol):
     def shown(self) -> tuple[str, ...]:
         """Those of them that are shown while a training goes on."""
 
-    def link(self, outputs: Tensor, dim: int = 1) -> Tensor:
-        """From outputs, K of them along `dim`, to predictions of the same shape, float64."""
+    @overload
+    def link(self, outputs: NDArray[np.floating], dim: int = 1) -> Floats: ...
+    @overload
+    def link(self, outputs: Tensor, dim: int = 1) -> Tensor: ...
+    def link(self, outputs: Any, dim: int = 1) -> Any:
+        """From outputs, K of them along `dim`, to predictions of the same shape, float64.
+
+        Of an array, which is what heads give, and of a tensor, in training and in a model as one module.
+        """
 
     def criterion(self, *, class_weights: Tensor | None, label_smoothing: float) -> Criterion:
         """The loss that training by gradient minimises: of outputs (B, K) and targets (B,), summed over examples."""

@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,7 +25,9 @@ from featcli.features.engines.engine import Pixels, tiles_of
 from featcli.features.extraction import Extractor
 from featcli.files import storage_errors
 from featcli.runtime import Runtime, to_device
-from featcli.training.views import Views
+
+if TYPE_CHECKING:  # what makes views needs torchvision, and training on features has none
+    from featcli.training.views import Views
 
 Rows = NDArray[np.int64]
 

@@ -6,11 +6,9 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from featcli.backbones.layers import Layer
-from featcli.backbones.stages import Backbone
-from featcli.backbones.weights import load_backbone
 from featcli.checkpoint import Checkpoint, load_checkpoint
 from featcli.config import LoadedConfig, Preprocess
 from featcli.cores import decide_cores, most_threads
@@ -19,7 +17,9 @@ from featcli.errors import BackboneOptionError, ConfigError, DatasetError, Usage
 from featcli.events import Detail, Emit, Fact, Warn
 from featcli.metadata import find_checkpoint
 from featcli.runtime import Runtime, decide_runtime
-from featcli.training.freezing import count_frozen
+
+if TYPE_CHECKING:
+    from featcli.backbones.stages import Backbone
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,12 @@ class Session:
     verbose: bool = False
 
 
-def open_runtime(session: Session) -> Runtime:
+def open_runtime(session: Session, *, defer_torch: bool = False) -> Runtime:
     """The device, precision and threads that the config asks for.
+
+    Args:
+        session: the invocation.
+        defer_torch: as `decide_runtime` takes it.
 
     Raises:
         EnvironmentFault: they are not available here.
@@ -63,7 +67,14 @@ def open_runtime(session: Session) -> Runtime:
         raise UsageError(f"--threads {session.threads}: at most {most} on this machine")
     if workers is not None and workers > most:
         raise session.loaded.error("loader.workers", f"at most {most} on this machine, got {workers}")
-    return decide_runtime(config.device, config.precision, threads=session.threads, workers=workers, cores=cores)
+    return decide_runtime(
+        config.device,
+        config.precision,
+        threads=session.threads,
+        workers=workers,
+        cores=cores,
+        defer_torch=defer_torch,
+    )
 
 
 def open_backbone(session: Session) -> Backbone:
@@ -73,6 +84,9 @@ def open_backbone(session: Session) -> Backbone:
         ConfigError: a name that means nothing, with its place in the config.
         WeightsError: the weights are not available or do not fit.
     """
+    from featcli.backbones.weights import load_backbone
+    from featcli.training.freezing import count_frozen
+
     config = session.loaded.config.backbone
     assert config.name is not None, "commands require backbone.name first"
     preprocess: str | Mapping[str, Any] = (

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import pytest
 import safetensors
 import safetensors.numpy
 import safetensors.torch
 import torch
+import torchvision
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import featcli
 from featcli.backbones.weights import load_backbone
 from featcli.checkpoint import Checkpoint, head_sha256, library_versions, load_checkpoint, save_checkpoint
 from featcli.data.pixels.preprocessing import Preprocessing
@@ -85,6 +88,14 @@ def path(tmp_path: Path, data: bytes) -> Path:
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(data)
     return path
+
+
+def test_versions_are_what_the_libraries_call_themselves() -> None:
+    """Also the local part of a version, such as +cpu, which no metadata of the package holds."""
+    versions = library_versions()
+    assert versions.pop("pillow") == PIL.__version__
+    libraries = (featcli, np, torch, torchvision)
+    assert versions == {library.__name__: library.__version__ for library in libraries}
 
 
 # Promise 2

@@ -7,7 +7,7 @@ import torch
 
 from featcli.cores import AFFINITY, Cores
 from featcli.errors import EnvironmentFault
-from featcli.runtime import CPU_TILE, decide_runtime
+from featcli.runtime import CPU_TILE, Device, decide_runtime
 
 pytestmark = pytest.mark.usefixtures("threads_are_kept")
 
@@ -39,6 +39,45 @@ def test_fp32_means_fp32() -> None:
     assert torch.get_float32_matmul_precision() == "highest"
     assert not torch.backends.cudnn.allow_tf32
     assert torch.backends.cudnn.deterministic
+
+
+def test_torchs_switches_wait_where_that_is_asked() -> None:
+    torch.set_num_threads(2)
+    torch.backends.cudnn.deterministic = False
+    runtime = decide_runtime("cpu", threads=1, defer_torch=True)
+    assert torch.get_num_threads() == 2
+    runtime.prepare_torch()
+    runtime.prepare_torch()
+    assert torch.get_num_threads() == 1
+    assert torch.backends.cudnn.deterministic
+
+
+@pytest.mark.parametrize("name", ["cpu", "cuda", "cuda:1", "mps", "meta", "cuda:12"])
+def test_a_device_is_what_torch_makes_of_its_name(name: str) -> None:
+    device, theirs = Device(name), torch.device(name)
+    assert (device.type, device.index, str(device), f"{device}") == (theirs.type, theirs.index, name, str(theirs))
+    assert torch.device(device) == theirs
+
+
+@pytest.mark.parametrize("name", ["cpu", "meta"])
+def test_torch_takes_a_device_wherever_it_takes_its_own(name: str) -> None:
+    device = Device(name)
+    linear = torch.nn.Linear(2, 2).to(device)
+    assert linear.weight.device == torch.device(name)
+    for made in (torch.zeros(2, device=device), torch.tensor([1.0], device=device), torch.ones(1).to(device)):
+        assert made.device == torch.device(name)
+    assert torch.ones(1).to(device, non_blocking=True).device.type == device.type
+    if name == "cpu":
+        assert torch.Generator(device).device == torch.device(name)
+
+
+def test_what_torch_finds_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert decide_runtime("auto").device == "cuda"
+    assert decide_runtime("cuda:1").device.index == 1
+    with pytest.raises(EnvironmentFault, match="device 'cuda:2' is not available"):
+        decide_runtime("cuda:2")
 
 
 def test_fp16_needs_a_gpu() -> None:

@@ -1,4 +1,7 @@
-"""torchvision's classification models: all that is particular to them, but how their families divide (`families`)."""
+"""torchvision's classification models: all that is particular to them, but how their families divide (`families`).
+
+Importing torchvision takes as long as importing torch. It is imported where one of its models is asked for.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,10 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torchvision import models
 
 from featcli.backbones import families
 from featcli.backbones.architecture import Architecture, PretrainedEntry, State
@@ -20,9 +22,14 @@ from featcli.backbones.stages import Partition, Partitioner, chain, detach_linea
 from featcli.data.pixels.preprocessing import Preprocessing
 from featcli.errors import BackboneOptionError
 
+if TYPE_CHECKING:
+    from torchvision import models
+
 
 def names() -> Collection[str]:
     """Of the models that classify images."""
+    from torchvision import models
+
     found: list[str] = models.list_models(module=models)
     return found
 
@@ -34,6 +41,8 @@ def find(name: str) -> Architecture:
     Raises:
         BackboneOptionError: it is of a family that featcli does not know, and its children are not its stages.
     """
+    from torchvision import models
+
     enum = models.get_model_weights(name)
     default = enum["DEFAULT"]
     ordered = [default, *(entry for entry in enum if entry is not default)]
@@ -54,6 +63,8 @@ def find(name: str) -> Architecture:
 
 def why_not(name: str, known: Sequence[str]) -> BackboneOptionError | None:
     """Why a model of torchvision cannot be a backbone, and what can."""
+    from torchvision import models
+
     if name not in models.list_models():
         return None
     task = models.get_model_builder(name).__module__.split(".")[2]
@@ -95,10 +106,14 @@ def _entry(entry: models.WeightsEnum, module: str) -> PretrainedEntry:
 
 def _partitioner(name: str) -> Partitioner:
     """The family's own, else a derived one if it proves right."""
+    from torchvision import models
+
     return _FAMILIES.get(models.get_model_builder(name).__module__) or _proven_derivation(name)
 
 
 def _proven_derivation(name: str) -> Partitioner:
+    from torchvision import models
+
     network = models.get_model(name, weights=None).eval()
     side = max(models.get_model_weights(name)["DEFAULT"].meta["min_size"][0], 224)
     images = torch.rand(2, 3, side, side)

@@ -1,19 +1,21 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
+from torchvision import ops
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as T
 
 from featcli.backbones.efficientnet_lite import (
     EfficientNetLite,
     SameConvNormActivation,
+    StochasticDepth,
     convert_state_dict,
     efficientnet_lite0,
 )
@@ -224,8 +226,48 @@ def test_running_statistics_move_by_one_hundredth() -> None:
 def test_stochastic_depth_grows_with_the_block(random_model: EfficientNetLite) -> None:
     depths = [module for module in random_model.modules() if isinstance(module, StochasticDepth)]
     assert [depth.p for depth in depths] == pytest.approx([0.2 * index / 16 for index in range(16)])
-    assert {depth.mode for depth in depths} == {"row"}
     assert random_model.classifier[0].p == 0.2
+
+
+@pytest.mark.parametrize("shape", [(16, 3, 5, 7), (16, 4)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("p", [0.0, 0.2 * 15 / 16, 0.5, 1.0])
+def test_stochastic_depth_is_torchvisions_draw_for_draw(p: float, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    images, found = torch.randn(shape).to(dtype), []
+    for module in (StochasticDepth(p), ops.StochasticDepth(p, mode="row")):
+        torch.manual_seed(3)
+        outputs = [module.train()(images), module(images), module.eval()(images)]
+        found.append([*outputs, torch.get_rng_state()])
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize(("kernel", "groups", "linear"), [(1, 1, True), (3, 8, False), (5, 1, False)])
+def test_a_convolution_is_torchvisions_name_for_name_and_bit_for_bit(kernel: int, groups: int, linear: bool) -> None:
+    units = []
+    for unit in (
+        lambda: SameConvNormActivation(8, 16, kernel, groups=groups, linear=linear),
+        lambda: ops.Conv2dNormActivation(
+            8,
+            16,
+            kernel,
+            groups=groups,
+            norm_layer=partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01),
+            activation_layer=None if linear else nn.ReLU6,
+        ),
+    ):
+        torch.manual_seed(4)
+        units.append(unit().train())
+    images = [torch.randn(4, 8, 9, 9).requires_grad_() for _ in range(2)]
+    images[1].data.copy_(images[0].data)
+    outputs = [unit(given * 2) for unit, given in zip(units, images, strict=True)]
+    assert torch.equal(*outputs)
+    for output in outputs:
+        output.square().sum().backward()
+    assert images[0].grad is not None and images[1].grad is not None and torch.equal(images[0].grad, images[1].grad)
+    ours, theirs = (unit.state_dict() for unit in units)
+    assert list(ours) == list(theirs)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def test_every_parameter_learns_and_training_is_stochastic() -> None:
