@@ -55,14 +55,15 @@ class Preprocessing:
         return Decoding(self.grey_range, SCALED_FROM * self.resize if self.decode == "scaled" else None)
 
     def pixels(
-        self, image: Image.Image | Picture, out: NDArray[np.uint8] | None = None, *, resizer: str = "torch"
+        self, image: Image.Image | Picture, out: NDArray[np.uint8] | None = None, *, resizer: str | None = None
     ) -> NDArray[np.uint8]:
         """Resizes and crops an RGB image as torchvision's `ImageClassification` preset does on a PIL image.
 
         Args:
             image: a picture, or an upright image of mode RGB.
             out: (crop, crop, 3) uint8 to write into, such as a row of a tile; None for a new array.
-            resizer: `torch`, or `pillow`, which gives the preset's own pixels; they differ by two levels at most.
+            resizer: `pillow` gives the preset's own pixels; `torch` and `numpy` differ from them by two levels at most,
+                and not from one another. None takes one of the two.
 
         Returns:
             `out`, or (crop, crop, 3) uint8.
