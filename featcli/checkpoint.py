@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
+import json
+import mmap
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ import PIL
 import safetensors
 
 from featcli import __version__
+from featcli.backbones.description import Description
 from featcli.backbones.layers import Layer
 from featcli.config.kinds import HEAD_KINDS
 from featcli.errors import CheckpointError, UsageError, WeightsError
@@ -31,6 +34,18 @@ if TYPE_CHECKING:
 
 _BACKBONE = "backbone."
 _HEAD = "head."
+_TORCH_TYPES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
 _VERSION = re.compile(r"""^__version__\s*(?::\s*\w+\s*)?=\s*["']([^"']+)["']""", re.MULTILINE)
 
 
@@ -136,6 +151,78 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if backbone.weights_sha256 != facts.weights_sha256:
         raise _damaged(path)
     return Checkpoint(backbone, head, metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """A checkpoint that was read and checked without torch; its network is built when it is asked for.
+
+    Attributes:
+        path: of the file.
+        backbone: its description.
+        head: on its features.
+        metadata: what it says of itself.
+    """
+
+    path: Path
+    backbone: Description
+    head: Head
+    metadata: CheckpointMetadata
+
+    def load(self) -> Backbone:
+        """The backbone with its network.
+
+        Raises:
+            CheckpointError: the description builds no network.
+        """
+        return load_checkpoint(self.path).backbone
+
+
+def read_checkpoint(path: Path) -> StoredModel:
+    """Reads a checkpoint without torch, and checks that its tensors are those that were saved.
+
+    Raises:
+        CheckpointError: truncated, foreign, changed, or made by a newer featcli.
+    """
+    from featcli.data.pixels.preprocessing import Preprocessing
+
+    metadata = read_metadata(path)
+    facts = metadata.backbone
+    try:
+        preprocessing = Preprocessing.from_json(metadata.preprocessing)
+        layer = str(Layer.parse(facts.layer))
+    except (UsageError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} has a damaged description: backbone or preprocessing") from error
+    head = load_head(path, metadata)
+    if _stored_sha256(path, _BACKBONE) != facts.weights_sha256:
+        raise _damaged(path)
+    description = Description(
+        facts.name, layer, facts.feature_size, preprocessing, facts.weights, facts.weights_sha256, facts.arguments
+    )
+    return StoredModel(path, description, head, metadata)
+
+
+def _stored_sha256(path: Path, prefix: str) -> str:
+    """`canonical_sha256` of the tensors whose names begin so, from the bytes of the file."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            start = 8 + int.from_bytes(mapped[:8], "little")
+            header = {
+                name.removeprefix(prefix): entry
+                for name, entry in json.loads(mapped[8:start]).items()
+                if name.startswith(prefix)
+            }
+            for name, entry in sorted(header.items()):
+                begin, end = entry["data_offsets"]
+                dtype = _TORCH_TYPES.get(entry["dtype"], entry["dtype"])
+                digest.update(f"{name} torch.{dtype} {tuple(entry['shape'])}\n".encode())
+                digest.update(memoryview(mapped)[start + begin : start + end])
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(path) from error
+    return digest.hexdigest()
 
 
 def load_head(path: Path, metadata: CheckpointMetadata) -> Head:

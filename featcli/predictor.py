@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featcli.checkpoint import Checkpoint
+from featcli.checkpoint import StoredModel
 from featcli.features.extraction import Extractor, FeatureRow
 from featcli.heads.blocks import AffineLayers, apply_in_blocks
 from featcli.heads.head import Head
@@ -37,7 +37,7 @@ class Predictor:
         self._layers = head.layers()
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint, extractor: Extractor) -> Predictor:
+    def of(cls, checkpoint: StoredModel, extractor: Extractor) -> Predictor:
         """The predictor that a checkpoint holds, with an extractor of its backbone."""
         return cls(
             extractor,

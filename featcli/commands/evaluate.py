@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from featcli.checkpoint import Checkpoint
+from featcli.checkpoint import StoredModel
 from featcli.config import LoadedConfig
 from featcli.data.dataset import Sample, fingerprint, first_of_each, open_labelled
 from featcli.data.hashing import MEMO_NAME
@@ -58,7 +58,7 @@ def evaluate(session: Session, checkpoint: Path | None, data_dir: Path | None, o
     Raises:
         FeatcliError: the checkpoint or the data is not available.
     """
-    runtime = open_runtime(session)
+    runtime = open_runtime(session, defer_torch=True)
     model, path = open_model(session, checkpoint)
     if options.parity and not model.metadata.validation.n:
         raise ConditionFailed(
@@ -79,7 +79,7 @@ def evaluate(session: Session, checkpoint: Path | None, data_dir: Path | None, o
         return Answer.arranged(lines_of(plan), facts | overlap.to_json())
     # predict and evaluate read the store and never write to it.
     asked = with_engine(session, model.metadata.engine, runtime) if options.parity else session
-    extractor = open_extractor(asked, model.backbone, runtime, all_of(samples), head=model.head)
+    extractor = open_extractor(asked, model.backbone, runtime, all_of(samples), load=model.load, head=model.head)
     predictor = Predictor(extractor, model.head, task)
     table = features_of(samples, predictor.extractor, session, keep=False)
     good = np.flatnonzero(table.readable)
@@ -103,7 +103,7 @@ def evaluate(session: Session, checkpoint: Path | None, data_dir: Path | None, o
 
 
 def _samples(
-    session: Session, model: Checkpoint, path: Path, data_dir: Path | None, runtime: Runtime, options: EvaluateOptions
+    session: Session, model: StoredModel, path: Path, data_dir: Path | None, runtime: Runtime, options: EvaluateOptions
 ) -> tuple[Sequence[Sample], str]:
     """The labelled images to evaluate on, and what they are in words."""
     if data_dir is not None:
@@ -144,7 +144,7 @@ def _check_limit(session: Session, data_dir: Path | None, options: EvaluateOptio
         raise loaded.error("data.limit", "--parity is of all validation images, and this leaves some out")
 
 
-def _describe_idle(session: Session, path: Path, model: Checkpoint, data_dir: Path | None, *, named: bool) -> None:
+def _describe_idle(session: Session, path: Path, model: StoredModel, data_dir: Path | None, *, named: bool) -> None:
     """Names the options that were given for this call and that it does nothing with."""
     data, idle = session.loaded.config.data, dict(OF_CHECKPOINT)
     if named:

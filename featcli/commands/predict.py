@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from featcli.checkpoint import Checkpoint
+from featcli.checkpoint import StoredModel
 from featcli.data.naming.folders import Ignored
 from featcli.data.readers.reader import ImageRef
 from featcli.errors import UsageError
@@ -87,7 +87,7 @@ def predict(
     output = STDOUT if options.output is None else options.output
     format, answer = _check_outputs(options)
     _describe_idle(session, checkpoint, arguments, options, format)
-    runtime = open_runtime(session)
+    runtime = open_runtime(session, defer_torch=True)
     model, path = open_model(session, checkpoint)
     describe_changed(session, path)
     ignored = Ignored()
@@ -111,7 +111,7 @@ def predict(
     if session.dry_run:
         return Answer.arranged(lines_of(_plan_lines(path, model, runtime, arguments, refs)))
     wanted, refs = _wanted(refs, arguments)
-    extractor = open_extractor(session, model.backbone, runtime, wanted, head=model.head)
+    extractor = open_extractor(session, model.backbone, runtime, wanted, load=model.load, head=model.head)
     predictor = Predictor.of(model, extractor)
     store = FeatureStore(session.cache, extractor.space, model.backbone.feature_size, session.emit, read_only=True)
 
@@ -186,7 +186,7 @@ def _describe_idle(
     describe_separator(arguments, options.separator, session.emit)
 
 
-def _summary(counts: _Counts, model: Checkpoint) -> dict[str, Any]:
+def _summary(counts: _Counts, model: StoredModel) -> dict[str, Any]:
     return {
         "n": counts.n,
         "n_errors": counts.unreadable.count,
@@ -198,7 +198,7 @@ def _summary(counts: _Counts, model: Checkpoint) -> dict[str, Any]:
 
 
 def _plan_lines(
-    path: Path, model: Checkpoint, runtime: Runtime, arguments: Sequence[str], refs: Iterable[ImageRef]
+    path: Path, model: StoredModel, runtime: Runtime, arguments: Sequence[str], refs: Iterable[ImageRef]
 ) -> list[str]:
     images = "as they arrive on standard input" if STDIN in arguments else str(sum(1 for _ in refs))
     return [

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featcli.backbones.description import Described
-from featcli.backbones.stages import Backbone, whole
 from featcli.cores import has_bf16
 from featcli.data.dataset import Sample
 from featcli.data.pixels.loading import load_pixels
@@ -30,6 +31,9 @@ from featcli.features.extraction import Extractor, space_of
 from featcli.features.store import PLAIN_ENGINE, FeatureStore
 from featcli.runtime import Runtime
 from featcli.workflow.session import Session
+
+if TYPE_CHECKING:
+    from featcli.backbones.stages import Backbone
 
 _PROBED = 8  # images that engines are compared on
 _LOOKED_AT = 32  # images, of which these are the first that can be read
@@ -111,7 +115,16 @@ def open_extractor(
         session.emit(Warn("precision bf16: this processor has no instructions for it; fp32 is faster here"))
     digests = images.digests
     counts = _stored(session, backbone, runtime, digests)
-    load_whole = load or (lambda: whole(backbone))
+
+    @functools.cache
+    def load_whole() -> Backbone:
+        runtime.prepare_torch()
+        if load is not None:
+            return load()
+        from featcli.backbones.stages import whole
+
+        return whole(backbone)
+
     job = Job(
         backbone,
         load_whole,
@@ -124,6 +137,8 @@ def open_extractor(
         head=head,
     )
     choice = choose_engine(job, session.emit)
+    if job.expected is None or job.expected >= WORTH_CONVERTING:
+        runtime.prepare_torch()  # it resizes faster, which pays its import
     network = load_whole() if choice.engine.name == PLAIN_ENGINE else backbone
     return Extractor(network, runtime, choice.engine, choice.to_json())
 

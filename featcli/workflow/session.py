@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featcli.backbones.layers import Layer
-from featcli.checkpoint import Checkpoint, load_checkpoint
+from featcli.checkpoint import StoredModel, read_checkpoint
 from featcli.config import LoadedConfig, Preprocess
 from featcli.cores import decide_cores, most_threads
 from featcli.data.naming.source import DataOptionError
@@ -107,8 +107,8 @@ def open_backbone(session: Session) -> Backbone:
     return backbone
 
 
-def open_model(session: Session, checkpoint: Path | None) -> tuple[Checkpoint, Path]:
-    """The checkpoint that was named, or the one in the config's output.
+def open_model(session: Session, checkpoint: Path | None) -> tuple[StoredModel, Path]:
+    """The checkpoint that was named, or the one in the config's output; its network is not built yet.
 
     Raises:
         UsageError: neither was given.
@@ -118,7 +118,7 @@ def open_model(session: Session, checkpoint: Path | None) -> tuple[Checkpoint, P
     if named is None:
         raise UsageError("no checkpoint: name one, or give --config of the run")
     path = find_checkpoint(named)
-    model = load_checkpoint(path)
+    model = read_checkpoint(path)
     session.emit(Detail(f"{path}: {model.metadata.backbone.name}, classes {', '.join(model.metadata.classes)}"))
     return model, path
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featcli.backbones.description import Described
-from featcli.backbones.stages import Backbone
 from featcli.errors import EnvironmentFault
 from featcli.events import Detail, Emit, Fact, Warn
 from featcli.features.engines.engine import Engine, Pixels
@@ -27,6 +26,9 @@ from featcli.features.engines.openvino import (
 from featcli.features.store import PLAIN_ENGINE
 from featcli.runtime import Runtime
 from featcli.tasks.multiclass import decide
+
+if TYPE_CHECKING:
+    from featcli.backbones.stages import Backbone
 
 AUTO, COMPILE = "auto", "compile"
 ENGINES = (PLAIN_ENGINE, OPENVINO_ENGINE, COMPILE)
