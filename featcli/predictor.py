@@ -12,7 +12,6 @@ from featcli.checkpoint import Checkpoint
 from featcli.features.extraction import Extractor, FeatureRow
 from featcli.heads.blocks import AffineLayers, apply_in_blocks
 from featcli.heads.head import Head
-from featcli.runtime import Runtime
 from featcli.tasks import Task, task_of
 from featcli.tasks.task import rounded
 

@@ -19,9 +19,6 @@ pytestmark = pytest.mark.slow
 SLOW = {"torch", "torchvision"}
 TINY = ["--set", "backbone.preprocess={resize: 40, crop: 32}", "--set", "backbone.weights=none"]
 TINY += ["--set", "device=cpu", "--set", "loader.workers=1"]
-UNTIL_PREPROCESSING = pytest.mark.xfail(
-    strict=False, reason="until the preprocessing of pixels does without torchvision"
-)
 
 
 def packages_of(*arguments: str, cwd: Path | None = None) -> set[str]:
@@ -70,7 +67,6 @@ def test_what_commands_begin_with_is_imported_without_torch() -> None:
     assert not packages_of("-c", "import " + ", ".join(f"featcli.{name}" for name in names)) & SLOW
 
 
-@UNTIL_PREPROCESSING  # torchvision loads it anyway
 def test_a_network_without_storage_is_built_without_torchs_compiler() -> None:
     """Giving random numbers to what has no storage would load it."""
     code = """
@@ -114,7 +110,6 @@ def test_the_hash_of_a_head_is_that_of_its_tensors_in_torch() -> None:
     assert head_sha256(head) == canonical_sha256(tensors)
 
 
-@UNTIL_PREPROCESSING
 def test_a_backbone_of_our_own_is_used_without_torchvision(run: tuple[Path, set[str]]) -> None:
     path, imported = run
     assert imported & SLOW == {"torch"}
