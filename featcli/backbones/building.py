@@ -19,11 +19,14 @@ from featcli.errors import WeightsError
 class _EmptyTensors(TorchFunctionMode):
     """Parameters and buffers get no storage, while numbers that a constructor computes with stay numbers.
 
-    `torch.device("meta")` would take those too: RegNet reads its widths from a tensor.
+    `torch.device("meta")` would take those too: RegNet reads its widths from a tensor. What has no storage is given no
+    random numbers either: torch would load its compiler for that, which takes as long as all else of torch.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func in (Tensor.normal_, Tensor.uniform_) and args[0].is_meta:
+            return args[0]
         if func in (torch.empty, torch.zeros, torch.ones) and kwargs.get("device") is None:
             kwargs = {**kwargs, "device": "meta"}
         return func(*args, **kwargs)

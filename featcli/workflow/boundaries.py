@@ -7,22 +7,23 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from featcli.backbones.stages import whole
 from featcli.data.dataset import Dataset
-from featcli.data.pixels.augmentation import Augmentation
 from featcli.data.readers.reader import ImageRef
 from featcli.features.extraction import Extractor, FeatureTable
 from featcli.runtime import Runtime
 from featcli.training.boundary import CachedExamples, Examples, FrozenPrefix
 from featcli.training.problem import ExampleSource, Labelled
-from featcli.training.views import Views
 from featcli.units import bytes_of, size_text
 from featcli.workflow.learning import feature_examples, validation_examples, validation_rows
 from featcli.workflow.session import Session
+
+if TYPE_CHECKING:  # they need torchvision, and train-head, whose plan names boundaries, does without it
+    from featcli.training.views import Views
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,9 @@ def plan_boundary(
     Raises:
         ConfigError: `train.cutmix` where the boundary is no map with its channels first.
     """
+    from featcli.data.pixels.augmentation import Augmentation
+    from featcli.training.views import Views
+
     config, backbone = session.loaded.config, whole(extractor.backbone)
     views = Views(Augmentation(config.train.augment, backbone.preprocessing, mirror), config.train.views, config.seed)
     prefix = FrozenPrefix(extractor, n_frozen)
@@ -150,6 +154,9 @@ def open_sources(
     if boundary.after_all:
         return Labelled(train, labels), validation_examples(data, table, runtime)
     val_rows, val_labels = validation_rows(data, table)
+    from featcli.data.pixels.augmentation import Augmentation
+    from featcli.training.views import Views
+
     plain = Views(Augmentation("none", boundary.views.augmentation.preprocessing), None, boundary.views.seed)
     val = _source(session, runtime, boundary, plain, _refs(data, val_rows), kept=boundary.keeps_val)
     return Labelled(train, labels), Labelled(val, val_labels)
