@@ -100,7 +100,7 @@ def _extract_all(
                     continue
                 file.add(image, row.feature)
                 stored += row.stored
-                if not row.stored and row.digest is not None:
+                if not row.stored and row.digest is not None and not extractor.is_rescued:
                     writer.add(row.digest, row.feature)
             del labelled[: len(batch)]
             done += len(batch)

@@ -17,7 +17,7 @@ from featcli.data.pixels.loading import load_pixels
 from featcli.data.prefetch import ordered_batches
 from featcli.data.readers.reader import ImageRef
 from featcli.events import Emit, Progress
-from featcli.features.engines.engine import Engine, Pixels, forward, tiles_of
+from featcli.features.engines.engine import Engine, EngineFailed, Pending, Pixels, forward, tiles_of
 from featcli.features.store import FeatureStore, SegmentWriter, Space
 from featcli.runtime import Runtime
 
@@ -57,6 +57,7 @@ class Extractor:
         runtime: where and how to compute.
         engine: runs the backbone; plain torch where None, for a whole backbone.
         engine_facts: which engine and why, for the facts of a run.
+        rescue: plain torch, where the engine is another and fails in the middle; None where that ends the work.
     """
 
     def __init__(
@@ -65,7 +66,10 @@ class Extractor:
         runtime: Runtime,
         engine: Engine | None = None,
         engine_facts: Mapping[str, Any] | None = None,
+        rescue: Callable[[str], Engine] | None = None,
     ) -> None:
+        self._rescue = rescue
+        self.is_rescued = False  # from then on, rows may be of plain torch, and are not to be stored
         self.engine = engine or _plain(backbone, runtime)
         self.engine_facts = dict(engine_facts or {"name": self.engine.name})
         self.backbone = backbone
@@ -138,7 +142,12 @@ class Extractor:
         """Hands the rows that wait for the model to the engine, and gives what waits for them; the others stay."""
         rows = [item.row for item in batch]
         places = [index for index, item in enumerate(batch) if item.pixels is not None]
-        pending = [self.engine.submit(tile) for tile in tiles_of(self.engine, _pixels_of(batch))]
+        names = [rows[place].path for place in places]
+        pixels = [item.pixels for item in batch if item.pixels is not None]
+        pending = [
+            self._submit(tile, names[index * self.engine.tile])
+            for index, tile in enumerate(tiles_of(self.engine, pixels))
+        ]
 
         def finish() -> list[FeatureRow]:
             features = (feature for wait in pending for feature in wait())
@@ -147,6 +156,28 @@ class Extractor:
             return rows
 
         return finish
+
+    def _submit(self, tile: Pixels, name: str) -> Pending:
+        """As the engine's; by plain torch where that fails, which is said with the name of the tile's first image."""
+        try:
+            pending = self.engine.submit(tile)
+        except EngineFailed as error:
+            return self._rescued(tile, name, error)
+
+        def wait() -> NDArray[np.float32]:
+            try:
+                return pending()
+            except EngineFailed as error:
+                return self._rescued(tile, name, error)()
+
+        return wait
+
+    def _rescued(self, tile: Pixels, name: str, error: EngineFailed) -> Pending:
+        if self._rescue is None:
+            raise error
+        self.is_rescued = True
+        features = forward(self._rescue(f"{error}, with {name} and the images after it"), tile)
+        return lambda: features
 
 
 def space_of(backbone: Described, runtime: Runtime, engine: str) -> Space:
@@ -169,10 +200,6 @@ def _plain(backbone: Described, runtime: Runtime) -> Engine:
     from featcli.features.engines.plain import PlainTorch
 
     return PlainTorch(whole(backbone), runtime)
-
-
-def _pixels_of(batch: Sequence[_Decoded]) -> list[NDArray[np.uint8]]:
-    return [item.pixels for item in batch if item.pixels is not None]
 
 
 def _with_feature(row: FeatureRow, feature: NDArray[np.float32]) -> FeatureRow:
@@ -242,7 +269,7 @@ def compute_table(
                 errors[index] = "changed while it was being read"
             else:
                 features[index] = row.feature
-                if writer is not None:
+                if writer is not None and not extractor.is_rescued:
                     writer.add(row.digest, row.feature)
             written[index] = True
         done += len(batch)

@@ -16,7 +16,7 @@ from featcli.cores import has_bf16
 from featcli.data.dataset import Sample
 from featcli.data.pixels.loading import load_pixels
 from featcli.data.readers.reader import ImageRef
-from featcli.events import Warn
+from featcli.events import Emit, Warn
 from featcli.features.engines.choosing import (
     AUTO,
     ENGINES,
@@ -26,6 +26,7 @@ from featcli.features.engines.choosing import (
     choose_engine,
     unfit,
 )
+from featcli.features.engines.engine import Engine
 from featcli.features.engines.models import ModelCache
 from featcli.features.extraction import Extractor, space_of
 from featcli.features.store import PLAIN_ENGINE, FeatureStore
@@ -140,7 +141,28 @@ def open_extractor(
     if job.expected is None or job.expected >= WORTH_CONVERTING:
         runtime.prepare_torch()  # it resizes faster, which pays its import
     network = load_whole() if choice.engine.name == PLAIN_ENGINE else backbone
-    return Extractor(network, runtime, choice.engine, choice.to_json())
+    rescue = None if choice.engine.name == PLAIN_ENGINE else _rescue(load_whole, runtime, session.emit)
+    return Extractor(network, runtime, choice.engine, choice.to_json(), rescue)
+
+
+def _rescue(load: Callable[[], Backbone], runtime: Runtime, emit: Emit) -> Callable[[str], Engine]:
+    """What goes on where an engine fails in the middle; that is said once."""
+
+    @functools.cache
+    def plain() -> Engine:
+        from featcli.features.engines.plain import PlainTorch
+
+        return PlainTorch(load(), runtime)
+
+    said: list[str] = []
+
+    def rescue(reason: str) -> Engine:
+        if not said:
+            emit(Warn(f"{reason}: plain torch computes what fails, and nothing more is stored in this run"))
+        said.append(reason)
+        return plain()
+
+    return rescue
 
 
 def _stored(session: Session, backbone: Described, runtime: Runtime, digests: Sequence[bytes]) -> dict[str, int]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from featcli.backbones.description import Described
 from featcli.errors import EnvironmentFault
 from featcli.events import Detail, Emit, Fact, Warn
-from featcli.features.engines.engine import Engine, Pixels
+from featcli.features.engines.engine import Engine, EngineFailed, Pixels
 from featcli.features.engines.models import Agreement, KeptModel, ModelCache
 from featcli.features.engines.openvino import (
     INSTALL,
@@ -21,6 +21,7 @@ from featcli.features.engines.openvino import (
     OpenVino,
     convert,
     describe_model,
+    first_line,
     openvino_version,
 )
 from featcli.features.store import PLAIN_ENGINE
@@ -205,8 +206,8 @@ def _examined(job: Job, engine: OpenVino, pixels: Pixels, emit: Emit) -> KeptMod
     try:
         engine.take(convert(backbone, job.runtime.precision))
         agreement, probe = examine(engine, backbone, job.runtime, pixels)
-    except (CannotConvert, RuntimeError) as error:
-        return KeptModel(None, f"it cannot be converted: {str(error).strip().splitlines()[0][:200]}")
+    except (CannotConvert, EngineFailed, RuntimeError) as error:
+        return KeptModel(None, f"it cannot be converted: {first_line(error)}")
     return KeptModel(agreement, refusal(agreement, job.runtime.precision), probe)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from featcli.backbones.stages import Backbone
 from featcli.features.engines.engine import Pending, Pixels
-from featcli.features.engines.openvino import CannotConvert
+from featcli.features.engines.openvino import CannotConvert, first_line
 from featcli.features.engines.plain import PlainTorch, read_back
 from featcli.runtime import Runtime
 
@@ -41,7 +41,7 @@ class CompiledTorch:
         except Exception as error:
             if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 raise
-            raise CannotConvert(str(error).strip().splitlines()[0][:200]) from error
+            raise CannotConvert(first_line(error)) from error
 
     def boundary(self, pixels: Pixels, n_frozen: int) -> Tensor:
         """As `PlainTorch.boundary`."""

@@ -16,6 +16,10 @@ Pixels: TypeAlias = Sequence[NDArray[np.uint8]]  # arrays (H, W, 3) of one shape
 Pending: TypeAlias = Callable[[], NDArray[np.float32]]  # waits for features (n, D), and gives them
 
 
+class EngineFailed(Exception):
+    """An engine that worked gives nothing for a tile; the message is its reason."""
+
+
 class Engine(Protocol):
     """Runs one backbone, whole or up to a stage.
 
@@ -36,7 +40,11 @@ class Engine(Protocol):
         """Tiles to hand over before the first is waited for, so that the engine is never without work."""
 
     def submit(self, pixels: Pixels) -> Pending:
-        """Starts a pass over 1 to `tile` decoded images (H, W, 3) uint8, and gives what waits for their features."""
+        """Starts a pass over 1 to `tile` decoded images (H, W, 3) uint8, and gives what waits for their features.
+
+        Raises:
+            EngineFailed: from either.
+        """
 
     def boundary(self, pixels: Pixels, n_frozen: int) -> Tensor:
         """The output (n, ...) of the first `n_frozen` stages for n = 1 to `tile` images, as the next stage takes it."""

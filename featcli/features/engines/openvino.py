@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from featcli import __version__
 from featcli.backbones.description import Described
-from featcli.features.engines.engine import Pending, Pixels, fill_tile
+from featcli.features.engines.engine import EngineFailed, Pending, Pixels, fill_tile
 from featcli.features.engines.models import KeptModel, ModelCache
 from featcli.runtime import Runtime
 
@@ -36,6 +36,7 @@ OPENVINO_ENGINE = "openvino"
 INSTALL = "pip install 'featcli[fast]'"
 TILE = 8
 _REQUESTS_PER_STREAM = 2
+_HANGS_MS = 600_000  # a pass over a tile takes seconds at most
 _MOST_STREAMS = 8  # each holds the activations of a tile
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 _TELEMETRY = "openvino_telemetry"
@@ -44,6 +45,12 @@ _CONVERTER = "openvino.tools.ovc"
 
 class CannotConvert(Exception):
     """OpenVINO does not take a model; the message is its reason."""
+
+
+def first_line(error: Exception) -> str:
+    """Why, in a line: libraries add the places in their own source."""
+    lines = str(error).strip().splitlines()
+    return (lines or [type(error).__name__])[0][:200]
 
 
 def openvino_version() -> str | None:
@@ -138,8 +145,7 @@ def convert(backbone: Backbone, precision: str, n_frozen: int | None = None) -> 
             compiled = openvino.Core().compile_model(model, "CPU", _options(precision, 1))
             return bytes(compiled.export_model().getvalue())
         except Exception as error:  # whatever a tracer, a converter or a compiler raises
-            reason = str(error).strip().splitlines()
-            raise CannotConvert((reason or [type(error).__name__])[0][:200]) from error
+            raise CannotConvert(first_line(error)) from error
 
 
 @contextlib.contextmanager
@@ -294,9 +300,15 @@ class _Requests:
         with self._lock:
             if not self._free:
                 self._finish_oldest()
+            if not self._free:
+                raise EngineFailed("openvino hangs")
             request = self._free.pop()
             started = _Pass(request, tile)
-            request.start_async({0: tile}, share_inputs=True)
+            try:
+                request.start_async({0: tile}, share_inputs=True)
+            except Exception as error:
+                self._free.append(request)
+                raise EngineFailed(f"openvino failed: {first_line(error)}") from error
             self._running.append(started)
 
         def wait() -> NDArray[np.float32]:
@@ -313,8 +325,10 @@ class _Requests:
     def _finish_oldest(self) -> None:
         oldest = self._running.popleft()
         try:
-            oldest.request.wait()
+            if not oldest.request.wait_for(_HANGS_MS):
+                oldest.error = EngineFailed(f"openvino gave nothing for {_HANGS_MS // 1000} s")
+                return  # the request is never used again
             oldest.output = np.array(oldest.request.get_output_tensor(0).data, dtype=np.float32)
         except Exception as error:  # whatever OpenVINO raises reaches who asks for this pass
-            oldest.error = error
+            oldest.error = EngineFailed(f"openvino failed: {first_line(error)}")
         self._free.append(oldest.request)

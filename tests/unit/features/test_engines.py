@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import subprocess
@@ -15,19 +16,22 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import nn
 
 from featcli.backbones.stages import Backbone
+from featcli.data.readers.files import file_ref
 from featcli.errors import EnvironmentFault
-from featcli.events import Detail, Event, Fact, Warn
+from featcli.events import Detail, Event, Fact, Warn, ignore
 from featcli.features.engines import choosing, openvino
 from featcli.features.engines.choosing import WORTH_CONVERTING, Choice, Job, choose_engine
-from featcli.features.engines.engine import forward
+from featcli.features.engines.engine import EngineFailed, Pending, Pixels, forward
 from featcli.features.engines.gate import compare, refusal
 from featcli.features.engines.models import Agreement, KeptModel, ModelCache
 from featcli.features.engines.openvino import OpenVino, convert, describe_model
 from featcli.features.engines.plain import PlainTorch
-from featcli.features.extraction import Extractor
+from featcli.features.extraction import Extractor, compute_table
+from featcli.features.store import FeatureStore
 from featcli.heads.linear import LinearHead
 from featcli.runtime import Runtime
 from tests.unit.features.test_extraction import SIZE, tiny_backbone
@@ -139,6 +143,59 @@ def test_several_passes_at_once_come_back_in_their_order(
     expected = forward(engine, pixels)
     for place in (20, 3, 0, *range(21)):
         np.testing.assert_array_equal(waits[place]()[0], expected[place])
+
+
+class Failing:
+    """An engine that fails at some passes: when they start, or when they are waited for."""
+
+    name, tile, depth = "openvino", 8, 2
+
+    def __init__(self, inner: PlainTorch, when: str) -> None:
+        self._inner, self._when, self._passes = inner, when, 0
+
+    def submit(self, pixels: Pixels) -> Pending:
+        self._passes += 1
+        fails = self._passes % 2 == 0
+        if fails and self._when == "start":
+            raise EngineFailed("it stumbled")
+        wait = self._inner.submit(pixels)
+
+        def finish() -> NDArray[np.float32]:
+            if fails:
+                raise EngineFailed("it stumbled")
+            return wait()
+
+        return finish
+
+
+@pytest.mark.parametrize("when", ["start", "wait"])
+def test_an_engine_that_fails_in_the_middle_is_helped_out_and_nothing_of_that_is_stored(
+    backbone: Backbone, tmp_path: Path, when: str
+) -> None:
+    paths = []
+    for index in range(20):
+        paths.append(tmp_path / f"{index:02d}.png")
+        image = np.random.default_rng(index).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+        Image.fromarray(image).save(paths[-1])
+    plain = PlainTorch(backbone, CPU)
+    said: list[str] = []
+
+    def rescue(reason: str) -> PlainTorch:
+        said.append(reason)
+        return plain
+
+    refs = [file_ref(str(path), hashlib.sha256(path.read_bytes()).digest()) for path in paths]
+    extractor = Extractor(backbone, CPU, Failing(plain, when), None, rescue)  # type: ignore[arg-type]
+    store = FeatureStore(tmp_path / "cache", extractor.space, SIZE, ignore)
+    with store.writer({}) as writer:
+        table = compute_table(extractor, refs, store=store, writer=writer, batch_size=8, emit=ignore)
+    expected = [row.feature for batch in Extractor(backbone, CPU).stream(refs, batch_size=8) for row in batch]
+    np.testing.assert_array_equal(table.features, np.stack([row for row in expected if row is not None]))
+    assert said == [f"it stumbled, with {paths[8]} and the images after it"]
+    store.refresh()
+    assert len(store) <= 8
+    with pytest.raises(EngineFailed):
+        list(Extractor(backbone, CPU, Failing(plain, when)).stream(refs, batch_size=8))  # type: ignore[arg-type]
 
 
 # The gate
