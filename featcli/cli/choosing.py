@@ -62,11 +62,21 @@ def doctor(
         str | None,
         option(RUN, "--weights", metavar="FILE", help="Show what is in a file of weights, and what it fits."),
     ] = None,
+    bench: Annotated[
+        bool,
+        option(RUN, "--bench", help="Measure decoding and a backbone by each engine, and say which limits (20 s)."),
+    ] = False,
+    backbone: Annotated[
+        str, option(RUN, "--backbone", metavar="NAME", help="The backbone that --bench measures.")
+    ] = "resnet18",
 ) -> None:
-    """Show devices, threads, caches and versions, and what is missing with the command that fixes it."""
+    """Show devices, engines, caches and versions, and what is missing with the command that fixes it."""
     from featcli.commands.doctor import doctor
+    from featcli.errors import UsageError
 
-    run.finish(doctor(run.cache(), weights))
+    if bench and weights is not None:
+        raise UsageError("--weights and --bench are two questions", "Ask one at a time.")
+    run.finish(doctor(run.cache(), weights, bench=backbone if bench else None))
 
 
 @command("cache", "device", *SPEECH)

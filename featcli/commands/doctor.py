@@ -26,6 +26,7 @@ from featcli.features.place import NO_CACHE
 from featcli.features.store import PLAIN_ENGINE
 from featcli.lines import lines_of
 from featcli.workflow.answer import Answer
+from featcli.workflow.speed import measure_speed
 from featcli.workflow.weights_report import describe_weights
 
 _LIBRARIES = (
@@ -51,18 +52,22 @@ _BF16 = {True: "fast", False: "slow: no instructions for it", None: "not known"}
 _LEAST_FREE = 1 << 30  # bytes
 
 
-def doctor(cache: Path, weights: str | None = None) -> Answer:
+def doctor(cache: Path, weights: str | None = None, *, bench: str | None = None) -> Answer:
     """The facts of this machine, or of a file of weights, as text and as one JSON value. Changes nothing.
 
     Args:
         cache: the feature store's folder.
         weights: `FILE` or `FILE#KEY`, to look at instead.
+        bench: a backbone, to measure instead.
 
     Raises:
+        BackboneOptionError: there is no such backbone.
         WeightsError: the file is none of weights.
     """
     if weights is not None:
         return describe_weights(weights)
+    if bench is not None:
+        return measure_speed(bench)
     cores = decide_cores()
     facts = {
         "featcli": __version__,
