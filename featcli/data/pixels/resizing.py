@@ -95,7 +95,8 @@ def _by_torch(pixels: NDArray[np.uint8], steps: Sequence[tuple[int, int]], inter
     import torch
     from torch.nn.functional import interpolate
 
-    image = torch.from_numpy(pixels).permute(2, 0, 1)[None]  # (1, 3, H, W), its channels last by its strides
+    # (1, 3, H, W), its channels last by its strides: that of the batch too, else torch takes the channels apart.
+    image = torch.from_numpy(pixels).unsqueeze(0).permute(0, 3, 1, 2)
     for step in steps:
         if image.shape[2:] != step:
             image = interpolate(image, size=step, mode=interpolation, antialias=True)
