@@ -24,6 +24,7 @@ from featcli.heads.logistic_path import (
     checked_labels,
     cross_entropy,
     fitting_threads,
+    in_float32,
     sample_weights,
     solve_path,
     solve_rotated,
@@ -241,7 +242,7 @@ def _fold_losses(rows: LabelledRows, Cs: Sequence[float], folds: NDArray[np.inte
     weights = np.ones(len(labels)) if weights is None else weights
     everything = np.arange(len(features))
     # Any orthonormal basis gives the same minimum, so one of all rows can serve every fold and tells it nothing.
-    shared = None
+    shared, dtype = None, torch.float32 if in_float32(Cs) else torch.float64
     if len(features) >= features.shape[1]:
         shared = eigenbasis(features, everything, standardisation(features, everything))
     for fold in np.unique(folds[folds >= 0]):
@@ -253,11 +254,11 @@ def _fold_losses(rows: LabelledRows, Cs: Sequence[float], folds: NDArray[np.inte
             continue
         scaling = standardisation(features, train)
         if shared is None:
-            rotated = row_space(features, train, scaling)
+            rotated = row_space(features, train, scaling, dtype)
         else:
-            rotated = rotate(features, train, scaling, shared)
+            rotated = rotate(features, train, scaling, shared, dtype)
         relabelled = np.searchsorted(present, labels)
-        loss = cross_entropy(relabelled[train], len(present), rows.class_weight)
+        loss = cross_entropy(relabelled[train], len(present), rows.class_weight).to(dtype)
         held = _HeldOut(features, relabelled, held_out, weights[held_out])
         losses = []
         for solution in solve_rotated(rotated, loss, Cs, SELECT, steps.tick):
