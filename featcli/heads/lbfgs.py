@@ -249,7 +249,9 @@ def minimise(
         if (converged and iterations >= limits.least_iterations) or iterations >= limits.most_iterations:
             break
         highest = max(highest, excess)
-        tick(1.0 - math.log(max(1.0, excess)) / math.log(highest))  # the excess falls by about the same factor in each iteration
+        tick(
+            1.0 - math.log(max(1.0, excess)) / math.log(highest)
+        )  # the excess falls by about the same factor in each iteration
         found = problem.search(point, direction, direction @ problem.features.T, slope, C) if slope < 0.0 else None
         if found is None:
             if not pairs:

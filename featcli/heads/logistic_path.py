@@ -238,22 +238,31 @@ def sample_weights(labels: NDArray[np.int64], n_classes: int, class_weight: Clas
     return weights
 
 
-def fitting_threads(features: FloatArray, n_classes: int) -> AbstractContextManager[None]:
-    """One thread where the problem is small."""
+def fitting_threads(features: FloatArray, n_classes: int) -> AbstractContextManager[int]:
+    """One thread where the problem is small; the context is the number of threads."""
     rows, width = features.shape
     return one_thread_if_small(rows * min(rows, width) * n_classes)
 
 
 @contextmanager
-def one_thread_if_small(multiplications: int) -> Iterator[None]:
+def one_thread_if_small(multiplications: int) -> Iterator[int]:
     """One thread for small problems: with two, every tiny product waits for both cores to be free.
 
     Args:
         multiplications: in one product of the features with all weights.
     """
+    if multiplications >= SMALL:
+        yield torch.get_num_threads()
+        return
+    with one_thread():
+        yield 1
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for each operation, also of threads that are started here."""
     threads = torch.get_num_threads()
-    if multiplications < SMALL:
-        torch.set_num_threads(1)
+    torch.set_num_threads(1)
     try:
         yield
     finally:
