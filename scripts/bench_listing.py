@@ -23,11 +23,11 @@ import numpy as np
 from PIL import Image
 
 from featcli.data.hashing import SETTLED_NS
+from featcli.features.segments import Segment
 from featcli.features.store import SegmentWriter
 
 MODEL = ["--set", "backbone.name=mobilenet_v3_small", "--set", "backbone.weights=none"]
 MODEL += ["--set", "backbone.preprocess={resize: 40, crop: 32}", "--set", "head.C=0.001"]
-WIDTH = 576
 SEEDS = 20  # images whose features are computed, so that the place of the others is known
 
 
@@ -72,9 +72,10 @@ def measure(work: Path, count: int, *, profile: bool) -> None:
     command("extract", *data, "-o", work / "x.npz")
     (segment,) = cache.rglob("*.safetensors")
     digests, random = write_images(photos, SEEDS, count), np.random.default_rng(0)
-    with SegmentWriter(segment.parent, WIDTH, "{}") as writer:
+    width = Segment.open(segment, None).feature_size
+    with SegmentWriter(segment.parent, width, "{}") as writer:
         for digest in digests:
-            writer.add(digest, random.random(WIDTH, dtype=np.float32))
+            writer.add(digest, random.random(width, dtype=np.float32))
     time.sleep(SETTLED_NS / 1e9 + 0.1)  # younger files are not remembered
     extract = ["extract", *data, "-o", work / "x.npz"]
     first = command(*extract)

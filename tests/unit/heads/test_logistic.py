@@ -521,6 +521,8 @@ def test_float32_keeps_its_digits_where_all_is_certain(classes: int) -> None:
     single, single_gradients = loss.to(torch.float32).value(torch.from_numpy(logits).float())
     assert single == pytest.approx(value, rel=1e-5)
     np.testing.assert_allclose(single_gradients.numpy(), gradients.numpy(), rtol=1e-5)
+    apart = loss.to(torch.float32).value(10.0 * torch.from_numpy(logits).float())[1].abs()
+    assert apart.min() > torch.finfo(torch.float32).tiny, "denormal numbers are slow"
     own = gradients.numpy()[labels, np.arange(40)] if classes > 2 else -np.abs(gradients.numpy()[0])
     np.testing.assert_allclose(own, -rest / (1.0 + rest), rtol=1e-9)
 
