@@ -3,7 +3,7 @@
 Makes so many distinct small JPEGs in ten classes, writes random features for them with the store's own writer, runs
 `extract` once, which fills the memo of hashes, then times whole commands warm, process start included. `train-head`
 has a single C, so its head is quick. `--profile` prints
-where `extract` spends its time instead.
+where `extract` and a dry run spend their time instead.
 """
 
 from __future__ import annotations
@@ -81,10 +81,11 @@ def measure(work: Path, count: int, *, profile: bool) -> None:
     first = command(*extract)
     print(f"{count} images: seconds, and of the processor", flush=True)
     print(f"  extract, nothing in the memo {first[0]:7.2f} {first[1]:7.2f}", flush=True)
+    train = ["train-head", *data]
     if profile:
         command(*extract, profile=True)
+        command(*train, "-o", work / "none", "--dry-run", profile=True)
         return
-    train = ["train-head", *data]
     for label, arguments in (
         ("extract -o x.npz", extract),
         ("train-head --dry-run", [*train, "-o", work / "none", "--dry-run"]),
@@ -99,7 +100,7 @@ def measure(work: Path, count: int, *, profile: bool) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--images", type=int, nargs="+", default=[10_000, 100_000])
-    parser.add_argument("--profile", action="store_true", help="print where extract spends its time")
+    parser.add_argument("--profile", action="store_true", help="print where extract and a dry run spend their time")
     options = parser.parse_args()
     for count in options.images:
         with tempfile.TemporaryDirectory(prefix="featcli-bench-listing-") as name:
