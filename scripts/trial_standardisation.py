@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from trial_sets import BACKBONES, SETS, Drawing, draw, load
 
-from featcli.heads import logistic, logistic_path
+from featcli.heads import logistic_folds, logistic_path
 from featcli.heads.basis import RowIndices, Standardisation, standardisation
 from featcli.heads.kind import FloatArray
 from featcli.heads.logistic import Candidate, Selection, fit_logistic
@@ -63,7 +63,7 @@ def choose(evidence: float) -> Callable[[Sequence[Candidate], int], Selection]:
 
 
 def measure(drawings: Sequence[Drawing], scale: str, evidence: float, widen: bool) -> NDArray[np.float64]:
-    logistic.standardisation = logistic_path.standardisation = scaled(SCALES[scale])  # type: ignore[attr-defined]
+    logistic_folds.standardisation = logistic_path.standardisation = scaled(SCALES[scale])  # type: ignore[attr-defined]
     Selection.of = staticmethod(choose(evidence))  # type: ignore[assignment,method-assign]
     found = []
     for drawing in drawings:

@@ -1,4 +1,4 @@
-"""Features as the solver wants them: standardised, in float64, rotated so that their second moments are diagonal."""
+"""Features as the solver wants them: standardised in float64, and rotated so that their second moments are diagonal."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class RotatedFeatures:
     """Standardised features in a basis of theirs.
 
     Args:
-        values: (N, P) float64, the coordinates and a last column of ones.
+        values: (N, P) float32 or float64, the coordinates and a last column of ones.
         back: matrices whose product, (P - 1, D) with orthonormal rows, is the basis; multiplied out for weights alone.
         standardisation: of the raw features.
     """
@@ -56,7 +56,8 @@ class RotatedFeatures:
     standardisation: Standardisation
 
     def unrotate(self, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights (R, P), turned into weights (R, D) and bias (R,) for standardised features."""
+        """Weights (R, P), turned into weights (R, D) and bias (R,) for standardised features, float64."""
+        weights = weights.double()
         standardised = weights[:, :-1]
         for factor in self.back:
             standardised = standardised @ factor
@@ -100,17 +101,21 @@ def eigenbasis(features: FloatArray, rows: RowIndices, scaling: Standardisation)
     return vectors.double()
 
 
-def rotate(features: FloatArray, rows: RowIndices, scaling: Standardisation, basis: Tensor) -> RotatedFeatures:
-    """The rows named, standardised, in the given basis."""
-    values = torch.ones(len(rows), basis.shape[1] + 1, dtype=torch.float64)
-    start = 0
+def rotate(
+    features: FloatArray, rows: RowIndices, scaling: Standardisation, basis: Tensor, dtype: torch.dtype = torch.float64
+) -> RotatedFeatures:
+    """The rows named, standardised in float64, in the given basis as `dtype`."""
+    values = torch.ones(len(rows), basis.shape[1] + 1, dtype=dtype)
+    typed, start = basis.to(dtype), 0
     for block in blocks(features, rows):
-        torch.mm(scaling.apply(block), basis, out=values[start : start + len(block), :-1])
+        torch.mm(scaling.apply(block).to(dtype), typed, out=values[start : start + len(block), :-1])
         start += len(block)
     return RotatedFeatures(values, (basis.T,), scaling)
 
 
-def row_space(features: FloatArray, rows: RowIndices, scaling: Standardisation) -> RotatedFeatures:
+def row_space(
+    features: FloatArray, rows: RowIndices, scaling: Standardisation, dtype: torch.dtype = torch.float64
+) -> RotatedFeatures:
     """The rows named, fewer than features, standardised, in the N-dimensional space that they span.
 
     Under an L2 penalty the solution lies in that space, so nothing is lost. Directions with a variance below rounding
@@ -121,7 +126,7 @@ def row_space(features: FloatArray, rows: RowIndices, scaling: Standardisation) 
     keep = squares > len(rows) * 1e-15 * squares[-1].clamp_min(1e-300)
     singular, left = squares[keep].sqrt(), left[:, keep]
     ones = torch.ones(len(rows), 1, dtype=torch.float64)
-    return RotatedFeatures(torch.cat([left * singular, ones], 1), ((left / singular).T, values), scaling)
+    return RotatedFeatures(torch.cat([left * singular, ones], 1).to(dtype), ((left / singular).T, values), scaling)
 
 
 def blocks(features: FloatArray, rows: RowIndices, *, most: int | None = None) -> Iterator[Tensor]:

@@ -5,8 +5,9 @@ In the eigenbasis of the features' second moments the Hessian is nearly diagonal
 guess of the inverse Hessian. Solutions along a path of C lie nearly on a line in log C, so the last step of the path
 is a good first direction.
 
-Everything is float64, with the class first: weights are (R, P) and logits (R, N), where R is the number of classes,
-or 1 for two classes, and P is the number of features with the intercept's constant last.
+Arrays are float32 or float64, as the features are; what is summed over samples is a float64. The class comes first:
+weights are (R, P) and logits (R, N), where R is the number of classes, or 1 for two classes, and P is the number of
+features with the intercept's constant last.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -25,8 +27,11 @@ from torch import Tensor
 HISTORY = 10  # pairs that L-BFGS remembers; 20 and 40 saved no iterations
 CURVATURE = 0.5  # strong Wolfe: a step ends where the slope is at most this part of what it was
 LINE_SEARCH_TRIALS = 50
+LEAST_LOGIT = {torch.float32: -60.0, torch.float64: -700.0}  # below the largest: smaller exponentials are all alike
+HIDDEN = {torch.float32: 1e-7, torch.float64: 1e-13}  # of the objective: a change that rounding may hide
 
 Tick: TypeAlias = Callable[[float], None]
+Memory: TypeAlias = deque[tuple[Tensor, Tensor, float]]  # steps, what the gradient changed by, and 1 / their product
 
 
 class CrossEntropy:
@@ -35,7 +40,7 @@ class CrossEntropy:
     Args:
         labels: (N,) integers, 0 ... n_classes - 1.
         n_classes: two classes have one logit per sample (that of class 1), K > 2 classes have K.
-        sample_weights: (N,) float64, or None for ones.
+        sample_weights: (N,) float64, or None for ones; logits are float64 until `to` says otherwise.
     """
 
     def __init__(self, labels: NDArray[np.int64], n_classes: int, sample_weights: NDArray[np.float64] | None) -> None:
@@ -44,51 +49,62 @@ class CrossEntropy:
         self.weights = None if sample_weights is None else torch.from_numpy(sample_weights)
         self._labels = torch.from_numpy(labels)[None]  # (1, N)
 
+    def to(self, dtype: torch.dtype) -> CrossEntropy:
+        """The same loss of logits of another type."""
+        other = copy(self)
+        other.weights = None if self.weights is None else self.weights.to(dtype)
+        return other
+
     def weigh(self, values: Tensor) -> Tensor:
         """Values (R, N) times the samples' weights."""
         return values if self.weights is None else values * self.weights
 
-    def at_labels(self, values: Tensor) -> Tensor:
-        """The entry of each sample's own class in values (R, N), 0 for class 0 of two: (N,)."""
-        return (values * self._labels if self.rows == 1 else values.gather(0, self._labels))[0]
-
     def value(self, logits: Tensor) -> tuple[float, Tensor]:
-        """The loss, and the probabilities (R, N); finite for all finite logits."""
+        """The loss, and its samples' gradients with respect to the logits, not weighed, (R, N).
+
+        Both keep their relative precision where a sample is all but certain: neither one less a probability near one
+        nor a logarithm near zero is taken. So float32 is enough where classes are far apart. Finite for all finite
+        logits.
+        """
+        least = LEAST_LOGIT[logits.dtype]  # denormal numbers in float32 made an iteration four times as long
         if self.rows == 1:
-            losses = torch.nn.functional.logsigmoid((2 * self._labels - 1) * logits).neg_()  # (1, N)
-            return self.weigh(losses).sum().item(), torch.sigmoid(logits)
+            signs = (1 - 2 * self._labels).to(logits.dtype)  # -1 for class 1
+            against = (signs * logits).clamp_(min=least)
+            losses = torch.nn.functional.logsigmoid(-against).neg_()  # (1, N)
+            return self._sum(losses), torch.sigmoid(against).mul_(signs)
         top = logits.amax(0)
-        exponentials = torch.sub(logits, top).exp_()
-        sums = exponentials.sum(0)
-        losses = sums.log().add_(top).sub_(self.at_labels(logits))
-        loss = self.weigh(losses).sum().item()
-        return loss, exponentials.div_(sums)
+        gradients = torch.sub(logits, top).clamp_(min=least).exp_()
+        own = gradients.gather(0, self._labels)  # (1, N)
+        # In place, and no (K, N) of zeros and ones: with thousands of classes it would be as large as the logits.
+        gradients.scatter_(0, self._labels, 0.0)
+        others = gradients.sum(0, keepdim=True)
+        sums = others + own
+        behind = (top - logits.gather(0, self._labels)).add_(sums.log())  # (1, N)
+        losses = torch.where(own == 1.0, others.log1p(), behind)
+        gradients.scatter_(0, self._labels, others.neg_()).div_(sums)
+        return self._sum(losses), gradients
 
-    def residual(self, probabilities: Tensor) -> Tensor:
-        """The loss's gradient with respect to the logits, (R, N)."""
-        # No (K, N) of zeros and ones: with thousands of classes it would be as large as the logits.
-        residual = probabilities - self._labels if self.rows == 1 else probabilities.clone()
-        if self.rows > 1:
-            residual.scatter_add_(0, self._labels, residual.new_full(self._labels.shape, -1.0))
-        return self.weigh(residual)
+    def _sum(self, losses: Tensor) -> float:
+        return self.weigh(losses).sum(dtype=torch.float64).item()
 
-    def curvature(self, probabilities: Tensor) -> Tensor:
+    def curvature(self, gradients: Tensor) -> Tensor:
         """(R, 1): the diagonal of the loss's Hessian with respect to the logits, as a mean over samples.
 
         Half way, on a log scale, between each class's own mean and that of all: fewer iterations than with either.
         """
-        spread = self.weigh(probabilities - probabilities.square()).mean(1, keepdim=True).clamp_min_(1e-12)
+        sizes = gradients.abs()  # a class's probability, or that of all others
+        spread = self.weigh(sizes.mul_(1.0 - sizes)).mean(1, keepdim=True).clamp_min_(1e-12)
         return (spread * spread.mean()).sqrt_()
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Weights (R, P), their logits (R, N), and at them the loss and the probabilities (R, N)."""
+    """Weights (R, P), their logits (R, N), and at them the loss and its samples' gradients (R, N), not weighed."""
 
     weights: Tensor
     logits: Tensor
     loss: float
-    probabilities: Tensor
+    gradients: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +114,12 @@ class Limits:
     Args:
         rtol: relative tolerance on the objective.
         most_iterations: more end it unconverged.
+        least_iterations: as many are made though the first estimate says that there is nothing to gain.
     """
 
     rtol: float
     most_iterations: int = 1000
+    least_iterations: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,33 +131,42 @@ class Minimum:
         iterations: products with the features, forward and backward.
         converged: the estimated distance to the minimum is below the tolerance.
         grad_norm: Euclidean norm of the objective's gradient with respect to the weights in the solver's basis.
+        memory: of the last steps.
     """
 
     point: Point
     iterations: int
     converged: bool
     grad_norm: float
+    memory: Memory
 
 
 class PenalisedProblem:
     """`C * loss(weights @ features.T) + 0.5 * ||weights without intercept||^2`.
 
     Args:
-        features: (N, P) float64; the last column is the intercept's ones.
-        loss: the loss of the logits.
+        features: (N, P) float32 or float64; the last column is the intercept's ones.
+        loss: the loss of the logits, of the same type.
     """
 
     def __init__(self, features: Tensor, loss: CrossEntropy) -> None:
         self.features = features
         self.loss = loss
-        self.penalty = torch.ones(features.shape[1], dtype=torch.float64)
+        self._hidden = HIDDEN[features.dtype]
+        self.penalty = features.new_ones(features.shape[1])
         self.penalty[-1] = 0.0
         self.moments = torch.linalg.vector_norm(features, dim=0).square()  # (P,)
 
     def zero(self) -> Point:
         """All weights zero."""
-        logits = torch.zeros(self.loss.rows, len(self.features), dtype=torch.float64)
-        weights = torch.zeros(self.loss.rows, self.features.shape[1], dtype=torch.float64)
+        logits = self.features.new_zeros(self.loss.rows, len(self.features))
+        weights = self.features.new_zeros(self.loss.rows, self.features.shape[1])
+        return Point(weights, logits, *self.loss.value(logits))
+
+    def at(self, weights: Tensor) -> Point:
+        """These weights (R, P), of any type."""
+        weights = weights.to(self.features.dtype)
+        logits = weights @ self.features.T
         return Point(weights, logits, *self.loss.value(logits))
 
     def objective(self, point: Point, C: float) -> float:
@@ -148,12 +175,11 @@ class PenalisedProblem:
 
     def gradient(self, point: Point, C: float) -> Tensor:
         """(R, P)."""
-        residual = self.loss.residual(point.probabilities)
-        return torch.mm(residual, self.features).mul_(C).addcmul_(point.weights, self.penalty)
+        return torch.mm(self.loss.weigh(point.gradients), self.features).mul_(C).addcmul_(point.weights, self.penalty)
 
     def inverse_diagonal(self, point: Point, C: float) -> Tensor:
         """(R, P): the inverse of the Hessian's diagonal, all samples taken as equally uncertain."""
-        diagonal: Tensor = C * self.loss.curvature(point.probabilities) * self.moments + self.penalty
+        diagonal: Tensor = C * self.loss.curvature(point.gradients) * self.moments + self.penalty
         return diagonal.reciprocal_()
 
     def search(self, start: Point, direction: Tensor, along: Tensor, slope: float, C: float) -> Point | None:
@@ -169,20 +195,19 @@ class PenalisedProblem:
             C: the loss's factor.
         """
         weighted = self.loss.weigh(along)
-        target_slope = self.loss.at_labels(weighted).sum().item()
         penalised = direction * self.penalty
         linear, quadratic = _dot(penalised, start.weights), _dot(penalised, direction)
         before = self.objective(start, C)
         low, low_slope, high, step = 0.0, slope, float("inf"), 1.0
         for _ in range(LINE_SEARCH_TRIALS):
             logits = torch.add(start.logits, along, alpha=step)
-            loss, probabilities = self.loss.value(logits)
-            new_slope = C * (_dot(probabilities, weighted) - target_slope) + linear + step * quadratic
+            loss, gradients = self.loss.value(logits)
+            new_slope = C * _dot(gradients, weighted) + linear + step * quadratic
             change = C * (loss - start.loss) + step * linear + 0.5 * step * step * quadratic
             # Where the slope is still negative, convexity promises a decrease; rounding may hide a last tiny one.
-            lower = new_slope <= 0.0 or change <= 1e-4 * step * slope + 1e-13 * before
+            lower = new_slope <= 0.0 or change <= 1e-4 * step * slope + self._hidden * before
             if abs(new_slope) <= CURVATURE * abs(slope) and lower:
-                return Point(torch.add(start.weights, direction, alpha=step), logits, loss, probabilities)
+                return Point(torch.add(start.weights, direction, alpha=step), logits, loss, gradients)
             secant = low + (step - low) * low_slope / (low_slope - new_slope) if new_slope > low_slope else float("inf")
             if new_slope < 0.0:
                 # Beyond the new low end, but not so far that one flat stretch throws the search away.
@@ -196,7 +221,7 @@ class PenalisedProblem:
 
 
 def minimise(
-    problem: PenalisedProblem, C: float, start: Point, *, previous: Point | None, limits: Limits, tick: Tick
+    problem: PenalisedProblem, C: float, start: Point, *, limits: Limits, tick: Tick, memory: Memory | None = None
 ) -> Minimum:
     """Minimise the penalised loss by L-BFGS.
 
@@ -206,16 +231,15 @@ def minimise(
     Args:
         problem: features, labels and penalty.
         C: the loss's factor, positive.
-        start: where to begin, the solution for the C before.
-        previous: the solution for the C before that one; the line through both is searched first.
+        start: where to begin.
         limits: when to stop.
         tick: hears in every iteration what share of the solve is done.
+        memory: of a solve of the same problem that ended at `start`.
 
     Source: Nocedal and Wright, Numerical Optimization, algorithms 7.4 and 3.5.
     """
-    point = start if previous is None else _along_the_path(problem, C, previous, start)
-    gradient = problem.gradient(point, C)
-    pairs: deque[tuple[Tensor, Tensor, float]] = deque(maxlen=HISTORY)
+    point, gradient = start, problem.gradient(start, C)
+    pairs: Memory = deque(memory or (), maxlen=HISTORY)
     iterations, highest = 0, math.e
     while True:
         # The diagonal as seen from here: one kept from the start took 380 iterations where this takes 109, and
@@ -224,10 +248,12 @@ def minimise(
         slope = _dot(gradient, direction)
         excess = -0.5 * slope / (limits.rtol * problem.objective(point, C))
         converged = excess <= 1.0
-        if converged or iterations >= limits.most_iterations:
+        if (converged and iterations >= limits.least_iterations) or iterations >= limits.most_iterations:
             break
         highest = max(highest, excess)
-        tick(1.0 - math.log(excess) / math.log(highest))  # the excess falls by about the same factor in each iteration
+        tick(
+            1.0 - math.log(max(1.0, excess)) / math.log(highest)
+        )  # the excess falls by about the same factor in each iteration
         found = problem.search(point, direction, direction @ problem.features.T, slope, C) if slope < 0.0 else None
         if found is None:
             if not pairs:
@@ -241,19 +267,19 @@ def minimise(
         if product > 0.0:
             pairs.append((moved, turned, 1.0 / product))
         point, gradient = found, new_gradient
-    return Minimum(point, iterations, converged, torch.linalg.vector_norm(gradient).item())
+    return Minimum(point, iterations, converged, torch.linalg.vector_norm(gradient).item(), pairs)
 
 
-def _along_the_path(problem: PenalisedProblem, C: float, previous: Point, last: Point) -> Point:
-    """The best point on the line through two solutions of the path; costs no product with the features."""
+def along_the_path(problem: PenalisedProblem, C: float, previous: Point, last: Point) -> Point:
+    """The best point on the line through the two solutions before; costs no product with the features."""
     direction, along = last.weights - previous.weights, last.logits - previous.logits
-    slope = C * _dot(problem.loss.residual(last.probabilities), along)
+    slope = C * _dot(problem.loss.weigh(last.gradients), along)
     slope += _dot(last.weights * problem.penalty, direction)
     found = problem.search(last, direction, along, slope, C) if slope < 0.0 else None
     return last if found is None else found
 
 
-def _two_loops(gradient: Tensor, diagonal: Tensor, pairs: deque[tuple[Tensor, Tensor, float]]) -> Tensor:
+def _two_loops(gradient: Tensor, diagonal: Tensor, pairs: Memory) -> Tensor:
     """The inverse Hessian's estimate times the gradient."""
     result, factors = gradient.clone(), []
     for moved, turned, scale in reversed(pairs):
@@ -266,4 +292,8 @@ def _two_loops(gradient: Tensor, diagonal: Tensor, pairs: deque[tuple[Tensor, Te
 
 
 def _dot(a: Tensor, b: Tensor) -> float:
-    return torch.dot(a.flatten(), b.flatten()).item()
+    """The sum of products, in float64 but for the sum over the first dimension, which is short."""
+    if a.dtype == torch.float64:
+        return torch.dot(a.flatten(), b.flatten()).item()
+    # Near the minimum the penalty's slope all but cancels the loss's: float32 throughout would leave noise.
+    return torch.mul(a, b).sum(0).sum(dtype=torch.float64).item()

@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from featcli.errors import DatasetError
 from featcli.events import Emit, Note, Progress, Warn, ignore
-from featcli.heads.basis import RowIndices, blocks, eigenbasis, rotate, row_space, standardisation
-from featcli.heads.kind import Choice, FloatArray, LabelledRows, Solved
-from featcli.heads.lbfgs import Limits
+from featcli.heads.kind import Choice, LabelledRows, Solved
 from featcli.heads.linear import LinearHead
 from featcli.heads.logistic_effort import MOST_CLASSES
-from featcli.heads.logistic_path import (
-    Solution,
-    checked_Cs,
-    checked_labels,
-    cross_entropy,
-    fitting_threads,
-    sample_weights,
-    solve_path,
-    solve_rotated,
-)
+from featcli.heads.logistic_folds import held_out_losses
+from featcli.heads.logistic_path import Solution, checked_Cs, checked_labels, solve_path
 
-SELECT = Limits(1e-5)  # moves a held-out log loss by far less than the next C does
 EVIDENCE = 1.0  # nats: what a larger C must win, over all held-out rows together
 WIDER = 2  # values that are added beyond an end of the grid
-LOGITS = 1 << 24  # of held-out rows that are in memory at any time
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,16 +112,15 @@ class _Steps:
         self.tick(0.0)
 
     def tick(self, share: float) -> None:
-        """A share of the next solve is done."""
+        """Shares of the next solves are done, together as much as this."""
         # Never back, also where solves were added; the same number again shows that the work goes on.
         self._percent = max(self._percent, int(100 * (self._done + share) / self._total))
         self._emit(Progress("head", self._percent, 100, "%", finished=self._done == self._total))
 
-    def advance(self, solution: Solution, where: str) -> None:
-        """One more solve is done."""
+    def warn(self, solution: Solution, where: str) -> None:
+        """Says where a solve did not converge."""
         if not solution.converged:
             self._emit(Warn(f"head: C = {solution.C:g}, {where}: not converged after {solution.iterations} iterations"))
-        self.skip(1)
 
 
 def fit_logistic(
@@ -186,7 +171,8 @@ def fit_logistic(
     (solution,) = solve_path(
         rows.features, rows.labels, rows.n_classes, [chosen], class_weight=rows.class_weight, tick=steps.tick
     )
-    steps.advance(solution, "all rows")
+    steps.warn(solution, "all rows")
+    steps.skip(1)
     head = LinearHead(solution.weight.astype(np.float32), solution.bias.astype(np.float32))
     n_tried = min(rows.n_classes, MOST_CLASSES)
     return Fitted(head, chosen, candidates, n_tried, solution.iterations, solution.converged)
@@ -213,8 +199,7 @@ def _end_text(selection: Selection) -> str:
 
 
 def _try_all(rows: LabelledRows, Cs: Sequence[float], folds: NDArray[np.integer], steps: _Steps) -> Selection:
-    with fitting_threads(rows.features, rows.n_classes):
-        by_fold = list(_fold_losses(rows, Cs, folds, steps))
+    by_fold = held_out_losses(rows, Cs, folds, steps)
     if not by_fold:
         raise DatasetError("no fold can tell one C from another: too few rows of each class", "Give a single C.")
     weights = [fold.weight for fold in by_fold]
@@ -223,68 +208,6 @@ def _try_all(rows: LabelledRows, Cs: Sequence[float], folds: NDArray[np.integer]
         Candidate(C, float(np.average(losses, weights=weights)), losses) for C, losses in zip(Cs, by_C, strict=True)
     ]
     return Selection.of(candidates, sum(fold.rows for fold in by_fold))
-
-
-class _Fold(NamedTuple):
-    """What was held out in one fold: its mean log loss for each C, the sum of the rows' weights, and their number."""
-
-    losses: tuple[float, ...]
-    weight: float
-    rows: int
-
-
-def _fold_losses(rows: LabelledRows, Cs: Sequence[float], folds: NDArray[np.integer], steps: _Steps) -> Iterator[_Fold]:
-    """The held-out loss of each C, fold by fold; folds that say nothing are skipped."""
-    features, labels = rows.features, rows.labels.astype(np.int64)
-    weights = sample_weights(labels, rows.n_classes, rows.class_weight)
-    weights = np.ones(len(labels)) if weights is None else weights
-    everything = np.arange(len(features))
-    # Any orthonormal basis gives the same minimum, so one of all rows can serve every fold and tells it nothing.
-    shared = None
-    if len(features) >= features.shape[1]:
-        shared = eigenbasis(features, everything, standardisation(features, everything))
-    for fold in np.unique(folds[folds >= 0]):
-        train, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        present = np.unique(labels[train])
-        held_out = held_out[np.isin(labels[held_out], present)]
-        if len(present) < 2 or len(held_out) == 0:
-            steps.skip(len(Cs))
-            continue
-        scaling = standardisation(features, train)
-        if shared is None:
-            rotated = row_space(features, train, scaling)
-        else:
-            rotated = rotate(features, train, scaling, shared)
-        relabelled = np.searchsorted(present, labels)
-        loss = cross_entropy(relabelled[train], len(present), rows.class_weight)
-        held = _HeldOut(features, relabelled, held_out, weights[held_out])
-        losses = []
-        for solution in solve_rotated(rotated, loss, Cs, SELECT, steps.tick):
-            losses.append(held.log_loss(solution))
-            steps.advance(solution, f"fold {fold}")
-        yield _Fold(tuple(losses), float(held.weights.sum()), len(held_out))
-
-
-@dataclass(frozen=True, slots=True)
-class _HeldOut:
-    """The rows that are held out in one fold, of features (N, D) and labels (N,), and the weight of each of them."""
-
-    features: FloatArray
-    labels: NDArray[np.int64]
-    rows: RowIndices
-    weights: NDArray[np.float64]
-
-    def log_loss(self, solution: Solution) -> float:
-        """Weighted mean (nats)."""
-        weight, bias = torch.from_numpy(solution.weight), torch.from_numpy(solution.bias)
-        total, start = 0.0, 0
-        for block in blocks(self.features, self.rows, most=max(1, LOGITS // len(bias))):
-            stop = start + len(block)
-            labels = torch.from_numpy(self.labels[self.rows[start:stop]])
-            losses = torch.nn.functional.cross_entropy(block @ weight.T + bias, labels, reduction="none")
-            total += torch.dot(losses, torch.from_numpy(self.weights[start:stop])).item()
-            start = stop
-        return total / float(self.weights.sum())
 
 
 def solve(rows: LabelledRows, choice: Choice, emit: Emit) -> Solved:

@@ -47,9 +47,9 @@ def _tried_seconds(rows: int, width: int, classes: int) -> float:
     values = torch.from_numpy(generator.normal(size=(rows, width)))
     problem = PenalisedProblem(values, CrossEntropy(generator.integers(0, classes, rows), classes, None))
     limits = Limits(1e-15, TRIED)
-    minimise(problem, 1e-3, problem.zero(), previous=None, limits=Limits(1e-15, 1), tick=_unheard)  # prepares kernels
+    minimise(problem, 1e-3, problem.zero(), limits=Limits(1e-15, 1), tick=_unheard)  # prepares kernels
     start = time.perf_counter()
-    found = minimise(problem, 1e-3, problem.zero(), previous=None, limits=limits, tick=_unheard)
+    found = minimise(problem, 1e-3, problem.zero(), limits=limits, tick=_unheard)
     return (time.perf_counter() - start) / max(1, found.iterations)
 
 

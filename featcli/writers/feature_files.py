@@ -160,7 +160,7 @@ def open_feature_file(output: Path, format: str, extractor: Extractor, classes: 
     write = {"npz": _npz, "npy": _npy, "safetensors": _safetensors, "csv": _csv, "parquet": _parquet}[format]
     about = json.dumps(extractor.space.to_json(), sort_keys=True)
     with atomic_path(output) as temporary, storage_errors(output):
-        with tempfile.TemporaryFile(dir=temporary.parent) as spool:
+        with tempfile.TemporaryFile(dir=temporary.parent, buffering=_CHUNK) as spool:
             file = FeatureFile(spool, extractor.backbone.feature_size, classes, about)
             yield file
             write(file, temporary, output)

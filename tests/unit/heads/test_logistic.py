@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import threading
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from featcli.errors import DatasetError
 from featcli.events import Event, Note, Progress, Warn
 from featcli.heads import logistic, logistic_path
 from featcli.heads.kind import LabelledRows
-from featcli.heads.lbfgs import Limits
+from featcli.heads.lbfgs import CrossEntropy, Limits
 from featcli.heads.logistic import Candidate, Selection, fit_logistic
 from featcli.heads.logistic_path import solve_path
 from tests.unit.heads.lab import probabilities_of
@@ -466,3 +468,112 @@ def test_arrays_that_do_not_fit_together_are_refused() -> None:
         solve_path(x, np.where(y == 1, 5, 0), 2, [1.0])
     with pytest.raises(ValueError, match="folds"):
         fit_logistic(LabelledRows(x, y, 2), Cs=[0.1, 1.0], folds=np.zeros(3, dtype=int))
+
+
+def gradient_norm(x: np.ndarray, y: np.ndarray, weight: np.ndarray, bias: np.ndarray, C: float) -> float:
+    """Of the objective of standardised x, in float64, written out without the package."""
+    logits = x @ weight.T + bias
+    residual = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
+    residual[np.arange(len(y)), y] -= 1.0
+    return float(np.hypot(np.linalg.norm(C * residual.T @ x + weight), np.linalg.norm(C * residual.sum(0))))
+
+
+def test_the_gradient_that_is_told_is_that_of_float64() -> None:
+    x, y = cnn_like(300, 24, 4)
+    x64, scaler = scaled(x)
+    for solution in solve_path(x, y, 4, [1e-2, 1.0, 100.0]):
+        weight, bias = solution.weight * scaler.scale_, solution.bias + solution.weight @ scaler.mean_
+        assert gradient_norm(x64, y, weight, bias, solution.C) == pytest.approx(solution.grad_norm, rel=1e-2)
+
+
+@pytest.mark.parametrize("class_weight", ["none", "balanced"])
+@pytest.mark.parametrize(
+    ("rows", "width", "classes", "separation"),
+    [(160, 20, 2, 0.3), (60, 90, 2, 1.0), (240, 30, 6, 0.5), (90, 120, 6, 0.5), (200, 30, 5, 20.0)],
+)
+def test_float32_chooses_as_float64_does(
+    monkeypatch: pytest.MonkeyPatch, rows: int, width: int, classes: int, separation: float, class_weight: str
+) -> None:
+    x, y = cnn_like(rows, width, classes, separation=separation)
+    learned, folds = LabelledRows(x, y, classes, class_weight), np.arange(rows) % 4  # type: ignore[arg-type]
+    single = fit_logistic(learned, Cs=CS, folds=folds)
+    monkeypatch.setattr(logistic_path, "LARGEST_SINGLE", 0.0)
+    double = fit_logistic(learned, Cs=CS, folds=folds)
+    assert single.C == double.C
+    assert single.candidates != double.candidates
+    for one, other in zip(single.candidates, double.candidates, strict=True):
+        assert one.fold_log_losses == pytest.approx(other.fold_log_losses, rel=1e-3, abs=1e-5)
+    np.testing.assert_allclose(probabilities_of(single.head, x), probabilities_of(double.head, x), atol=1e-3)
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_float32_keeps_its_digits_where_all_is_certain(classes: int) -> None:
+    labels = np.arange(40) % classes
+    logits = 30.0 * (np.arange(classes)[:, None] == labels) + np.random.default_rng(0).normal(size=(classes, 40))
+    logits = logits[1:] - logits[:1] if classes == 2 else logits
+    logits = logits.astype(np.float32).astype(np.float64)
+    loss = CrossEntropy(labels, classes, None)
+    value, gradients = loss.value(torch.from_numpy(logits))
+    wide = np.concatenate([np.zeros((1, 40)), logits]) if classes == 2 else logits
+    others = [np.delete(column, label) - column[label] for column, label in zip(wide.T, labels, strict=True)]
+    rest = np.exp(others).sum(1)
+    assert value == pytest.approx(np.log1p(rest).sum(), rel=1e-9)
+    single, single_gradients = loss.to(torch.float32).value(torch.from_numpy(logits).float())
+    assert single == pytest.approx(value, rel=1e-5)
+    np.testing.assert_allclose(single_gradients.numpy(), gradients.numpy(), rtol=1e-5)
+    apart = loss.to(torch.float32).value(10.0 * torch.from_numpy(logits).float())[1].abs()
+    assert apart.min() > torch.finfo(torch.float32).tiny, "denormal numbers are slow"
+    own = gradients.numpy()[labels, np.arange(40)] if classes > 2 else -np.abs(gradients.numpy()[0])
+    np.testing.assert_allclose(own, -rest / (1.0 + rest), rtol=1e-9)
+
+
+@pytest.fixture
+def side_by_side(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No problem is too small for two threads."""
+    monkeypatch.setattr(logistic_path, "SMALL", 0)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("side_by_side")
+@pytest.mark.parametrize(("rows", "width"), [(120, 15), (40, 70)])
+def test_folds_side_by_side_have_the_bits_of_folds_in_turn(
+    monkeypatch: pytest.MonkeyPatch, rows: int, width: int
+) -> None:
+    x, y = cnn_like(rows, width, 3)
+    learned, folds = LabelledRows(x, y, 3), np.arange(rows) % 5
+    together = fit_logistic(learned, Cs=CS, folds=folds)
+    monkeypatch.setattr(logistic_path, "SMALL", 10**12)
+    in_turn = fit_logistic(learned, Cs=CS, folds=folds)
+    assert together.candidates == in_turn.candidates
+
+
+@pytest.mark.usefixtures("side_by_side")
+def test_progress_of_folds_side_by_side_rises_and_ends_once() -> None:
+    x, y = cnn_like(60, 8, 3)
+    events: list[Event] = []
+    fit_logistic(LabelledRows(x, y, 3), Cs=[0.1, 1.0], folds=np.arange(60) % 3, emit=events.append)
+    done = [event.done for event in events if isinstance(event, Progress)]
+    assert done == sorted(done)
+    assert (done[0], done[-1]) == (0, 100)
+    assert len(set(done)) > 15
+    assert [event.finished for event in events if isinstance(event, Progress)].count(True) == 1
+
+
+@pytest.mark.usefixtures("side_by_side")
+def test_an_interrupt_ends_folds_side_by_side() -> None:
+    x, y = cnn_like(600, 60, 10)
+    heard: list[Event] = []
+
+    def interrupted(event: Event) -> None:
+        heard.append(event)
+        if isinstance(event, Progress) and event.done > 0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_logistic(LabelledRows(x, y, 10), Cs=CS, folds=np.arange(600) % 5, emit=interrupted)
+    assert threading.active_count() == 1
+    assert len(heard) < 50
