@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +21,8 @@ from featcli.events import Emit, Progress
 from featcli.features.engines.engine import Engine, EngineFailed, Pending, Pixels, forward, tiles_of
 from featcli.features.store import FeatureStore, SegmentWriter, Space
 from featcli.runtime import Runtime
+
+_BLOCK = 4096  # images that are looked up at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,30 @@ class Extractor:
             idle_timeout: yield what there is when `refs` gives nothing new for so many seconds.
         """
         size = -(-batch_size // self.engine.tile) * self.engine.tile
+        if store is None:
+            yield from self._computed(refs, store, size, idle_timeout)
+            return
+        for is_known, images in itertools.groupby(refs, lambda ref: ref.digest is not None):
+            if not is_known:
+                yield from self._computed(images, store, size, idle_timeout)
+                continue
+            # Of images that are known, many are looked up at once, and only those that are not stored go to threads.
+            while block := list(itertools.islice(images, _BLOCK)):
+                yield from _in_batches(self._looked_up(block, store, size), size)
+
+    def _looked_up(self, block: Sequence[ImageRef], store: FeatureStore, size: int) -> Iterator[FeatureRow]:
+        """Rows of images whose hashes are known."""
+        found, features = store.find([ref.digest for ref in block if ref.digest is not None])
+        missing = [ref for ref, is_stored in zip(block, found, strict=True) if not is_stored]
+        with contextlib.closing(self._computed(missing, store, size, None)) as batches:
+            computed = itertools.chain.from_iterable(batches)
+            for ref, is_stored, feature in zip(block, found, features, strict=True):
+                yield FeatureRow(ref.name, ref.digest, feature, stored=True) if is_stored else next(computed)
+
+    def _computed(
+        self, refs: Iterable[ImageRef], store: FeatureStore | None, size: int, idle_timeout: float | None
+    ) -> Generator[list[FeatureRow]]:
+        """Rows of images that are read, hashed and decoded in threads while the model runs."""
 
         def load(ref: ImageRef) -> _Decoded:
             return self._load(ref, store)
@@ -178,6 +205,11 @@ class Extractor:
         self.is_rescued = True
         features = forward(self._rescue(f"{error}, with {name} and the images after it"), tile)
         return lambda: features
+
+
+def _in_batches(rows: Iterator[FeatureRow], size: int) -> Iterator[list[FeatureRow]]:
+    while batch := list(itertools.islice(rows, size)):
+        yield batch
 
 
 def space_of(backbone: Described, runtime: Runtime, engine: str) -> Space:

@@ -470,3 +470,23 @@ def test_features_are_torchvisions_own_on_photographs(hymenoptera: Path) -> None
         assert torch.cosine_similarity(torch.from_numpy(row.feature), expected, dim=0) >= 0.99999
         own = extractor.forward([backbone.preprocessing.pixels(image, resizer="pillow")])[0]  # of the preset's pixels
         torch.testing.assert_close(torch.from_numpy(own), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_rows_of_known_stored_and_unknown_images_come_in_their_order(
+    photos: list[str], alone: dict[str, FeatureRow], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks of images that are looked up at once, some stored, between images whose hashes are not known."""
+    monkeypatch.setattr("featcli.features.extraction._BLOCK", 3)
+    extractor = EXTRACTORS[2]
+    store = FeatureStore(tmp_path / "cache", extractor.space, SIZE, ignore)
+    with store.writer({}) as writer:
+        for path in photos[::2]:
+            row = alone[path]
+            if row.digest is not None and row.feature is not None:
+                writer.add(row.digest, row.feature)
+    store.refresh()
+    refs = [file_ref(path, alone[path].digest if index % 7 else None) for index, path in enumerate(photos)]
+    batches = list(extractor.stream(refs, batch_size=4, store=store))
+    rows = [row for batch in batches for row in batch]
+    assert [bits(row) for row in rows] == [bits(alone[path]) for path in photos]
+    assert {row.path for row in rows if row.stored} == {path for path in photos[::2] if alone[path].feature is not None}
