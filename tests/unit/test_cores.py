@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from featcli.cores import AFFINITY, MACHINE, QUOTA, Cores, cpu_quota, decide_cores, memory_limit
+from featcli.cores import AFFINITY, MACHINE, QUOTA, Cores, cpu_quota, decide_cores, has_bf16, memory_limit
 
 HAVE = len(os.sched_getaffinity(0))
 
@@ -150,3 +150,21 @@ def test_the_quota_of_control_groups(files: dict[str, str], quota: float | None,
 )
 def test_the_memory_of_control_groups(files: dict[str, str], limit: int | None, tmp_path: Path) -> None:
     assert memory_limit(write(tmp_path, files)) == limit
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("flags\t\t: fpu sse2 avx512f avx512_bf16 amx_tile\n", True),
+        ("flags\t\t: fpu amx_bf16\n", True),
+        ("Features\t: fp asimd bf16\n", True),
+        ("flags\t\t: fpu sse2 avx2 avx512f\n", False),
+        ("processor: 0\n", None),
+        (None, None),
+    ],
+)
+def test_bf16_is_told_by_the_processors_flags(tmp_path: Path, text: str | None, expected: bool | None) -> None:
+    if text is not None:
+        (tmp_path / "proc").mkdir()
+        (tmp_path / "proc" / "cpuinfo").write_text(text)
+    assert has_bf16(tmp_path) is expected
