@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -77,7 +78,16 @@ def first_of(refs: Iterable[ImageRef], *, waits: bool) -> tuple[Wanted, Iterator
     most = 1 if waits else WORTH_CONVERTING
     first = list(itertools.islice(images, most))
     count = len(first) if len(first) < most and not waits else None
-    return Wanted(first, count), itertools.chain(first, images)
+    images = itertools.chain(first, images)
+    return Wanted(first, count), _with_torch_for_many(images) if waits else images
+
+
+def _with_torch_for_many(images: Iterator[ImageRef]) -> Iterator[ImageRef]:
+    """The same; once they turn out to be many, torch is imported, which resizes faster, bit for bit alike."""
+    for index, image in enumerate(images):
+        if index == WORTH_CONVERTING:
+            importlib.import_module("torch")
+        yield image
 
 
 def with_engine(session: Session, engine: str, runtime: Runtime) -> Session:
@@ -133,12 +143,13 @@ def open_extractor(
         session.loaded.config.backbone.engine,
         ModelCache(session.cache, read_only=images.planned),
         lambda: _probe(backbone, images.first),
+        len(images.first),
         expected=None if images.count is None else images.count - max(counts.values(), default=0),
         stored={engine: count / len(digests) for engine, count in counts.items()},
         head=head,
     )
     choice = choose_engine(job, session.emit)
-    if job.expected is None or job.expected >= WORTH_CONVERTING:
+    if len(images.first) >= WORTH_CONVERTING and job.expected != 0:
         runtime.prepare_torch()  # it resizes faster, which pays its import
     network = load_whole() if choice.engine.name == PLAIN_ENGINE else backbone
     rescue = None if choice.engine.name == PLAIN_ENGINE else _rescue(load_whole, runtime, session.emit)

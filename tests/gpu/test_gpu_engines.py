@@ -58,7 +58,7 @@ def test_a_compiled_backbone_agrees_with_plain_torch_or_is_not_used(precision: s
     backbone = whole(extractor("resnet18", DEVICE, "fp32").backbone)
     where, given = runtime(precision), pixels(40, 224)
     events: list[Event] = []
-    job = Job(backbone, lambda: backbone, where, "compile", ModelCache(tmp_path), lambda: given[:8], expected=1000)
+    job = Job(backbone, lambda: backbone, where, "compile", ModelCache(tmp_path), lambda: given[:8], 8, expected=1000)
     choice = choose_engine(job, events.append)
     assert choice.engine.name == "compile", [event for event in events if isinstance(event, Warn)]
     expected = forward(PlainTorch(backbone, runtime("fp32")), given)
@@ -70,8 +70,8 @@ def test_a_compiled_backbone_agrees_with_plain_torch_or_is_not_used(precision: s
 @pytest.mark.usefixtures("needs_cuda")
 def test_openvino_is_of_the_cpu(tmp_path: Path) -> None:
     backbone = whole(extractor("resnet18", DEVICE, "fp32").backbone)
-    job = Job(backbone, lambda: backbone, runtime(), "openvino", ModelCache(tmp_path), list, expected=1000)
+    job = Job(backbone, lambda: backbone, runtime(), "openvino", ModelCache(tmp_path), list, 0, expected=1000)
     with pytest.raises(EnvironmentFault, match="openvino runs on a CPU, not on cuda"):
         choose_engine(job, lambda event: None)
-    job = Job(backbone, lambda: backbone, runtime(), "auto", ModelCache(tmp_path), list, expected=1000)
+    job = Job(backbone, lambda: backbone, runtime(), "auto", ModelCache(tmp_path), list, 0, expected=1000)
     assert choose_engine(job, lambda event: None).engine.name == "torch"

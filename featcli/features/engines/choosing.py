@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 AUTO, COMPILE = "auto", "compile"
 ENGINES = (PLAIN_ENGINE, OPENVINO_ENGINE, COMPILE)
 WORTH_CONVERTING = 64  # images; for fewer, converting a model takes longer than it saves
-_ENOUGH_PROBED = 4  # images: a verdict on fewer is for this call alone
+_ENOUGH_PROBED = 4  # images: a verdict on fewer is given again where there are more
 _MOST_STORED = 0.5  # share of the images that an engine has computed already, so that it goes on
 
 
@@ -56,6 +56,7 @@ class Job:
         requested: `auto`, or an engine's name.
         models: where compiled models are kept.
         probe: decodes the first real images; called only where they are needed.
+        at_hand: how many it may decode.
         expected: how many images are to be computed; None where that is not known.
         stored: by engine, the share of the images whose features it has computed already.
         head: that the features are for, where there is one.
@@ -67,6 +68,7 @@ class Job:
     requested: str
     models: ModelCache
     probe: Callable[[], Pixels]
+    at_hand: int
     expected: int | None = None
     stored: Mapping[str, float] = field(default_factory=dict)
     head: Decider | None = None
@@ -177,15 +179,14 @@ def _openvino(job: Job, why: str, emit: Emit) -> Choice | None:
     described = describe_model(job.backbone, job.runtime.precision)
     key = job.models.key(described)
     kept = job.models.find(key)
-    if kept is None or (kept.refused is None and kept.agreement is None):
+    if kept is None or (kept.refused is None and _is_thin(kept, job)):
         pixels = job.probe()
         if not pixels:
             return None
         kept = _examined(job, engine, pixels, emit)
-        if len(pixels) >= _ENOUGH_PROBED:
-            trouble = job.models.keep(key, described, kept, None if kept.refused else engine.exported)
-            if trouble is not None:
-                emit(Detail(f"the converted model is not kept in {job.models.folder}: {trouble}"))
+        trouble = job.models.keep(key, described, kept, None if kept.refused else engine.exported)
+        if trouble is not None:
+            emit(Detail(f"the converted model is not kept in {job.models.folder}: {trouble}"))
         if kept.refused is not None:
             emit(Warn(f"engine openvino is not used for {job.backbone.name}: {kept.refused}; plain torch goes on"))
             return None
@@ -196,6 +197,12 @@ def _openvino(job: Job, why: str, emit: Emit) -> Choice | None:
         emit(Warn("engine openvino is not used: under this head a label of its features differs from plain torch's"))
         return None
     return Choice(engine, why, kept.agreement)
+
+
+def _is_thin(kept: KeptModel, job: Job) -> bool:
+    """Whether a model was compared on fewer images than are at hand now, and than are enough."""
+    compared = 0 if kept.agreement is None else kept.agreement.images
+    return compared < min(_ENOUGH_PROBED, job.at_hand)
 
 
 def _examined(job: Job, engine: OpenVino, pixels: Pixels, emit: Emit) -> KeptModel:

@@ -56,7 +56,7 @@ def pixels() -> list[NDArray[np.uint8]]:
 
 
 def job(backbone: Backbone, cache: Path, pixels: list[NDArray[np.uint8]], **changes: Any) -> Job:
-    wanted = Job(backbone, lambda: backbone, CPU, "auto", ModelCache(cache), lambda: pixels[:8], expected=1000)
+    wanted = Job(backbone, lambda: backbone, CPU, "auto", ModelCache(cache), lambda: pixels[:8], 8, expected=1000)
     return dataclasses.replace(wanted, **changes)
 
 
@@ -317,6 +317,21 @@ def test_where_all_is_stored_nothing_is_converted_or_read(backbone: Backbone, tm
     assert choice.to_json() == {"name": "openvino", "reason": "100% of the features are stored by it"}
     assert events == [Detail("engine openvino, 100% of the features are stored by it")]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_verdict_on_one_image_stands_until_there_are_more(
+    backbone: Backbone, pixels: list[NDArray[np.uint8]], tmp_path: Path
+) -> None:
+    def fail() -> Any:
+        raise AssertionError("not needed")
+
+    one = {"probe": lambda: pixels[:1], "at_hand": 1, "expected": None}
+    first, _ = chosen(job(backbone, tmp_path, pixels, **one))
+    again, _ = chosen(job(backbone, tmp_path, pixels, **one | {"probe": fail}, load=fail))
+    more, _ = chosen(job(backbone, tmp_path, pixels))
+    last, _ = chosen(job(backbone, tmp_path, pixels, probe=fail, load=fail))
+    found = [choice.agreement.images for choice in (first, again, more, last) if choice.agreement is not None]
+    assert found == [1, 1, 8, 8]
 
 
 def test_images_that_cannot_be_read_leave_plain_torch(backbone: Backbone, tmp_path: Path) -> None:
