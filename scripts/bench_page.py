@@ -62,13 +62,13 @@ reading, decoding and resizing by featcli in one thread, and the forward pass on
 - loops: PIL and the preset in a pool of threads, then one synchronous call; OpenVINO as it comes takes bf16 where
   the processor has it
 - timm: its own loader with 2 workers, its own preprocessing
-- img2vec-pytorch (resnet18 only) squashes to 224 x 224; fastembed (resnet50 only) has a resize of its own: both
-  with the same weights"""
+- img2vec-pytorch (resnet18 only) squashes to 224 x 224; the crop of fastembed (resnet50 only) lies a pixel aside in
+  some sizes: both with the same weights"""
 LARGE = """\
 ## And photographs of 12 megapixels?
 
-{count} JPEGs of 4000 x 3000, made of the photographs, through resnet18. `decode: scaled` lets the decoder halve an
-image while it decodes, as far as twice the size that is needed."""
+{count} JPEGs of 4000 x 3000, made of the photographs, through resnet18. `decode: scaled` makes an image
+smaller while it is decoded, to no less than twice the size that is needed."""
 CLASSIFIER = """\
 ## How long from a folder to a classifier?
 
