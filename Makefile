@@ -48,11 +48,12 @@ check: lint type test  ## what CI runs
 golden: $(INSTALLED)  ## write what commands show on a terminal again, tests/golden
 	$(BIN)/python -m tests.golden
 
-bench: $(INSTALLED)  ## speed and memory, as ratios (minutes)
+bench: $(INSTALLED)  ## speed and memory, as ratios; then docs/benchmarks.md, beside peers (two hours)
 	$(BIN)/python scripts/bench_spine.py
 	$(BIN)/python scripts/bench_logistic.py
 	$(BIN)/python scripts/bench_data.py
 	$(BIN)/python scripts/bench_finetune.py
+	$(BIN)/python scripts/bench_speed.py --peers $(VENV)/peers
 
 clean:  ## remove the environment and the caches of the tools
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
