@@ -85,7 +85,8 @@ def _train_in(run: Run, session: Session, runtime: Runtime, clock: Clock) -> Ans
     model = Model(backbone, head, "all", facts, task, measured, extractor.engine.name)
     sha256 = write_model(run, config, make_checkpoint(model, config, runtime, data), model)
     engine = {"engine": extractor.engine_facts}
-    log.insert(0, {"event": "features", "computed": table.computed, "errors": len(table.errors)} | engine)
+    features = {"computed": table.computed, "errors": len(table.errors), "engine": extractor.engine.name}
+    log.insert(0, {"event": "features", **features})
     finished = finish_run(run, sha256, model, images, log, clock)
     steps = close_run(session, run, model, data)
     return Answer(

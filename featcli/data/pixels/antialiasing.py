@@ -34,22 +34,28 @@ FILTERS: dict[str, tuple[Callable[[NDArray[np.float64]], NDArray[np.float64]], i
 }  # and the distance in pixels at which each ends
 
 
-def resize_across(pixels: NDArray[np.uint8], width: int, interpolation: str) -> NDArray[np.uint8]:
+def resize_across(
+    pixels: NDArray[np.uint8], width: int, interpolation: str, columns: slice = slice(None)
+) -> NDArray[np.uint8]:
     """Changes the width of an image.
 
     Args:
         pixels: (H, W, 3) uint8.
         width: W' > 0 of the result.
         interpolation: a key of `FILTERS`.
+        columns: of the result that are wanted; only these are computed.
 
     Returns:
-        (H, W', 3) uint8.
+        (H, W', 3) uint8, or so many columns of it.
     """
+    if pixels.shape[1] == width:
+        return pixels[:, columns]
     first, weights, bits = _weights(pixels.shape[1], width, interpolation)
-    sums = np.full((pixels.shape[0], width, 3), 1 << (bits - 1), dtype=np.int32)
+    first, weights = first[columns], weights[columns]
+    sums = np.full((pixels.shape[0], len(first), 3), 1 << (bits - 1), dtype=np.int32)
     for tap in range(weights.shape[1]):
-        columns = np.minimum(first + tap, pixels.shape[1] - 1)  # beyond the last the weight is zero
-        sums += pixels[:, columns] * weights[:, tap][:, None]
+        places = np.minimum(first + tap, pixels.shape[1] - 1)  # beyond the last the weight is zero
+        sums += pixels[:, places] * weights[:, tap][:, None]
     return np.asarray(np.clip(sums >> bits, 0, 255), dtype=np.uint8)
 
 

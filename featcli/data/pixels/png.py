@@ -54,17 +54,11 @@ def require_whole(data: bytes, image: Image.Image) -> None:
         image: as Pillow has loaded it.
 
     Raises:
-        UnreadableImage: it has no end, or fewer pixels than its header says.
+        UnreadableImage: it has fewer pixels than its header says. Where they are all there it may lack its end.
     """
-    last, header = 0, b""
-    for kind, begin, end in _chunks(data):
-        if kind == b"IHDR":
-            header = data[begin:end]
-        last = end
-        if kind == b"IEND":
-            break
-    else:
-        raise UnreadableImage(f"damaged image: it ends after {last} bytes without an end marker")
+    header = next((data[begin:end] for kind, begin, end in _chunks(data) if kind == b"IHDR"), b"")
+    if len(header) < _HEADER_BYTES:
+        return  # of no kind that Pillow has loaded
     # Of an interlaced image the odd rows come last; one of a single row is always counted.
     row = image.height - 1 if not header[12] else (image.height - 2) | 1
     pixels = image.load()
@@ -77,16 +71,15 @@ def require_whole(data: bytes, image: Image.Image) -> None:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """The kind of each chunk that is complete, and where its body begins and ends."""
+    """The kind of each chunk, and where its body begins and ends, as far as there is one."""
     at = len(_SIGNATURE)
-    while at + 12 <= len(data):
+    while at + 8 <= len(data):
         end = at + 8 + int.from_bytes(data[at : at + 4], "big")
-        if end + 4 > len(data):
-            return
-        yield data[at + 4 : at + 8], at + 8, end
+        yield data[at + 4 : at + 8], at + 8, min(end, len(data))
         at = end + 4
 
 
+_HEADER_BYTES = 13
 # Of each pass of an interlaced image: the first column and row, and the steps between columns and between rows.
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _ZEROS = (0, (0, 0), (0, 0, 0), (0, 0, 0, 0))

@@ -13,6 +13,7 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from featcli.data.pixels.antialiasing import FILTERS, resize_across
+from featcli.data.pixels.picture import Picture, Turn, stored_size
 from featcli.data.pixels.preprocessing import Preprocessing
 
 SIDES = st.integers(1, 400)
@@ -44,6 +45,23 @@ def test_preprocessing_gives_the_same_bits_by_either(mode: str, orientation: int
     by_torch = preprocessing.pixels(picture, resizer="torch")
     np.testing.assert_array_equal(preprocessing.pixels(picture, resizer="numpy"), by_torch)
     np.testing.assert_array_equal(preprocessing.pixels(picture), by_torch)
+
+
+@pytest.mark.parametrize("mode", sorted(FILTERS))
+@pytest.mark.parametrize("size", [(213, 160), (90, 301), (60, 60), (700, 9)])
+@pytest.mark.parametrize("turn", [None, Turn.ROTATE_90, Turn.TRANSVERSE, Turn.ROTATE_180])
+def test_the_window_of_a_large_image_has_the_bits_of_the_whole(
+    mode: str, size: tuple[int, int], turn: Turn | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an image of Pillow's and of an array, in bands of a few rows or columns."""
+    stored = np.random.default_rng(1).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    preprocessing = Preprocessing(60, 48, mode, (0.5,) * 3, (0.5,) * 3)
+    pictures = [Picture(kept, stored_size(size, turn), turn) for kept in (stored, Image.fromarray(stored))]
+    whole = preprocessing.pixels(pictures[0], resizer="torch")
+    monkeypatch.setattr("featcli.data.pixels.resizing._LARGE_PIXELS", 1)
+    monkeypatch.setattr("featcli.data.pixels.resizing._BAND_PIXELS", 1000)
+    for picture in pictures:
+        np.testing.assert_array_equal(preprocessing.pixels(picture), whole)
 
 
 def test_pixels_need_no_torch_and_are_the_same(tmp_path: Path) -> None:
