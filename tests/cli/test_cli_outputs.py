@@ -424,11 +424,11 @@ def test_what_a_library_says_does_not_end_up_in_a_file_when_the_log_is_closed(he
         "for number in range(3): os.close(number)\n"
         "sys.stdin = sys.stdout = sys.stderr = None\n"
         "from featcli.features.extraction import Extractor\n"
-        "forward = Extractor.forward\n"
-        "def loud(self, pixels):\n"
+        "submit = Extractor._submit\n"
+        "def loud(self, tile, name):\n"
         "    os.write(2, b'a library warns')\n"
-        "    return forward(self, pixels)\n"
-        "Extractor.forward = loud\n"
+        "    return submit(self, tile, name)\n"
+        "Extractor._submit = loud\n"
     )
     done = here("predict", "run", "photos", "-o", "rows.jsonl", preload=closed)
     assert done.code == 4, "the path cannot be said"

@@ -321,8 +321,8 @@ def test_the_store_is_read_and_never_written(here: Lab) -> None:
     before = tree(cache)
     forbid = here.preload(
         "from featcli.features.extraction import Extractor\n"
-        "def forward(self, pixels): raise AssertionError('computed')\n"
-        "Extractor.forward = forward\n"
+        "def submit(self, tile, name): raise AssertionError('computed')\n"
+        "Extractor._submit = submit\n"
     )
     stored = here("predict", "run", "photos", "--cache", cache, preload=forbid)
     assert (stored.code, stored.stdout) == (0, rows.stdout)

@@ -19,22 +19,22 @@ pytestmark = pytest.mark.slow
 
 SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
 
-# The second forward pass waits for ever, and a file says so.
+# The second pass over a tile waits for ever, and a file says so.
 STUCK = """
 import time
 from pathlib import Path
 from featcli.features.extraction import Extractor
 
-forward, calls = Extractor.forward, []
+submit, calls = Extractor._submit, []
 
-def stuck(self, pixels):
-    calls.append(len(pixels))
+def stuck(self, tile, name):
+    calls.append(name)
     if len(calls) > 1:
         Path("stuck").touch()
         time.sleep(100)
-    return forward(self, pixels)
+    return submit(self, tile, name)
 
-Extractor.forward = stuck
+Extractor._submit = stuck
 """
 
 
@@ -143,8 +143,8 @@ def test_a_signal_inside_a_finaliser_is_not_lost(lab: Lab) -> None:
     stuck = lab.preload(
         "import time\nfrom pathlib import Path\nfrom featcli.features.extraction import Extractor\n"
         "class Final:\n    def __del__(self):\n        Path('stuck').touch()\n        time.sleep(100)\n"
-        "def final(self, pixels):\n    Final()\n    time.sleep(100)\n"
-        "Extractor.forward = final\n"
+        "def final(self, tile, name):\n    Final()\n    time.sleep(100)\n"
+        "Extractor._submit = final\n"
     )
     run = lab.start("extract", *SMALL, "photos", "-o", "x.npz", preload=stuck)
     _wait_for(lab.folder / "stuck", run)
