@@ -43,6 +43,12 @@ CPU = Runtime(torch.device("cpu"), "fp32", 2, 2, 8)
 BF16 = dataclasses.replace(CPU, precision="bf16")
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tile of this network takes a millisecond: on a busy machine its timing says nothing."""
+    monkeypatch.setattr("featcli.features.engines.gate._NOTICED", 0.3)
+
+
 @pytest.fixture(scope="module")
 def backbone() -> Backbone:
     return tiny_backbone()
