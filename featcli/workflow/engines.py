@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import hashlib
 import importlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,7 +18,7 @@ from featcli.backbones.description import Described
 from featcli.cores import has_bf16
 from featcli.data.dataset import Sample
 from featcli.data.pixels.loading import load_pixels
-from featcli.data.readers.reader import ImageRef
+from featcli.data.readers.reader import ImageRef, UnreadableImage
 from featcli.events import Emit, Warn
 from featcli.features.engines.choosing import (
     AUTO,
@@ -124,7 +126,8 @@ def open_extractor(
     """
     if runtime.device.type == "cpu" and runtime.precision == "bf16" and has_bf16() is False:
         session.emit(Warn("precision bf16: this processor has no instructions for it; fp32 is faster here"))
-    digests = images.digests
+    # Of paths the hashes are not known: those of the first say enough, unless somebody waits for a single one.
+    digests = images.digests or (_read_digests(images.first) if len(images.first) > 1 else [])
     counts = _stored(session, backbone, runtime, digests)
 
     @functools.cache
@@ -144,7 +147,7 @@ def open_extractor(
         ModelCache(session.cache, read_only=images.planned),
         lambda: _probe(backbone, images.first),
         len(images.first),
-        expected=None if images.count is None else images.count - max(counts.values(), default=0),
+        expected=None if images.count is None else max(0, images.count - max(counts.values(), default=0)),
         stored={engine: count / len(digests) for engine, count in counts.items()},
         head=head,
     )
@@ -187,6 +190,15 @@ def _stored(session: Session, backbone: Described, runtime: Runtime, digests: Se
             store = FeatureStore(session.cache, space, backbone.feature_size, session.emit, read_only=True)
             counts[engine] = store.count(digests)
     return counts
+
+
+def _read_digests(images: Sequence[ImageRef]) -> list[bytes]:
+    """The hashes of those images that can be read."""
+    digests = []
+    for image in images:
+        with contextlib.suppress(UnreadableImage):
+            digests.append(hashlib.sha256(image.reader.read(image)).digest())
+    return digests
 
 
 def _probe(backbone: Described, images: Sequence[ImageRef]) -> list[NDArray[np.uint8]]:
