@@ -22,7 +22,7 @@ from featcli.data.readers.reader import ImageRef, UnreadableImage
 from featcli.events import Emit, Warn
 from featcli.features.engines.choosing import (
     AUTO,
-    ENGINES,
+    OF_AUTO,
     WORTH_CONVERTING,
     Decider,
     Job,
@@ -31,6 +31,7 @@ from featcli.features.engines.choosing import (
 )
 from featcli.features.engines.engine import Engine
 from featcli.features.engines.models import ModelCache
+from featcli.features.engines.openvino import OPENVINO_ENGINE
 from featcli.features.extraction import Extractor, space_of
 from featcli.features.store import PLAIN_ENGINE, FeatureStore
 from featcli.runtime import Runtime
@@ -126,9 +127,7 @@ def open_extractor(
     """
     if runtime.device.type == "cpu" and runtime.precision == "bf16" and has_bf16() is False:
         session.emit(Warn("precision bf16: this processor has no instructions for it; fp32 is faster here"))
-    # Of paths the hashes are not known: those of the first say enough, unless somebody waits for a single one.
-    digests = images.digests or (_read_digests(images.first) if len(images.first) > 1 else [])
-    counts = _stored(session, backbone, runtime, digests)
+    stored = _stored_shares(session, backbone, runtime, images)
 
     @functools.cache
     def load_whole() -> Backbone:
@@ -147,8 +146,8 @@ def open_extractor(
         ModelCache(session.cache, read_only=images.planned),
         lambda: _probe(backbone, images.first),
         len(images.first),
-        expected=None if images.count is None else max(0, images.count - max(counts.values(), default=0)),
-        stored={engine: count / len(digests) for engine, count in counts.items()},
+        expected=None if images.count is None else round(images.count * (1 - max(stored.values(), default=0.0))),
+        stored=stored,
         head=head,
     )
     choice = choose_engine(job, session.emit)
@@ -179,17 +178,21 @@ def _rescue(load: Callable[[], Backbone], runtime: Runtime, emit: Emit) -> Calla
     return rescue
 
 
-def _stored(session: Session, backbone: Described, runtime: Runtime, digests: Sequence[bytes]) -> dict[str, int]:
-    """How many of the images each engine that may be chosen has features of already."""
-    if session.loaded.config.backbone.engine != AUTO or not digests:
+def _stored_shares(session: Session, backbone: Described, runtime: Runtime, images: Wanted) -> dict[str, float]:
+    """The share of the images whose features each engine that `auto` may choose has computed; none where it has none.
+
+    Of paths the hashes are not known: those of the first say enough, unless somebody waits for a single one.
+    """
+    if session.loaded.config.backbone.engine != AUTO or unfit(OPENVINO_ENGINE, runtime) is not None:
+        return {}  # there is no choice
+    stores = {}
+    for engine in OF_AUTO:
+        space = space_of(backbone, runtime, engine)
+        stores[engine] = FeatureStore(session.cache, space, backbone.feature_size, session.emit, read_only=True)
+    if not any(map(len, stores.values())):
         return {}
-    counts = {}
-    for engine in ENGINES:
-        if unfit(engine, runtime) is None:
-            space = space_of(backbone, runtime, engine)
-            store = FeatureStore(session.cache, space, backbone.feature_size, session.emit, read_only=True)
-            counts[engine] = store.count(digests)
-    return counts
+    digests = images.digests or (_read_digests(images.first) if len(images.first) > 1 else [])
+    return {engine: store.count(digests) / len(digests) for engine, store in stores.items()} if digests else {}
 
 
 def _read_digests(images: Sequence[ImageRef]) -> list[bytes]:

@@ -22,6 +22,7 @@ from featcli.features.engines.openvino import (
     convert,
     describe_model,
     first_line,
+    import_openvino,
     openvino_version,
 )
 from featcli.features.store import PLAIN_ENGINE
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from featcli.backbones.stages import Backbone
 
 AUTO, COMPILE = "auto", "compile"
-ENGINES = (PLAIN_ENGINE, OPENVINO_ENGINE, COMPILE)
+OF_AUTO = (PLAIN_ENGINE, OPENVINO_ENGINE)  # what `auto` may choose
 WORTH_CONVERTING = 64  # images; for fewer, converting a model takes longer than it saves
 _ENOUGH_PROBED = 4  # images: a verdict on fewer is given again where there are more
 _MOST_STORED = 0.5  # share of the images that an engine has computed already, so that it goes on
@@ -124,6 +125,10 @@ def unfit(engine: str, runtime: Runtime) -> str | None:
             return f"openvino runs on a CPU, not on {runtime.device}"
         if openvino_version() is None:
             return "openvino is not installed"
+        try:
+            import_openvino()
+        except Exception as error:  # whatever a broken installation raises
+            return f"openvino is broken: {first_line(error)}"
     return None
 
 
@@ -133,10 +138,10 @@ def _chosen(job: Job, emit: Emit) -> Choice:
         return _by_order(job, emit)
     reason = unfit(requested, runtime)
     if reason is not None:
-        is_missing = openvino_version() is None and runtime.device.type == "cpu"
+        on_cpu = runtime.device.type == "cpu"
         raise EnvironmentFault(
             f"backbone.engine: {reason}",
-            f"Install it: {INSTALL}" if is_missing else "Take --device cpu, or backbone.engine: auto.",
+            f"Install it: {INSTALL}" if on_cpu else "Take --device cpu, or backbone.engine: auto.",
         )
     if requested == OPENVINO_ENGINE:
         return _openvino(job, "asked for", emit) or _plain(job, "openvino cannot be used")

@@ -21,7 +21,7 @@ LEAST_COSINE_ROUNDED = 0.99  # of bf16: real weights were seen at 0.994 to 0.999
 MOST_LENGTH_ROUNDED = 0.05
 _TIMES = 3
 _NOTICED = 0.01  # seconds for a tile: below, nobody waits, and noise decides
-SLOWER = 1.2  # an engine that takes so many times as long as plain torch is not used
+SLOWER = 1.5  # an engine that takes so many times as long as plain torch is not used
 
 
 def examine(

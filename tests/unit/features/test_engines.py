@@ -272,7 +272,7 @@ def test_the_gate_is_a_cosine_a_length_and_a_time() -> None:
     assert refusal(dataclasses.replace(good, cosine=0.9998), "bf16") is None
     assert refusal(dataclasses.replace(good, cosine=0.98), "bf16") is not None
     assert "differ by 1.00%" in str(refusal(dataclasses.replace(good, length=0.01), "fp32"))
-    assert "1.5 times as long" in str(refusal(dataclasses.replace(good, seconds=1.5), "fp32"))
+    assert "1.6 times as long" in str(refusal(dataclasses.replace(good, seconds=1.6), "fp32"))
     assert refusal(dataclasses.replace(good, cosine=float("nan")), "fp32") is not None
 
 
@@ -353,6 +353,22 @@ def test_an_engine_that_is_asked_for_and_is_not_there_is_an_error(
     assert caught.value.hint == "Install it: pip install 'featcli[fast]'"
     choice, _ = chosen(job(backbone, tmp_path, pixels))
     assert (choice.engine.name, choice.reason) == ("torch", "openvino is not installed")
+
+
+def test_a_broken_installation_leaves_plain_torch_and_is_named_where_it_was_asked_for(
+    backbone: Backbone, pixels: list[NDArray[np.uint8]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> Any:
+        raise ImportError("libtbb.so.12: cannot open shared object file\nand more")
+
+    for module in (choosing, openvino):
+        monkeypatch.setattr(module, "import_openvino", broken)
+    said = "openvino is broken: libtbb.so.12: cannot open shared object file"
+    choice, events = chosen(job(backbone, tmp_path, pixels))
+    assert (choice.engine.name, choice.reason) == ("torch", said) and not warnings_of(events)
+    with pytest.raises(EnvironmentFault) as caught:
+        chosen(job(backbone, tmp_path, pixels, requested="openvino"))
+    assert caught.value.message == f"backbone.engine: {said}"
 
 
 def test_what_lower_precision_costs_is_said_without_being_asked(
