@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests import pictures
 from tests.photographs import SHARED, missing
@@ -15,6 +16,11 @@ from tests.process import Finished, ForkServer
 
 # As the command line sets it, before torch is loaded: tests share the cores too.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# The same examples in every run: a commit is as green tomorrow as today. HYPOTHESIS_PROFILE=random draws new ones.
+settings.register_profile("repeatable", derandomize=True)
+settings.register_profile("random")
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

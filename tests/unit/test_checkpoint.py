@@ -20,8 +20,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import featcli
+from featcli.backbones.stages import canonical_sha256
 from featcli.backbones.weights import load_backbone
-from featcli.checkpoint import Checkpoint, head_sha256, library_versions, load_checkpoint, save_checkpoint
+from featcli.checkpoint import (
+    Checkpoint,
+    _stored_sha256,
+    head_sha256,
+    library_versions,
+    load_checkpoint,
+    read_checkpoint,
+    save_checkpoint,
+)
 from featcli.data.pixels.preprocessing import Preprocessing
 from featcli.errors import CheckpointError, StorageError
 from featcli.events import ignore
@@ -309,7 +318,25 @@ def refused(path: Path, data: bytes, match: str) -> CheckpointError:
         load_checkpoint(path)
     assert str(path) in caught.value.message
     assert caught.value.exit_code == 3
+    with pytest.raises(CheckpointError, match="|".join((match, "damaged"))):  # the order of the checks may differ
+        read_checkpoint(path).load()
     return caught.value
+
+
+def test_what_is_read_without_torch_is_what_was_saved(checkpoint: Checkpoint, path: Path) -> None:
+    stored = read_checkpoint(path)
+    assert stored.metadata == checkpoint.metadata
+    assert canonical_sha256(stored.load().network.state_dict()) == checkpoint.backbone.weights_sha256
+    found = {field.name: getattr(stored.backbone, field.name) for field in dataclasses.fields(stored.backbone)}
+    expected = {name: getattr(checkpoint.backbone, name) for name in found}
+    assert found == expected | {"layer": str(checkpoint.backbone.layer)}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool])
+def test_tensors_of_any_type_hash_as_torch_has_them(tmp_path: Path, dtype: torch.dtype) -> None:
+    tensors = {"b": torch.arange(12).reshape(3, 4).to(dtype), "a.scale": torch.tensor(3).to(dtype)}
+    safetensors.torch.save_file({f"backbone.{name}": tensor for name, tensor in tensors.items()}, tmp_path / "x")
+    assert _stored_sha256(tmp_path / "x", "backbone.") == canonical_sha256(tensors)
 
 
 @pytest.mark.parametrize("part", [0, 0.0001, 0.001, 0.01, 0.1, 0.3, 0.5, 0.9, 0.999, -8, -1])
@@ -375,6 +402,8 @@ def test_a_flipped_byte_in_any_tensor_is_noticed(path: Path, data: bytes) -> Non
         damaged = bytearray(data)
         damaged[8 + length + rng.randrange(start, end)] ^= 1 << rng.randrange(8)
         refused(path, bytes(damaged), "is damaged: its tensors are not those that were saved")
+        with pytest.raises(CheckpointError, match="is damaged: its tensors are not those that were saved"):
+            read_checkpoint(path)
 
 
 @pytest.mark.parametrize("name", ["resnet99", "", "os.system", "../x", "quantized_resnet18", "fasterrcnn_resnet50_fpn"])
