@@ -8,24 +8,27 @@ import importlib.util
 import json
 import mmap
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import PIL
 import safetensors
+from numpy.typing import NDArray
 
 from featcli import __version__
 from featcli.backbones.description import Description
 from featcli.backbones.layers import Layer
 from featcli.config.kinds import HEAD_KINDS
 from featcli.errors import CheckpointError, UsageError, WeightsError
+from featcli.evaluation.trust import NOTHING, Trust
 from featcli.files import atomic_path, storage_errors
 from featcli.heads.head import Head
 from featcli.heads.kind import Arrays
 from featcli.heads.registry import head_from_tensors, kinds_of
-from featcli.metadata import KEY, CheckpointMetadata, read_metadata
+from featcli.metadata import KEY, CheckpointMetadata, TrustFacts, read_metadata
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 
 _BACKBONE = "backbone."
 _HEAD = "head."
+_TRUST = "trust."
 _TORCH_TYPES = {
     "F64": "float64",
     "F32": "float32",
@@ -46,16 +50,21 @@ _TORCH_TYPES = {
     "U8": "uint8",
     "BOOL": "bool",
 }
+_NUMPY_TYPES = ("F64", "F32", "I64")  # of heads and of what goes with them
 _VERSION = re.compile(r"""^__version__\s*(?::\s*\w+\s*)?=\s*["']([^"']+)["']""", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A model that predicts: images to features by `backbone`, features to logits of `metadata.classes` by `head`."""
+    """A model that predicts: images to features by `backbone`, features to logits of `metadata.classes` by `head`.
+
+    `trust` goes with the head: `metadata.calibration` and `metadata.trust` are of it.
+    """
 
     backbone: Backbone
     head: Head
     metadata: CheckpointMetadata
+    trust: Trust = NOTHING
 
 
 def library_versions() -> dict[str, str]:
@@ -87,8 +96,18 @@ def _version_of(library: str) -> str:
 
 def head_sha256(head: Head) -> str:
     """A hash of the head's tensors, so that damage is noticed: `canonical_sha256` of them, which needs torch."""
+    return _arrays_sha256(head.tensors())
+
+
+def trust_facts(trust: Trust) -> TrustFacts | None:
+    """What a description has of it; None where nothing is known."""
+    arrays = trust.arrays()
+    return TrustFacts(sha256=_arrays_sha256(arrays), **trust.to_json()) if arrays else None
+
+
+def _arrays_sha256(arrays: Mapping[str, NDArray[Any]]) -> str:
     digest = hashlib.sha256()
-    for name, array in sorted(head.tensors().items()):
+    for name, array in sorted(arrays.items()):
         digest.update(f"{name} torch.{array.dtype} {array.shape}\n".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
@@ -108,7 +127,9 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> str:
 
     state = checkpoint.backbone.network.state_dict()
     tensors = {f"{_BACKBONE}{name}": tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    tensors |= {f"{_HEAD}{name}": torch.from_numpy(array) for name, array in checkpoint.head.tensors().items()}
+    arrays = {f"{_HEAD}{name}": array for name, array in checkpoint.head.tensors().items()}
+    arrays |= {f"{_TRUST}{name}": array for name, array in checkpoint.trust.arrays().items()}
+    tensors |= {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
     data = safetensors.torch.save(tensors, metadata={KEY: checkpoint.metadata.to_text()})
     with atomic_path(path) as temporary, storage_errors(path):
         temporary.write_bytes(data)
@@ -150,7 +171,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     head = _head(path, metadata, backbone.feature_size)
     if backbone.weights_sha256 != facts.weights_sha256:
         raise _damaged(path)
-    return Checkpoint(backbone, head, metadata)
+    return Checkpoint(backbone, head, metadata, load_trust(path, metadata))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +183,14 @@ class StoredModel:
         backbone: its description.
         head: on its features.
         metadata: what it says of itself.
+        trust: what it knows of its own limits.
     """
 
     path: Path
     backbone: Description
     head: Head
     metadata: CheckpointMetadata
+    trust: Trust = NOTHING
 
     def load(self) -> Backbone:
         """The backbone with its network.
@@ -199,7 +222,7 @@ def read_checkpoint(path: Path) -> StoredModel:
     description = Description(
         facts.name, layer, facts.feature_size, preprocessing, facts.weights, facts.weights_sha256, facts.arguments
     )
-    return StoredModel(path, description, head, metadata)
+    return StoredModel(path, description, head, metadata, load_trust(path, metadata))
 
 
 def _stored_sha256(path: Path, prefix: str) -> str:
@@ -257,15 +280,41 @@ def _head(path: Path, metadata: CheckpointMetadata, n_features: int) -> Head:
     return head
 
 
+def load_trust(path: Path, metadata: CheckpointMetadata) -> Trust:
+    """Reads what goes with the head, and checks it.
+
+    Args:
+        path: of the checkpoint.
+        metadata: that it holds.
+
+    Raises:
+        CheckpointError: it is not what was saved.
+    """
+    facts = metadata.trust
+    arrays = {} if facts is None else _arrays(path, _TRUST)
+    if facts is not None and _arrays_sha256(arrays) != facts.sha256:
+        raise _damaged(path)
+    try:
+        said = {} if facts is None else {"novelty": facts.novelty}
+        return Trust.from_parts(metadata.calibration, said, arrays, len(metadata.classes))
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise CheckpointError(f"{path} has a damaged description: calibration or trust") from error
+
+
 def _head_arrays(path: Path) -> Arrays:
     """The head's arrays. They are float32; what is not was damaged, and is missed by its name."""
+    return {name: array for name, array in _arrays(path, _HEAD).items() if array.dtype == np.float32}
+
+
+def _arrays(path: Path, prefix: str) -> dict[str, NDArray[Any]]:
+    """The tensors whose names begin so, without that, of types that numpy has."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            names = [name for name in file.keys() if name.startswith(_HEAD)]
+            names = [name for name in file.keys() if name.startswith(prefix)]
             return {
-                name.removeprefix(_HEAD): file.get_tensor(name)
+                name.removeprefix(prefix): file.get_tensor(name)
                 for name in names
-                if file.get_slice(name).get_dtype() == "F32"
+                if file.get_slice(name).get_dtype() in _NUMPY_TYPES
             }
     except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error

@@ -48,6 +48,13 @@ class HeadFacts(_Part):
     sha256: str
 
 
+class TrustFacts(_Part):
+    """What the arrays of `trust` in the file are: their hash, and what is no array."""
+
+    sha256: str
+    novelty: dict[str, float] | None = None
+
+
 class ValidationFacts(_Part):
     """What was measured on the validation images, and on which images, so that it can be reproduced."""
 
@@ -74,6 +81,7 @@ class CheckpointMetadata(_Part):
     split: dict[str, Any]
     validation: ValidationFacts
     calibration: dict[str, Any] | None
+    trust: TrustFacts | None = None  # absent where nothing is known, as in files of before
     versions: dict[str, str]
 
     @field_validator("positive")
@@ -86,7 +94,8 @@ class CheckpointMetadata(_Part):
 
     def to_text(self) -> str:
         """Sorted JSON, as it stands in the file."""
-        facts = self.model_dump(exclude={"engine"} if self.engine == _PLAIN else None)
+        absent = {"engine"} if self.engine == _PLAIN else set()
+        facts = self.model_dump(exclude=absent | ({"trust"} if self.trust is None else set()))
         text = json.dumps(facts, sort_keys=True, allow_nan=False, ensure_ascii=False)
         # A folder's name that is not UTF-8 makes a class with lone surrogates, which only an escape can write.
         return re.sub("[\ud800-\udfff]", lambda lone: f"\\u{ord(lone[0]):04x}", text)

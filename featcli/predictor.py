@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featcli.checkpoint import StoredModel
+from featcli.evaluation.calibration import VALIDATION
+from featcli.evaluation.conformal import SetRule
+from featcli.evaluation.trust import Trust
+from featcli.evaluation.truth import Truth
 from featcli.features.extraction import Extractor, FeatureRow
 from featcli.heads.blocks import AffineLayers, apply_in_blocks
 from featcli.heads.head import Head
@@ -19,6 +24,28 @@ if TYPE_CHECKING:
     from torch import nn
 
 Row = dict[str, Any]
+Because = Callable[[NDArray[np.float32], int], dict[str, Any] | None]  # why a feature (D,) has the logit of a class
+
+
+@dataclass(frozen=True, slots=True)
+class RowOptions:
+    """What the rows of `predict` hold besides what they always do.
+
+    Attributes:
+        top: how many outputs a row lists.
+        probs: whether a row has every output, as `probs`.
+        coverage: how often the `set` of an image is to hold the true class; None for rows without sets.
+        sets: which classes belong to it; None where that is not known.
+        abstain_below: the confidence below which a row has no label, and is `abstained`; None for rows without.
+        because: explains the logit of the predicted class; None for rows without.
+    """
+
+    top: int = 5
+    probs: bool = False
+    coverage: float | None = None
+    sets: SetRule | None = None
+    abstain_below: float | None = None
+    because: Because | None = None
 
 
 class Predictor:
@@ -28,12 +55,14 @@ class Predictor:
         extractor: of the backbone.
         head: on its features.
         task: what the head's outputs mean.
+        trust: what the model knows of its limits; its temperature is that of all predictions.
     """
 
-    def __init__(self, extractor: Extractor, head: Head, task: Task) -> None:
+    def __init__(self, extractor: Extractor, head: Head, task: Task, trust: Trust | None = None) -> None:
         self.extractor = extractor
         self.head = head
-        self.task = task
+        self.trust = trust or Trust()
+        self.task = task if self.trust.calibration is None else task.calibrated(self.trust.temperature)
         self._layers = head.layers()
 
     @classmethod
@@ -43,6 +72,7 @@ class Predictor:
             extractor,
             checkpoint.head,
             task_of(checkpoint.metadata.classes, checkpoint.metadata.positive),
+            checkpoint.trust,
         )
 
     def predictions(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -53,17 +83,54 @@ class Predictor:
         """
         return _predict(self._layers, self.task, features)
 
-    def rows(self, batch: Sequence[FeatureRow], *, top: int, outputs: bool) -> list[Row]:
+    def measure(
+        self,
+        features: NDArray[np.float32],
+        predictions: NDArray[np.float64],
+        truth: Truth,
+        *,
+        validation: bool = False,
+    ) -> dict[str, Any]:
+        """Every metric of a split: the task's, what the temperature changed, and how many are strangers.
+
+        Args:
+            features: (N, D) of the images that were read.
+            predictions: (N, K) of these.
+            truth: what is true of them, and of those that could not be read.
+            validation: whether these are the images that a training was validated on.
+        """
+        values = self.task.evaluate(predictions, truth)
+        if len(features):
+            values |= self.task.silence(predictions, truth.targets, self.trust.scores)
+        if self.trust.calibration is not None and len(features):
+            values["calibration"] = self.task.calibration(
+                self.head.logits(features),
+                truth.targets,
+                chosen_here=validation and self.trust.calibration.how == VALIDATION,
+            )
+        if self.trust.novelty is not None and len(features):
+            values["strangers"] = float(np.mean(self.trust.novelty.of(features) > 1.0))
+        return values
+
+    def rows(self, batch: Sequence[FeatureRow], options: RowOptions) -> list[Row]:
         """The rows of `predict`, one for each image, in their order; an image that cannot be read has its error.
 
         Args:
             batch: images with their features.
-            top: how many outputs a row lists.
-            outputs: whether a row has every output too, as `probs`.
+            options: of the rows.
         """
-        features = [row.feature for row in batch if row.feature is not None]
-        found = iter(self.predictions(np.stack(features)) if features else ())
-        return [self._row(row, None if row.feature is None else next(found), top, outputs) for row in batch]
+        readable = [row.feature for row in batch if row.feature is not None]
+        if not readable:
+            return [self._row(row, None, None, options) for row in batch]
+        features = np.stack(readable)
+        predictions = self.predictions(features)
+        novelties = np.full(len(features), np.nan) if self.trust.novelty is None else self.trust.novelty.of(features)
+        found = zip(predictions, novelties.tolist(), strict=True)
+        rows = []
+        for row in batch:
+            prediction, novelty = next(found) if row.feature is not None else (None, None)
+            rows.append(self._row(row, prediction, novelty, options))
+        return rows
 
     def module(self) -> nn.Module:
         """The whole model, from decoded images to predictions, as one module."""
@@ -72,12 +139,34 @@ class Predictor:
 
         return PixelModel(whole(self.extractor.backbone), self.head, self.task, self.extractor.runtime)
 
-    def _row(self, row: FeatureRow, prediction: NDArray[np.float64] | None, top: int, outputs: bool) -> Row:
-        cells = {"path": row.path, **self.task.cells(prediction, top), "error": row.error}
-        if outputs:
+    def _row(
+        self, row: FeatureRow, prediction: NDArray[np.float64] | None, novelty: float | None, options: RowOptions
+    ) -> Row:
+        cells = {"path": row.path, **self.task.cells(prediction, options.top)}
+        cells["novelty"] = None if novelty is None or np.isnan(novelty) else rounded(novelty)
+        if options.coverage is not None:
+            cells["set"] = None if prediction is None else self._set(prediction, options.sets)
+        if options.because is not None:
+            cells["because"] = None
+            if row.feature is not None and prediction is not None:
+                cells["because"] = options.because(row.feature, self.task.names.index(cells["label"]))
+        if options.abstain_below is not None:
+            cells["abstained"] = prediction is not None and cells["confidence"] < options.abstain_below
+            if cells["abstained"]:
+                cells["label"] = None
+        cells["error"] = row.error
+        if options.probs:
             pairs = None if prediction is None else zip(self.task.names, map(rounded, prediction), strict=True)
             cells["probs"] = None if pairs is None else dict(pairs)
         return cells
+
+    def _set(self, prediction: NDArray[np.float64], rule: SetRule | None) -> list[str] | None:
+        """The classes that belong to it, the most probable first."""
+        if rule is None:
+            return None
+        members = rule.members(prediction[None])[0]
+        order = np.argsort(-prediction, kind="stable")
+        return [self.task.names[index] for index in order if members[index]]
 
 
 def predict_features(head: Head, task: Task, features: NDArray[np.float32]) -> NDArray[np.float64]:

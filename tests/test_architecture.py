@@ -102,7 +102,16 @@ def test_what_is_learned_is_known_in_one_place() -> None:
     words = re.compile(r"softmax|argmax|cross.?entropy", re.IGNORECASE)
     found = {str(path.relative_to(PACKAGE)) for path in MODULES if words.search(path.read_text())}
     solvers = {
-        f"heads/{name}.py" for name in ("lbfgs", "logistic", "logistic_effort", "logistic_folds", "logistic_path")
+        f"heads/{name}.py"
+        for name in (
+            "influence",
+            "lbfgs",
+            "leave_one_out",
+            "logistic",
+            "logistic_effort",
+            "logistic_folds",
+            "logistic_path",
+        )
     }
     assert {name for name in found - solvers if not name.startswith("tasks/")} == set()
 

@@ -13,6 +13,7 @@ _ORDER = (
     "finetune",
     "predict",
     "evaluate",
+    "verify",
     "extract",
     "info",
     "models",

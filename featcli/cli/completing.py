@@ -35,7 +35,7 @@ _KINDS = {
     "predict --format": "words jsonl csv table parquet",
 }
 _BY_METAVAR = {"FILE": "file", "DIR": "folder"}
-_PLAIN = ("N", "K", "X", "30d", "5GB")  # metavars of what nobody can know
+_PLAIN = ("N", "K", "X", "P", "30d", "5GB")  # metavars of what nobody can know
 _FOLDERS = ("data.root", "output")
 _FILES = ("backbone.weights",)  # beside those that are paths and nothing else
 

@@ -74,7 +74,7 @@ def _answer(error: FeatcliError) -> int:
 def _no_such_command(word: str, path: str, commands: Commands) -> UsageError:
     said = did_you_mean(word, commands) or did_you_mean(_COMMAND_ALIASES.get(word.lower(), word), commands)
     message = f"no such command {_quoted(word)}"
-    if not said and word in _VERSION:
+    if word in _VERSION:
         said = meant(["--version"])
     if not said and path == "featcli" and os.path.exists(word):
         return UsageError(message, f"A command comes first: featcli train-head {clipped(word, _LONGEST)}")

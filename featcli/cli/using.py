@@ -1,7 +1,8 @@
-"""Commands that read images with what is there: extract, predict, evaluate, info."""
+"""Commands that read images with what is there: extract, predict, evaluate, info, verify."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -67,6 +68,22 @@ def predict(
         int | None, option(RUN, "--top", min=1, metavar="K", help="Classes listed in a row of jsonl (default 5).")
     ] = None,
     probs: Annotated[bool, option(RUN, "--probs", help="Add every class's probability.")] = False,
+    coverage: Annotated[
+        float | None,
+        option(
+            RUN, "--coverage", metavar="P", help="Add the set of classes that holds the true one with probability P."
+        ),
+    ] = None,
+    abstain_below: Annotated[
+        float | None,
+        option(RUN, "--abstain-below", min=0.0, max=1.0, metavar="P", help="No label where the confidence is below P."),
+    ] = None,
+    because: Annotated[
+        int | None,
+        option(
+            RUN, "--because", min=1, metavar="K", help="Name K training images that pull for the label, and K against."
+        ),
+    ] = None,
     output: Annotated[
         Path | None, option(RUN, "--output", "-o", metavar="FILE", help="Rows go here; - is stdout.")
     ] = None,
@@ -80,6 +97,8 @@ def predict(
     """
     if format is not None:
         require_choice("--format", format, ("jsonl", "csv", "table", "parquet"))
+    if coverage is not None and not 0 < coverage < 1:
+        raise typer.BadParameter(f"a probability between 0 and 1, not {coverage:g}", param_hint="--coverage")
     if format == "parquet" and output is None:
         raise typer.BadParameter("parquet needs a file: -o rows.parquet, or -o - in a pipe", param_hint="--format")
     with release_readers(output, summary):
@@ -94,6 +113,7 @@ def predict(
             run.terminal.leave_room_for_a_reader()
         chosen = format or ("table" if width is not None else None)
         options = PredictOptions(chosen, top, probs, output, summary, _separator(run.flags.null), width)
+        options = dataclasses.replace(options, coverage=coverage, abstain_below=abstain_below, because=because)
         run.finish(
             predict(session, checkpoint, paths, options, write_stdout),
             listed=width is None and run.terminal.is_terminal,
@@ -154,6 +174,30 @@ def info(
     require_run("" if checkpoint is None else str(checkpoint), "info")
     assert checkpoint is not None
     run.finish(info(checkpoint))
+
+
+@command("cache", "threads", "as_json", *SPEECH)
+def verify(
+    run: Invocation,
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="RUN", help="A run folder, or its checkpoint.", show_default=False)
+    ] = None,
+    sample: Annotated[
+        int, option(RUN, "--sample", min=1, metavar="N", help="Images that are read and computed anew.")
+    ] = 16,
+) -> None:
+    """Check that a run is what it says, without training; exit 1 unless it is.
+
+    Files, frozen tensors, stored features, predictions, and that the head is the optimum of its data.
+    """
+    from featcli.workflow.subject import require_run
+
+    require_run("" if folder is None else str(folder), "verify")
+    assert folder is not None
+    session = run.session()
+    from featcli.commands.verify import verify
+
+    run.finish(verify(session, folder, sample=sample))
 
 
 def _separator(null: bool) -> bytes:

@@ -80,13 +80,14 @@ def evaluate(session: Session, checkpoint: Path | None, data_dir: Path | None, o
     # predict and evaluate read the store and never write to it.
     asked = with_engine(session, model.metadata.engine, runtime) if options.parity else session
     extractor = open_extractor(asked, model.backbone, runtime, all_of(samples), load=model.load, head=model.head)
-    predictor = Predictor(extractor, model.head, task)
+    predictor = Predictor(extractor, model.head, task, model.trust)
     table = features_of(samples, predictor.extractor, session, keep=False)
     good = np.flatnonzero(table.readable)
     measured = Measured(task, samples, good, predictor.predictions(table.features[good]))
-    metrics = task.evaluate(measured.predictions, truth_of(samples, table.readable))
     validation = model.metadata.validation
     validated = fingerprint(samples) == validation.fingerprint
+    truth = truth_of(samples, table.readable)
+    metrics = predictor.measure(table.features[good], measured.predictions, truth, validation=validated)
     metrics["selected"] = validation.metrics.get("selected") if validated else None
     for doubt in task.doubts(metrics):
         session.emit(Warn(doubt))

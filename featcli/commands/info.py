@@ -8,7 +8,7 @@ from typing import Any
 from featcli.errors import CheckpointError
 from featcli.evaluation.words import interval_text, selection_text
 from featcli.lines import lines_of
-from featcli.metadata import CheckpointMetadata, ValidationFacts, find_checkpoint, read_metadata
+from featcli.metadata import CheckpointMetadata, TrustFacts, ValidationFacts, find_checkpoint, read_metadata
 from featcli.text import printable
 from featcli.workflow.answer import Answer
 
@@ -50,11 +50,25 @@ def _lines(path: Path, size: int, metadata: CheckpointMetadata) -> list[str]:
         "head": f"{head.kind}, {_chosen(head.C)}, class weight {head.class_weight}",
         "validation": _measured(validation),
         **_chosen_here(validation.metrics),
+        "confidence": _confidence(metadata.calibration),
+        "novelty": _novelty(metadata.trust),
         "split": _split(metadata.split),
         "computed on": f"{metadata.device_type} {metadata.precision}",
         "versions": ", ".join(f"{name} {version}" for name, version in sorted(metadata.versions.items())),
     }
     return [f"{name:12} {printable(text)}" for name, text in facts.items()]
+
+
+def _confidence(calibration: dict[str, Any] | None) -> str:
+    if calibration is None:
+        return "not calibrated"
+    return f"temperature {calibration['temperature']:.3f}, from {calibration['n']} images: {calibration['how']}"
+
+
+def _novelty(trust: TrustFacts | None) -> str:
+    if trust is None or trust.novelty is None:
+        return "not known"
+    return f"above 1 for what is farther than {trust.novelty['share']:.0%} of images like those trained on"
 
 
 def _measured(validation: ValidationFacts) -> str:

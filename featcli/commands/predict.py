@@ -15,15 +15,16 @@ from featcli.checkpoint import StoredModel
 from featcli.data.naming.folders import Ignored
 from featcli.data.readers.reader import ImageRef
 from featcli.errors import UsageError
-from featcli.events import Note, Progress
+from featcli.events import Emit, Note, Progress
 from featcli.features.store import FeatureStore
 from featcli.files import check_output_file, open_sink, write_json
 from featcli.lines import lines_of
 from featcli.outputs import STDOUT
-from featcli.predictor import Predictor
+from featcli.predictor import Predictor, RowOptions
 from featcli.runtime import Runtime
 from featcli.text import first_few
 from featcli.workflow.answer import Answer, Unreadable
+from featcli.workflow.because import open_because, set_rule
 from featcli.workflow.engines import Wanted, first_of, open_extractor
 from featcli.workflow.idle import OF_CHECKPOINT, describe_changed, describe_idle, describe_separator, of_images
 from featcli.workflow.images import open_data
@@ -49,6 +50,9 @@ class PredictOptions:
         summary: the same for counts, or None.
         separator: between paths on standard input.
         width: columns of the terminal that a table is for; None for a pipe or a file.
+        coverage: how often a row's `set` is to hold the true class; None for rows without sets.
+        abstain_below: the confidence below which a row has no label.
+        because: how many training images a row names that pull for its class, and against it.
     """
 
     format: str | None = None
@@ -58,6 +62,9 @@ class PredictOptions:
     summary: Path | None = None
     separator: bytes = NEWLINE
     width: int | None = None
+    coverage: float | None = None
+    abstain_below: float | None = None
+    because: int | None = None
 
 
 @dataclass(slots=True)
@@ -65,6 +72,8 @@ class _Counts:
     """What was predicted so far."""
 
     n: int = 0
+    abstained: int = 0
+    strangers: int = 0
     labels: Counter[str] = field(default_factory=Counter)
     unreadable: Unreadable = field(default_factory=Unreadable)
 
@@ -113,16 +122,24 @@ def predict(
     wanted, refs = _wanted(refs, arguments)
     extractor = open_extractor(session, model.backbone, runtime, wanted, load=model.load, head=model.head)
     predictor = Predictor.of(model, extractor)
+    asked = RowOptions(
+        options.top or _TOP,
+        options.probs,
+        options.coverage,
+        None if options.coverage is None else set_rule(model, options.coverage, session.emit),
+        options.abstain_below,
+        None if options.because is None else open_because(session, model, path, extractor, options.because),
+    )
     store = FeatureStore(session.cache, extractor.space, model.backbone.feature_size, session.emit, read_only=True)
 
     counts = _Counts()
     total = Total(arguments, limit) if arguments else partial(len, list(refs))
     batch_size = session.loaded.config.loader.batch_size
     with open_sink(output) if options.output is not None else contextlib.nullcontext(write) as sink:
-        writer = open_writer(format, sink, predictor.task, probs=options.probs, width=options.width)
+        writer = open_writer(format, sink, predictor.task, asked, width=options.width)
         session.emit(Progress("predict", 0, total()))
         for batch in extractor.stream(refs, batch_size=batch_size, store=store, idle_timeout=IDLE_SECONDS):
-            rows = predictor.rows(batch, top=options.top or _TOP, outputs=options.probs)
+            rows = predictor.rows(batch, asked)
             writer.write(rows)
             _count(rows, counts)
             session.emit(Progress("predict", counts.n, total()))
@@ -132,6 +149,7 @@ def predict(
         writer.close()
     if ignored.counts:
         session.emit(Note(f"skipped in folders: {ignored}"))
+    _describe_doubts(counts, options, session.emit)
     if options.summary is not None:
         write_json(options.summary, _summary(counts, model))
     return Answer(answer, unreadable=counts.unreadable)
@@ -149,8 +167,24 @@ def _count(rows: Sequence[dict[str, Any]], counts: _Counts) -> None:
     for row in rows:
         if row["error"] is not None:
             counts.unreadable.add(row["path"], row["error"])
+            continue
+        counts.strangers += row["novelty"] is not None and row["novelty"] > 1
+        if row.get("abstained"):
+            counts.abstained += 1
         else:
             counts.labels[row["label"]] += 1
+
+
+def _describe_doubts(counts: _Counts, options: PredictOptions, emit: Emit) -> None:
+    """Says of how many images the model knows that it does not know."""
+    read = counts.n - counts.unreadable.count
+    if counts.strangers:
+        emit(Note(f"{counts.strangers} of {read} images are unlike the training images: novelty above 1"))
+    if options.abstain_below is not None and read:
+        none = ": no confidence reaches it" if counts.abstained == read else ""
+        emit(
+            Note(f"{counts.abstained} of {read} without a label, below --abstain-below {options.abstain_below:g}{none}")
+        )
 
 
 def _check_outputs(options: PredictOptions) -> tuple[str, str | None]:
@@ -190,6 +224,8 @@ def _summary(counts: _Counts, model: StoredModel) -> dict[str, Any]:
     return {
         "n": counts.n,
         "n_errors": counts.unreadable.count,
+        "n_strangers": None if model.trust.novelty is None else counts.strangers,
+        "n_abstained": counts.abstained,
         "labels": {name: counts.labels[name] for name in model.metadata.classes},
         "backbone": model.metadata.backbone.name,
         "weights_sha256": model.metadata.backbone.weights_sha256,

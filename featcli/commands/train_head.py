@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from featcli.data.dataset import Dataset
@@ -34,7 +36,16 @@ from featcli.workflow.plans import make_plan
 from featcli.workflow.positives import open_task
 from featcli.workflow.ranges import with_range
 from featcli.workflow.session import Session, open_backbone, open_runtime
-from featcli.workflow.solving import solve_head, solved_facts
+from featcli.workflow.solving import repeated, solve_head, solved_facts
+from featcli.workflow.trusting import (
+    Evidence,
+    describe_held_out,
+    describe_repeats,
+    learn_trust,
+    measure_held_out,
+    repeat_folds,
+    validation_evidence,
+)
 from featcli.workflow.unused import describe_unused
 
 
@@ -74,16 +85,31 @@ def _train_in(run: Run, session: Session, runtime: Runtime, clock: Clock) -> Ans
     frozen_check = FrozenCheck(backbone)
     table = features_of(data.samples, extractor, session)
     clock.lap("features")
-    head, facts, log = _train(data, table, runtime, session)
+    trained = _train(data, table, runtime, session)
+    head, facts, log = trained.head, trained.facts, trained.log
     clock.lap("head")
     frozen_check.verify()
 
-    predictor = Predictor(extractor, head, task)
+    evidence = trained.evidence or validation_evidence(data.samples, table, head)
+    trust = learn_trust(evidence, task, data.samples, table, session.emit)
+    clock.lap("trust")
+    predictor = Predictor(extractor, head, task, trust)
     measured = measure_splits(data.samples, table, predictor)
     facts |= training_facts(data.samples, table, predictor)
     mark_selection(measured.metrics, facts)
-    model = Model(backbone, head, "all", facts, task, measured, extractor.engine.name)
+    doubted = None
+    if trained.evidence is not None:
+        found = measure_held_out(trained.evidence, task, trust)
+        describe_held_out(found, session.emit)
+        facts["held_out"], doubted = found.facts, found.rows
+    facts["repeats"] = None
+    if trained.repeats:
+        facts["repeats"] = repeat_folds(trained.repeats, task, trust.temperature)
+        describe_repeats(facts["repeats"], session.emit)
+    facts["calibration"] = None if trust.calibration is None else trust.calibration.to_json()
+    model = Model(backbone, head, "all", facts, task, measured, extractor.engine.name, trust)
     sha256 = write_model(run, config, make_checkpoint(model, config, runtime, data), model)
+    run.write_training(doubted)
     engine = {"engine": extractor.engine_facts}
     features = {"computed": table.computed, "errors": len(table.errors), "engine": extractor.engine.name}
     log.insert(0, {"event": "features", **features})
@@ -96,12 +122,22 @@ def _train_in(run: Run, session: Session, runtime: Runtime, clock: Clock) -> Ans
     )
 
 
-def _train(
-    data: Dataset, table: FeatureTable, runtime: Runtime, session: Session
-) -> tuple[Head, dict[str, Any], list[dict[str, Any]]]:
-    """The head, what `metrics.json` says of it, and the lines of the log."""
+@dataclass(frozen=True, slots=True)
+class _Trained:
+    """A head, what `metrics.json` says of it, the lines of the log, and what is known from images it never saw."""
+
+    head: Head
+    facts: dict[str, Any]
+    log: list[dict[str, Any]]
+    evidence: Evidence | None = None
+    repeats: Sequence[Evidence] = ()
+
+
+def _train(data: Dataset, table: FeatureTable, runtime: Runtime, session: Session) -> _Trained:
     config = session.loaded.config.head
     if find_head(config.kind).solve is None:
-        return learn_head(data, table, runtime, session)
-    solved = solve_head(config.kind, data, table, session)
-    return solved.head, solved_facts(config.kind, solved, config.class_weight), list(solved.log)
+        return _Trained(*learn_head(data, table, runtime, session))
+    solved, evidence = solve_head(config.kind, data, table, session, hold_out=True)
+    facts = solved_facts(config.kind, solved, config.class_weight)
+    repeats = () if config.repeats is None else repeated(config.kind, solved, data, table, session)
+    return _Trained(solved.head, facts, list(solved.log), evidence, repeats)

@@ -150,6 +150,10 @@ class Head(Section):
         "chosen), a number, or a list to choose from.",
     )
     folds: int = Field(default=5, ge=2, description="Folds of the cross-validation that chooses C.")
+    repeats: Annotated[int, Field(ge=2, le=1000)] | None = Field(
+        default=None,
+        description="Deal the folds anew so many times, and say how far the accuracy of held-out images varies.",
+    )
     class_weight: Literal["none", "balanced"] = Field(
         default="none", description="balanced: every class weighs the same, however many images it has."
     )

@@ -94,7 +94,7 @@ def evaluate(
         "top5_accuracy": _top_k_accuracy(probabilities, labels, n),
         "log_loss": _log_loss(probabilities, labels),
         "brier": _brier_score(probabilities, labels),
-        "ece": _expected_calibration_error(probabilities, labels, predicted),
+        "ece": expected_calibration_error(probabilities, labels, predicted),
         "positive": positive,
         **_detection(probabilities, truth, hits, groups, None if positive is None else list(classes).index(positive)),
         "n": n,
@@ -251,7 +251,7 @@ def _brier_score(probabilities: Floats, labels: Integers) -> float | None:
     return float(squares.mean()) / (2 if probabilities.shape[1] == 2 else 1)
 
 
-def _expected_calibration_error(probabilities: Floats, labels: Integers, predicted: Integers) -> float | None:
+def expected_calibration_error(probabilities: Floats, labels: Integers, predicted: Integers) -> float | None:
     """Mean over images of |accuracy - mean confidence| of their bin; 15 equal bins, each without its lower edge.
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017 (https://arxiv.org/abs/1706.04599), eq. 3.

@@ -45,11 +45,28 @@ class Choice:
         Cs: factors of the summed loss, in any order.
         folds: (N,) the fold in which a row is held out; -1 for a row that is always trained on.
         widen: whether values beyond the smallest and largest may be tried where these are chosen.
+        units: (N,) numbers; rows of one unit are held out together. None where no held-out logits are wanted.
     """
 
     Cs: Sequence[float]
     folds: NDArray[np.integer]
     widen: bool = False
+    units: NDArray[np.integer] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """What heads say of training rows that they did not learn from.
+
+    Attributes:
+        rows: (M,) which rows, ascending.
+        logits: (M, K) float64; minus infinity for a class that the head did not know.
+        how: in words: `5 folds`, `each left out in turn`.
+    """
+
+    rows: NDArray[np.int64]
+    logits: NDArray[np.float64]
+    how: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +98,7 @@ class Solved:
         text: what a person is told of it: the kind, and what was chosen.
         facts: what `metrics.json` has besides kind, C and class weight.
         log: lines of `metrics.jsonl`.
+        held_out: what heads say that were solved the same way without a part of the rows; None where there are none.
     """
 
     head: Head
@@ -88,9 +106,11 @@ class Solved:
     text: str
     facts: Mapping[str, Any] = field(default_factory=dict)
     log: Sequence[dict[str, Any]] = ()
+    held_out: HeldOut | None = None
 
 
 Solve: TypeAlias = Callable[[LabelledRows, Choice, Emit], Solved]
+HoldOut: TypeAlias = Callable[[LabelledRows, float, NDArray[np.integer], Emit], HeldOut | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +157,8 @@ class HeadKind:
         solve: finds it; None where it is trained by gradient descent alone.
         gradient: trains it, alone or with stages of the backbone; None where that is impossible.
         seconds: estimates how long `solve` would take here; None where that is not known.
+        hold_out: what heads of one C say of the rows of each fold (N,) that they did not learn from; None where the
+            kind has no such head.
     """
 
     tensors: tuple[str, ...]
@@ -144,3 +166,4 @@ class HeadKind:
     solve: Solve | None = None
     gradient: Gradient | None = None
     seconds: Callable[[Workload], float] | None = None
+    hold_out: HoldOut | None = None

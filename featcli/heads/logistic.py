@@ -10,14 +10,17 @@ from numpy.typing import NDArray
 
 from featcli.errors import DatasetError
 from featcli.events import Emit, Note, Progress, Warn, ignore
-from featcli.heads.kind import Choice, LabelledRows, Solved
+from featcli.heads.kind import Choice, HeldOut, LabelledRows, Solved
+from featcli.heads.leave_one_out import is_affordable, leave_one_out
 from featcli.heads.linear import LinearHead
 from featcli.heads.logistic_effort import MOST_CLASSES
-from featcli.heads.logistic_folds import held_out_losses
+from featcli.heads.logistic_folds import Fold, held_out_losses
 from featcli.heads.logistic_path import Solution, checked_Cs, checked_labels, solve_path
 
 EVIDENCE = 1.0  # nats: what a larger C must win, over all held-out rows together
 WIDER = 2  # values that are added beyond an end of the grid
+MOST_HELD_OUT = 1 << 24  # logits of one fold: 128 MiB
+FOLDS_AGAIN = 2e9  # multiplications in one product, beyond which one fold alone is solved anew for held-out logits
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class Fitted:
         selection_classes: on how many of the classes.
         iterations: of the fit on all rows.
         converged: the fit on all rows is within the solver's tolerance.
+        held_out: what heads of the same C say of rows that they did not learn from, where that was asked for.
     """
 
     head: LinearHead
@@ -88,6 +92,7 @@ class Fitted:
     selection_classes: int
     iterations: int
     converged: bool
+    held_out: HeldOut | None = None
 
 
 class _Steps:
@@ -124,7 +129,13 @@ class _Steps:
 
 
 def fit_logistic(
-    rows: LabelledRows, *, Cs: Sequence[float], folds: NDArray[np.integer], widen: bool = False, emit: Emit = ignore
+    rows: LabelledRows,
+    *,
+    Cs: Sequence[float],
+    folds: NDArray[np.integer],
+    widen: bool = False,
+    units: NDArray[np.integer] | None = None,
+    emit: Emit = ignore,
 ) -> Fitted:
     """Choose C where there is more than one to choose from, as `Selection` says, then fit all rows.
 
@@ -137,6 +148,7 @@ def fit_logistic(
         Cs: factors of the summed loss, in any order.
         folds: (N,) the fold in which a row is held out; -1 for a row that is always trained on.
         widen: where the smallest or largest C is chosen, try `WIDER` more beyond it, each ten times further.
+        units: (N,) rows of one unit are held out together; None where held-out logits are not asked for.
         emit: receives `Progress`, a `Note` where the chosen C is still at an end, and `Warn` where a solve does not
             converge.
 
@@ -148,6 +160,7 @@ def fit_logistic(
     steps = _Steps(1, emit)
     chosen: float = ascending[0]
     candidates: tuple[Candidate, ...] = ()
+    kept: dict[float, HeldOut] = {}
     if len(ascending) > 1:
         checked_labels(rows.features, rows.labels, rows.n_classes)
         if folds.shape != rows.labels.shape:
@@ -155,7 +168,7 @@ def fit_logistic(
         some, some_folds = _some_classes(rows, folds)
         n_folds = len(np.unique(some_folds[some_folds >= 0]))
         steps.add(n_folds * len(ascending))
-        selection = _try_all(some, ascending, some_folds, steps)
+        selection, logits = _try_all(some, ascending, some_folds, steps)
         if widen and selection.end is not None:
             factors = [10.0 ** (1 + step) for step in range(WIDER)]
             # Divided, since 1e-4 * 0.01 is not 1e-6.
@@ -163,19 +176,60 @@ def fit_logistic(
                 selection.C * factor if selection.end == "largest" else selection.C / factor for factor in factors
             )
             steps.add(n_folds * len(beyond))
-            more = _try_all(some, beyond, some_folds, steps)
+            more, more_logits = _try_all(some, beyond, some_folds, steps)
             selection = Selection.of(selection.candidates + more.candidates, selection.rows)
+            logits |= more_logits
         if selection.end is not None:
             emit(Note(_end_text(selection)))
         chosen, candidates = selection.C, selection.candidates
+        kept = logits if some is rows else {}
     (solution,) = solve_path(
         rows.features, rows.labels, rows.n_classes, [chosen], class_weight=rows.class_weight, tick=steps.tick
     )
     steps.warn(solution, "all rows")
+    held_out = None
+    if units is not None:
+        if is_affordable(rows):
+            held_out = leave_one_out(rows, chosen, solution.weight, solution.bias, units)
+        else:
+            held_out = kept.get(chosen) or _folds_again(rows, chosen, folds, steps)
     steps.skip(1)
     head = LinearHead(solution.weight.astype(np.float32), solution.bias.astype(np.float32))
     n_tried = min(rows.n_classes, MOST_CLASSES)
-    return Fitted(head, chosen, candidates, n_tried, solution.iterations, solution.converged)
+    return Fitted(head, chosen, candidates, n_tried, solution.iterations, solution.converged, held_out)
+
+
+def hold_out(rows: LabelledRows, C: float, folds: NDArray[np.integer], emit: Emit = ignore) -> HeldOut | None:
+    """What heads of one C, each solved without a fold (N,), say of its rows; None where no fold says anything."""
+    numbers = np.unique(folds[folds >= 0])
+    steps = _Steps(max(1, len(numbers)), emit)
+    found = held_out_losses(rows, [C], folds, steps)
+    return _held_out(found, 0) if found else None
+
+
+def _folds_again(rows: LabelledRows, C: float, folds: NDArray[np.integer], steps: _Steps) -> HeldOut | None:
+    """Held-out logits of one C, where none were kept; of the first fold alone where each takes long."""
+    numbers = np.unique(folds[folds >= 0])
+    n, width = rows.features.shape
+    if n * min(n, width) * rows.n_classes > FOLDS_AGAIN:
+        numbers = numbers[:1]
+    steps.add(len(numbers))
+    held_out = np.flatnonzero(np.isin(folds, numbers))
+    most = max(MOST_HELD_OUT // rows.n_classes, 1)
+    some = np.full_like(folds, -1)
+    kept = held_out if len(held_out) <= most else held_out[np.arange(most) * len(held_out) // most]
+    some[kept] = folds[kept]
+    found = held_out_losses(rows, [C], some, steps)
+    return _held_out(found, 0) if found else None
+
+
+def _held_out(by_fold: Sequence[Fold], index: int) -> HeldOut:
+    """The held-out logits of all folds, of the C with this index."""
+    rows = np.concatenate([fold.rows for fold in by_fold])
+    order = np.argsort(rows)
+    logits = np.concatenate([fold.logits[index] for fold in by_fold])
+    how = f"{len(by_fold)} folds" if len(by_fold) > 1 else "one fold"
+    return HeldOut(rows[order], logits[order], how)
 
 
 def _some_classes(rows: LabelledRows, folds: NDArray[np.integer]) -> tuple[LabelledRows, NDArray[np.integer]]:
@@ -198,7 +252,10 @@ def _end_text(selection: Selection) -> str:
     return f"{tried}: larger ones may be better, as in head.C: [{selection.C:g}, {10 * selection.C:g}]"
 
 
-def _try_all(rows: LabelledRows, Cs: Sequence[float], folds: NDArray[np.integer], steps: _Steps) -> Selection:
+def _try_all(
+    rows: LabelledRows, Cs: Sequence[float], folds: NDArray[np.integer], steps: _Steps
+) -> tuple[Selection, dict[float, HeldOut]]:
+    """The choice among these values of C, and the held-out logits of each where they were kept."""
     by_fold = held_out_losses(rows, Cs, folds, steps)
     if not by_fold:
         raise DatasetError("no fold can tell one C from another: too few rows of each class", "Give a single C.")
@@ -207,12 +264,14 @@ def _try_all(rows: LabelledRows, Cs: Sequence[float], folds: NDArray[np.integer]
     candidates = [
         Candidate(C, float(np.average(losses, weights=weights)), losses) for C, losses in zip(Cs, by_C, strict=True)
     ]
-    return Selection.of(candidates, sum(fold.rows for fold in by_fold))
+    kept = all(fold.logits for fold in by_fold)
+    logits = {C: _held_out(by_fold, index) for index, C in enumerate(Cs)} if kept else {}
+    return Selection.of(candidates, sum(len(fold.rows) for fold in by_fold)), logits
 
 
 def solve(rows: LabelledRows, choice: Choice, emit: Emit) -> Solved:
     """Fits the head and says how; arguments and errors are those of `fit_logistic`."""
-    fitted = fit_logistic(rows, Cs=choice.Cs, folds=choice.folds, widen=choice.widen, emit=emit)
+    fitted = fit_logistic(rows, Cs=choice.Cs, folds=choice.folds, widen=choice.widen, units=choice.units, emit=emit)
     text = f"logistic, C {fitted.C:g}"
     if fitted.candidates:
         losses = {candidate.C: candidate.log_loss for candidate in fitted.candidates}
@@ -227,4 +286,4 @@ def solve(rows: LabelledRows, choice: Choice, emit: Emit) -> Solved:
     }
     log = [{"event": "candidate", **candidate} for candidate in candidates]
     log.append({"event": "head", "C": fitted.C, "iterations": fitted.iterations, "converged": fitted.converged})
-    return Solved(fitted.head, fitted.C, text, facts, log)
+    return Solved(fitted.head, fitted.C, text, facts, log, fitted.held_out)

@@ -30,14 +30,24 @@ from featcli.heads.logistic_path import (
 SELECT = Limits(1e-5)  # moves a held-out log loss by far less than the next C does
 LOGITS = 1 << 24  # of held-out rows that are in memory at any time
 COPIED = 1 << 30  # bytes of features that folds that are solved at the same time may copy
+KEPT = 1 << 23  # held-out logits, of all C together, that are kept until one is chosen: 64 MiB
 
 
 class Fold(NamedTuple):
-    """What was held out in one fold: its mean log loss for each C, the sum of the rows' weights, and their number."""
+    """What was held out in one fold.
+
+    Attributes:
+        losses: the mean log loss for each C.
+        weight: the sum of the rows' weights.
+        rows: (M,) which rows were held out.
+        logits: (M, K) of these for each C, minus infinity for a class that the fold did not know; nothing where all
+            together would be too large.
+    """
 
     losses: tuple[float, ...]
     weight: float
-    rows: int
+    rows: RowIndices
+    logits: tuple[NDArray[np.float64], ...]
 
 
 class Steps(Protocol):
@@ -74,15 +84,20 @@ def held_out_losses(rows: LabelledRows, Cs: Sequence[float], folds: NDArray[np.i
         else:
             solved = [_solve(cross_validation, part, steps) for part in parts]
     for part, solutions in zip(parts, solved, strict=True):
-        for solution, _ in solutions:
+        for solution, *_ in solutions:
             steps.warn(solution, f"fold {part.fold}")
     return [
-        Fold(tuple(loss for _, loss in solutions), float(part.weights.sum()), len(part.held_out))
+        Fold(
+            tuple(loss for _, loss, _ in solutions),
+            float(part.weights.sum()),
+            part.held_out,
+            tuple(logits for *_, logits in solutions if logits is not None),
+        )
         for part, solutions in zip(parts, solved, strict=True)
     ]
 
 
-_Solved = list[tuple[Solution, float]]  # for each C, with its held-out loss
+_Solved = list[tuple[Solution, float, NDArray[np.float64] | None]]  # for each C, with its held-out loss and logits
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +125,7 @@ class _CrossValidation:
     Cs: Sequence[float]
     basis: Tensor | None
     dtype: torch.dtype
+    keep: bool
 
     @classmethod
     def of(cls, rows: LabelledRows, Cs: Sequence[float], folds: NDArray[np.integer]) -> _CrossValidation:
@@ -119,7 +135,9 @@ class _CrossValidation:
         everything, basis = np.arange(len(features)), None
         if len(features) >= features.shape[1]:
             basis = eigenbasis(features, everything, standardisation(features, everything))
-        return cls(rows, labels, weights, folds, Cs, basis, torch.float32 if in_float32(Cs) else torch.float64)
+        dtype = torch.float32 if in_float32(Cs) else torch.float64
+        keep = len(labels) * rows.n_classes * len(Cs) <= KEPT or len(Cs) == 1
+        return cls(rows, labels, weights, folds, Cs, basis, dtype, keep)
 
     def part(self, fold: int) -> _Part | None:
         """The fold of that number; None where it says nothing."""
@@ -140,21 +158,31 @@ class _CrossValidation:
             rotated = rotate(features, part.train, scaling, self.basis, self.dtype)
         labels = np.searchsorted(part.present, self.labels)
         loss = cross_entropy(labels[part.train], len(part.present), self.rows.class_weight).to(self.dtype)
-        found = []
+        found: _Solved = []
         for solution in solve_rotated(rotated, loss, self.Cs, SELECT, tick):
-            found.append((solution, _held_out_loss(solution, features, labels, part)))
+            logits = np.full((len(part.held_out), self.rows.n_classes), -np.inf) if self.keep else None
+            found.append((solution, _held_out_loss(solution, features, labels, part, logits), logits))
             solved()
         return found
 
 
-def _held_out_loss(solution: Solution, features: FloatArray, labels: NDArray[np.int64], part: _Part) -> float:
-    """Weighted mean (nats)."""
+def _held_out_loss(
+    solution: Solution,
+    features: FloatArray,
+    labels: NDArray[np.int64],
+    part: _Part,
+    kept: NDArray[np.float64] | None,
+) -> float:
+    """Weighted mean (nats); the logits go into `kept`, where that is there."""
     weight, bias = torch.from_numpy(solution.weight), torch.from_numpy(solution.bias)
     total, start = 0.0, 0
     for block in blocks(features, part.held_out, most=max(1, LOGITS // len(bias))):
         stop = start + len(block)
         targets = torch.from_numpy(labels[part.held_out[start:stop]])
-        losses = torch.nn.functional.cross_entropy(block @ weight.T + bias, targets, reduction="none")
+        logits = block @ weight.T + bias
+        if kept is not None:
+            kept[start:stop, part.present] = logits.numpy()
+        losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
         total += torch.dot(losses, torch.from_numpy(part.weights[start:stop])).item()
         start = stop
     return total / float(part.weights.sum())

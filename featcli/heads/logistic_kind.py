@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from featcli.events import Emit
 from featcli.heads import linear
-from featcli.heads.kind import Choice, HeadKind, LabelledRows, Solved, Workload
+from featcli.heads.kind import Choice, HeadKind, HeldOut, LabelledRows, Solved, Workload
 
 
 def solve(rows: LabelledRows, choice: Choice, emit: Emit) -> Solved:
@@ -21,4 +24,11 @@ def seconds(work: Workload) -> float:
     return estimate_seconds(work)
 
 
-KIND = HeadKind(linear.KIND.tensors, linear.load, solve, linear.GRADIENT, seconds)
+def hold_out(rows: LabelledRows, C: float, folds: NDArray[np.integer], emit: Emit) -> HeldOut | None:
+    """As `featcli.heads.logistic.hold_out`."""
+    from featcli.heads import logistic
+
+    return logistic.hold_out(rows, C, folds, emit)
+
+
+KIND = HeadKind(linear.KIND.tensors, linear.load, solve, linear.GRADIENT, seconds, hold_out)

@@ -23,6 +23,7 @@ from featcli.runs.folder import (
     METRICS_NAME,
     PREDICTIONS_NAME,
     TIMINGS_NAME,
+    TRAINING_NAME,
     Run,
 )
 from featcli.runs.locks import only_run_in, require_free
@@ -88,6 +89,7 @@ def _remove_leftovers(folder: Path) -> None:
         LOG_NAME,
         PREDICTIONS_NAME,
         CONFUSION_NAME,
+        TRAINING_NAME,
         IMAGES_NAME,
         LAST_NAME,
         LAST_FACTS_NAME,

@@ -23,6 +23,7 @@ LOG_NAME = "metrics.jsonl"
 PREDICTIONS_NAME = "predictions.csv"
 CONFUSION_NAME = "confusion.csv"
 IMAGES_NAME = "images.csv"
+TRAINING_NAME = "training.csv"
 LAST_NAME = "last.safetensors"
 LAST_FACTS_NAME = "last.json"
 
@@ -38,6 +39,7 @@ class RunImage:
 
 
 _PREDICTIONS_HEADER = ("path", "split", "true_label", "label", "confidence")
+_TRAINING_HEADER = ("path", "true_label", "label", "confidence", "true_confidence")
 _IMAGES_HEADER = tuple(field.name for field in fields(RunImage))
 
 
@@ -120,6 +122,14 @@ class Run:
             remove_file(path)
         else:
             write_text(path, csv_text([("split", "true_label", "label", "count")], cells))
+
+    def write_training(self, rows: Sequence[Sequence[Any]] | None) -> None:
+        """Writes `training.csv`, training images as heads see them that did not learn from them; None removes it."""
+        path = self.folder / TRAINING_NAME
+        if rows is None:
+            remove_file(path)
+        else:
+            write_text(path, csv_text([_TRAINING_HEADER], rows))
 
     def write_images(self, images: Iterable[RunImage]) -> None:
         """Writes `images.csv`: what the run was made from."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featcli.evaluation import metrics
+from featcli.evaluation.abstaining import coverage_curve, set_metrics
+from featcli.evaluation.calibration import cross_fitted_temperatures, mean_log_loss, refinement, reliability
+from featcli.evaluation.conformal import Scores
 from featcli.evaluation.truth import Truth
 from featcli.tasks.task import Criterion, Floats, Targets, rounded
 from featcli.tasks.verdict import doubts, verdict_lines
@@ -25,10 +28,12 @@ class Multiclass:
     Attributes:
         names: of the classes, in the order of the outputs.
         positive: of two classes the one that is to be found, or None.
+        temperature: logits are divided by it before they become probabilities.
     """
 
     names: tuple[str, ...]
     positive: str | None = None
+    temperature: float = 1.0
     fields: ClassVar[Mapping[str, type]] = {"label": str, "confidence": float}
     logged: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1", "log_loss")
     shown: ClassVar[tuple[str, ...]] = ("accuracy", "log_loss")
@@ -39,7 +44,38 @@ class Multiclass:
     def link(self, outputs: Tensor, dim: int = 1) -> Tensor: ...
     def link(self, outputs: Any, dim: int = 1) -> Any:
         """From logits to probabilities, which sum to one along `dim`, float64."""
-        return softmax(outputs, dim) if isinstance(outputs, np.ndarray) else outputs.double().softmax(dim)
+        if isinstance(outputs, np.ndarray):
+            return softmax(outputs if self.temperature == 1.0 else outputs / np.float64(self.temperature), dim)
+        return (outputs.double() / self.temperature).softmax(dim)
+
+    def calibrated(self, temperature: float) -> Multiclass:
+        """The same with logits that are divided by a temperature, 1 being as they are."""
+        return replace(self, temperature=temperature)
+
+    def calibration(self, outputs: NDArray[np.floating], targets: Targets, *, chosen_here: bool) -> dict[str, Any]:
+        """`log_loss` and `ece` before and after the temperature, `refinement`, and bins of a reliability diagram."""
+        logits = outputs.astype(np.float64)
+        scaled = logits / (cross_fitted_temperatures(logits, targets) if chosen_here else self.temperature)
+        plain, after = softmax(logits, 1), softmax(scaled, 1)
+        predicted = decide(after)
+        return {
+            "temperature": self.temperature,
+            "log_loss_before": mean_log_loss(logits, targets),
+            "log_loss_after": mean_log_loss(scaled, targets),
+            "ece_before": metrics.expected_calibration_error(plain, targets, predicted),
+            "ece_after": metrics.expected_calibration_error(after, targets, predicted),
+            "refinement": refinement(logits, targets),
+            "reliability": reliability(after, targets, predicted),
+        }
+
+    def silence(self, predictions: Floats, targets: Targets, scores: Scores | None) -> dict[str, Any]:
+        """`coverage_curve`, accuracy on the surest images, and `sets`, how often they hold the true class."""
+        predicted = decide(predictions)
+        confidence = np.take_along_axis(predictions, predicted[:, None], axis=1)[:, 0]
+        return {
+            "coverage_curve": coverage_curve(confidence, predicted == targets),
+            "sets": None if scores is None else set_metrics(scores, predictions, targets),
+        }
 
     def criterion(self, *, class_weights: Tensor | None, label_smoothing: float) -> Criterion:
         """Cross-entropy (nats), summed over examples; an example's whole loss is weighed by the weight of its class.

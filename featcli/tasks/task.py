@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from featcli.evaluation.conformal import Scores
 from featcli.evaluation.truth import Truth
 
 if TYPE_CHECKING:
@@ -49,6 +50,21 @@ class Task(Protocol):
 
         Of an array, which is what heads give, and of a tensor, in training and in a model as one module.
         """
+
+    def calibrated(self, temperature: float) -> Task:
+        """The same task, whose link divides outputs by a temperature first."""
+
+    def calibration(self, outputs: NDArray[np.floating], targets: Targets, *, chosen_here: bool) -> dict[str, Any]:
+        """What the task's temperature changes on images: their log loss and calibration error before and after.
+
+        Args:
+            outputs: (N, K), as heads give them.
+            targets: (N,).
+            chosen_here: whether it was chosen on these images: then each fifth is measured with that of the others.
+        """
+
+    def silence(self, predictions: Floats, targets: Targets, scores: Scores | None) -> dict[str, Any]:
+        """What keeping silent is worth: metrics by name, of N predictions; and of sets, where there are scores."""
 
     def criterion(self, *, class_weights: Tensor | None, label_smoothing: float) -> Criterion:
         """The loss that training by gradient minimises: of outputs (B, K) and targets (B,), summed over examples."""

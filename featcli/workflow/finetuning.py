@@ -36,6 +36,7 @@ from featcli.workflow.mirroring import decide_mirroring
 from featcli.workflow.outcome import Model
 from featcli.workflow.session import Session
 from featcli.workflow.solving import training_rows
+from featcli.workflow.trusting import learn_trust, validation_evidence
 
 TRAINING_IMAGES = 2000  # whose accuracy is told
 
@@ -143,13 +144,15 @@ class FineTuning:
         for row, reason in self._table.errors.items():
             if self._data.samples[row].split == "train":
                 unreadable.add(self._data.samples[row].path, reason)
-        predictor = Predictor(extractor, head, self._task)
+        trust = learn_trust(validation_evidence(samples, table, head), self._task, samples, table, self._session.emit)
+        predictor = Predictor(extractor, head, self._task, trust)
         measured = measure_splits(samples, table, predictor)
         facts = gradient_facts(self._gradient, config, progress) | training_facts(samples, table, predictor)
         mark_selection(measured.metrics, facts)
         depth = "all" if self._n_frozen == len(backbone.stages) else self._n_frozen
         facts["mirror"] = self._mirroring.mirror
-        model = Model(backbone, head, depth, facts, self._task, measured, extractor.engine.name)
+        facts["calibration"] = None if trust.calibration is None else trust.calibration.to_json()
+        model = Model(backbone, head, depth, facts, self._task, measured, extractor.engine.name, trust)
         return model, unreadable
 
     def _decide_batch_norm(self, *, solved: bool) -> str:

@@ -74,9 +74,13 @@ def check_head(session: Session) -> None:
     """Refuses what a head on stored features cannot be trained with.
 
     Raises:
-        ConfigError: `train.cutmix`, where the head is trained by gradient descent.
+        ConfigError: `train.cutmix` or `head.repeats`, where the head is trained by gradient descent.
     """
     config = session.loaded.config
+    if config.head.repeats is not None and find_head(config.head.kind).hold_out is None:
+        raise session.loaded.error(
+            "head.repeats", f"a head of kind {config.head.kind} is not fitted on folds", "Use head.kind: logistic."
+        )
     if config.train.cutmix and find_head(config.head.kind).solve is None:
         raise session.loaded.error(
             "train.cutmix",
@@ -94,7 +98,8 @@ def starting_head(
     if config.head.init == "solved" and gradient.starts_from is None:
         session.emit(Note(f"an {gradient.kind} starts from random weights: head.init solved is for a linear head"))
     elif config.head.init == "solved":
-        solved = solve_head(str(gradient.starts_from), data, table, session).head
+        found, _ = solve_head(str(gradient.starts_from), data, table, session)
+        solved = found.head
     new = NewHead(config.head.hidden, config.head.dropout, config.seed)
     return build_head(gradient, new, width, len(data.classes), solved), solved
 

@@ -46,12 +46,16 @@ def truth_of(samples: Sequence[Sample], readable: NDArray[np.bool_]) -> Truth:
     """
     ordered = [samples[row] for row in (*np.flatnonzero(readable), *np.flatnonzero(~readable))]
     n = int(np.count_nonzero(readable))
-    grouped = any(sample.group is not None for sample in samples)
     return Truth(
         np.array([sample.label for sample in ordered[:n]], dtype=np.int64),
         [sample.label for sample in ordered[n:]],
-        [sample.unit for sample in ordered] if grouped else None,
+        group_names(ordered),
     )
+
+
+def group_names(samples: Sequence[Sample]) -> list[str] | None:
+    """What images are not independent of: a name for each, alike in a group; None where none is in a group."""
+    return [sample.unit for sample in samples] if any(sample.group is not None for sample in samples) else None
 
 
 def measure_splits(samples: Sequence[Sample], table: FeatureTable, predictor: Predictor) -> Measurements:
@@ -72,7 +76,9 @@ def measure_splits(samples: Sequence[Sample], table: FeatureTable, predictor: Pr
         chosen, readable = [samples[row] for row in rows], table.readable[rows]
         predictions = predictor.predictions(table.features[rows[readable]])
         truth = truth_of(chosen, readable)
-        metrics[split] = task.evaluate(predictions, truth)
+        metrics[split] = predictor.measure(
+            table.features[rows[readable]], predictions, truth, validation=split == "val"
+        )
         if split == "val":
             correct = task.count_correct(predictions, truth.targets)
         found = iter(predictions)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from featcli.backbones.stages import Backbone
-from featcli.checkpoint import Checkpoint, head_sha256, library_versions, save_checkpoint
+from featcli.checkpoint import Checkpoint, head_sha256, library_versions, save_checkpoint, trust_facts
 from featcli.config import Config
 from featcli.data.dataset import Dataset, fingerprint
+from featcli.evaluation.trust import NOTHING, Trust
 from featcli.features.engines.choosing import engine_versions
 from featcli.features.extraction import FeatureTable
 from featcli.features.store import PLAIN_ENGINE
@@ -22,7 +23,15 @@ from featcli.runtime import Runtime
 from featcli.tasks import Task
 from featcli.workflow.measuring import TRAINING_FACTS, Measurements, Metrics, confusion_cells
 
-_LONG = ("classes", "per_class", "confusion", "thresholds")  # what a summary leaves to metrics.json
+_LONG = (
+    "classes",
+    "per_class",
+    "confusion",
+    "thresholds",
+    "coverage_curve",
+    "sets",
+    "calibration",
+)  # what a summary leaves to metrics.json
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +46,7 @@ class Model:
         task: what it was trained for.
         measured: on val, and on test if there is one.
         engine: whose features were measured.
+        trust: what it knows of its own limits.
     """
 
     backbone: Backbone
@@ -46,6 +56,7 @@ class Model:
     task: Task
     measured: Measurements
     engine: str = PLAIN_ENGINE
+    trust: Trust = NOTHING
 
     @property
     def metrics(self) -> Metrics:
@@ -120,10 +131,11 @@ def make_checkpoint(model: Model, config: Config, runtime: Runtime, data: Datase
             correct=model.measured.correct,
             metrics=val,
         ),
-        calibration=None,
+        calibration=None if model.trust.calibration is None else model.trust.calibration.to_json(),
+        trust=trust_facts(model.trust),
         versions=library_versions() | engine_versions(model.engine),
     )
-    return Checkpoint(backbone, model.head, metadata)
+    return Checkpoint(backbone, model.head, metadata, model.trust)
 
 
 def write_model(run: Run, config: Config, checkpoint: Checkpoint, model: Model) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from featcli.heads.registry import find_head
 from featcli.tasks import task_of
 from featcli.workflow.features import unreadable_of
 from featcli.workflow.session import Session
+from featcli.workflow.trusting import Evidence, held_out_evidence
 
 FALLBACK_C = 1.0
 
@@ -40,10 +42,15 @@ def training_rows(data: Dataset, table: FeatureTable) -> tuple[list[int], NDArra
     return rows, labels
 
 
-def solve_head(kind: str, data: Dataset, table: FeatureTable, session: Session) -> Solved:
+def solve_head(
+    kind: str, data: Dataset, table: FeatureTable, session: Session, *, hold_out: bool = False
+) -> tuple[Solved, Evidence | None]:
     """Fits a head of a kind that has a solver to the readable images of train, and says what was chosen.
 
     Whatever is chosen is chosen on folds of train alone.
+
+    Returns:
+        The head, and with `hold_out` what heads like it say of training images that they did not learn from.
 
     Raises:
         UnreadableDataError: a class has no readable image.
@@ -51,13 +58,40 @@ def solve_head(kind: str, data: Dataset, table: FeatureTable, session: Session) 
     solve = find_head(kind).solve
     assert solve is not None, f"{kind} has a solver"
     rows, labels = training_rows(data, table)
+    samples = [data.samples[index] for index in rows]
+    choice = choice_among(session, data, samples)
+    if hold_out:
+        choice = replace(choice, units=np.unique([sample.unit for sample in samples], return_inverse=True)[1])
     solved = solve(
         LabelledRows(table.features[rows], labels, len(data.classes), session.loaded.config.head.class_weight),
-        choice_among(session, data, [data.samples[index] for index in rows]),
+        choice,
         session.emit,
     )
     session.emit(Fact("head", solved.text))
-    return solved
+    return solved, held_out_evidence(solved.held_out, samples)
+
+
+def repeated(kind: str, solved: Solved, data: Dataset, table: FeatureTable, session: Session) -> list[Evidence]:
+    """What heads of the chosen C say of training images, once for each deal of the folds that `head.repeats` asks for.
+
+    Raises:
+        ConfigError: the kind of head has no folds, or the images are too few for any.
+    """
+    config = session.loaded.config
+    hold_out = find_head(kind).hold_out
+    assert hold_out is not None and solved.C is not None and config.head.repeats is not None, "checked before"
+    rows, labels = training_rows(data, table)
+    samples = [data.samples[index] for index in rows]
+    units, strata = [sample.unit for sample in samples], task_of(data.classes).strata(labels).tolist()
+    problem = LabelledRows(table.features[rows], labels, len(data.classes), config.head.class_weight)
+    outcomes = []
+    for repeat in range(config.head.repeats):
+        folds = stratified_folds(units, strata, folds=config.head.folds, seed=config.seed + 1 + repeat)
+        evidence = held_out_evidence(hold_out(problem, solved.C, folds, session.emit), samples)
+        if evidence is None:
+            raise session.loaded.error("head.repeats", "too few training images of each class for folds")
+        outcomes.append(evidence)
+    return outcomes
 
 
 def choice_among(session: Session, data: Dataset, samples: Sequence[Sample]) -> Choice:

@@ -73,7 +73,8 @@ def _stages(use: Use) -> bool:
 USED: Mapping[str, Callable[[Use], bool]] = {
     "head.kind": _always,
     "head.C": lambda use: use.solves,
-    "head.folds": lambda use: use.solves and len(use.config.head.candidates()) > 1,
+    "head.folds": lambda use: use.solves and (use.gradient is None or len(use.config.head.candidates()) > 1),
+    "head.repeats": lambda use: use.gradient is None,
     "head.class_weight": _always,
     "head.hidden": lambda use: use.gradient is not None and use.gradient.kind == "mlp",
     "head.dropout": _trained,

@@ -60,6 +60,8 @@ def metrics_text(where: str, metrics: dict[str, Any], below: Sequence[str] = (),
         lines += ["", *_confusion_lines(metrics, width)]
     if metrics["thresholds"] is not None:
         lines += ["", *_threshold_lines(metrics, width)]
+    if metrics.get("coverage_curve"):
+        lines += ["", *_silence_lines(metrics)]
     return laid_out("\n".join(lines), width)
 
 
@@ -100,6 +102,22 @@ def _confusion_lines(metrics: dict[str, Any], width: int | None) -> list[str]:
     lines = [heading + "  predicted"] if fits else ["rows: true; columns: predicted", heading]
     for name, row in zip(names, metrics["confusion"], strict=True):
         lines.append(table_row([name, *map(str, row)], widths, right, gap=1))
+    return lines
+
+
+def _silence_lines(metrics: dict[str, Any]) -> list[str]:
+    """What --abstain-below and --coverage would give on these images."""
+    lines = ["answered  --abstain-below  accuracy  images"]
+    for row in metrics["coverage_curve"]:
+        # Rounded down: what is typed must let through what it is said to.
+        below = math.floor(row["threshold"] * 1e6) / 1e6
+        lines.append(f"{row['coverage']:8.3f}  {below:15.6f}  {row['accuracy']:8.4f}  {row['n']:6}")
+    if metrics.get("sets"):
+        lines += ["", "--coverage  true class in the set  mean size  empty"]
+        for row in metrics["sets"]:
+            lines.append(f"{row['asked']:10.2f}  {row['coverage']:21.4f}  {row['size']:9.2f}  {row['empty']:5.3f}")
+    if metrics.get("strangers") is not None:
+        lines += ["", f"novelty above 1    {metrics['strangers']:.4f} of the images"]
     return lines
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from featcli.errors import UsageError
 from featcli.extras import import_pyarrow
 from featcli.lines import pad, table_row, wrapped
-from featcli.predictor import Row
+from featcli.predictor import Row, RowOptions
 from featcli.tasks import Task
 from featcli.text import clipped, columns, csv_text, printable
 from featcli.writers.formats import choose_format
@@ -46,32 +46,36 @@ class _JsonLines(RowWriter):
 
 
 class _Csv(RowWriter):
-    """`path`, the task's cells (`label,confidence`), `error`, then one column per output under `--probs`."""
+    """`path`, the task's cells (`label,confidence`), what was asked for, `error`; one column per output for `--probs`.
 
-    def __init__(self, write: Write, task: Task, probs: bool) -> None:
+    A set, and why, are JSON in their cell.
+    """
+
+    def __init__(self, write: Write, task: Task, options: RowOptions) -> None:
         self._write = write
-        self._cells = ("path", *task.fields, "error")
-        self._outputs = task.names if probs else ()
+        self._cells = ("path", *task.fields, *extra_cells(options), "error")
+        self._outputs = task.names if options.probs else ()
         write(csv_text([[*self._cells, *(f"p:{name}" for name in self._outputs)]]).encode("utf-8", "surrogateescape"))
 
     def write(self, rows: Sequence[Row]) -> None:
         table = []
         for row in rows:
             probs = row.get("probs") or {}
-            table.append([*map(row.get, self._cells), *map(probs.get, self._outputs)])
+            table.append([*(_plain(row.get(name)) for name in self._cells), *map(probs.get, self._outputs)])
         self._write(csv_text(table).encode("utf-8", "surrogateescape"))
 
 
 class _Table(RowWriter):
-    """For eyes: the task's cells in columns, then the path and what is wrong with it; `--probs` adds a line of them."""
+    """For eyes: the task's cells in columns, then the path and what is wrong with it; what was asked for below it."""
 
     def __init__(self, write: Write, task: Task, width: int | None) -> None:
         self._write = write
-        self._fields = list(task.fields)
-        self._right = [kind is float for kind in task.fields.values()]
+        fields = {**task.fields, "novelty": float}
+        self._fields = list(fields)
+        self._right = [kind is float for kind in fields.values()]
         names = [printable(name) for name in task.names]
-        longest = max(map(columns, names)) if width is None else min(max(map(columns, names)), width // 3)
-        self._widths = [len(name) if kind is float else max(len(name), longest) for name, kind in task.fields.items()]
+        longest = max(map(columns, names)) if width is None else min(max(map(columns, names)), width // 4)
+        self._widths = [len(name) if kind is float else max(len(name), longest) for name, kind in fields.items()]
         self._width = width
         self._beside = sum(self._widths) + _GAP * len(self._widths)  # columns before the path
         self._heading: list[str] | None = self._fields
@@ -95,6 +99,12 @@ class _Table(RowWriter):
             path += f": {printable(row['error'])}"
         first, *more = self._beside_cells(path)
         lines = [cells + first.strip(), *more]
+        if row.get("set") is not None:
+            lines += self._beside_cells("set: " + (", ".join(map(self._name, row["set"])) or "(empty)"))
+        if row.get("because"):
+            for word in ("for", "against"):
+                for pull in row["because"][word]:
+                    lines += self._beside_cells(f"{word} {pull['pull']:+.3f}: {printable(pull['path'])}")
         if row.get("probs"):
             lines += self._beside_cells(", ".join(f"{self._name(name)} {p:.3f}" for name, p in row["probs"].items()))
         return lines
@@ -109,13 +119,14 @@ class _Table(RowWriter):
 
 
 class _Parquet(RowWriter):
-    """Columns path, the task's cells, error, and under `--probs` one per output. Needs pyarrow."""
+    """Columns path, the task's cells, what was asked for, error, and under `--probs` one per output. Needs pyarrow."""
 
-    def __init__(self, write: Write, task: Task, probs: bool) -> None:
+    def __init__(self, write: Write, task: Task, options: RowOptions) -> None:
         pyarrow, parquet = import_pyarrow()
-        self._cells = {"path": str, **task.fields, "error": str}
-        self._outputs = task.names if probs else ()
-        types = {str: pyarrow.string(), float: pyarrow.float64()}
+        self._cells = {"path": str, **task.fields, **extra_cells(options), "error": str}
+        self._outputs = task.names if options.probs else ()
+        types = {str: pyarrow.string(), float: pyarrow.float64(), bool: pyarrow.bool_()}
+        types[list] = pyarrow.list_(pyarrow.string())
         fields = [(name, types[kind]) for name, kind in self._cells.items()]
         self._schema = pyarrow.schema(fields + [(f"p:{name}", types[float]) for name in self._outputs])
         self._pyarrow = pyarrow
@@ -133,7 +144,10 @@ class _Parquet(RowWriter):
         self._writer.close()
 
     def _flush(self) -> None:
-        columns: dict[str, list[Any]] = {name: [row[name] for row in self._waiting] for name in self._cells}
+        columns: dict[str, list[Any]] = {
+            name: [row[name] if kind is not str else _plain(row[name]) for row in self._waiting]
+            for name, kind in self._cells.items()
+        }
         columns["path"] = [path.encode("utf-8", "replace").decode() for path in columns["path"]]
         for name in self._outputs:
             columns[f"p:{name}"] = [(row["probs"] or {}).get(name) for row in self._waiting]
@@ -170,15 +184,32 @@ def row_format(output: Path, name: str | None) -> str:
     return choose_format(output, name, _ENDINGS, otherwise="jsonl")
 
 
-def open_writer(name: str, write: Write, task: Task, *, probs: bool, width: int | None = None) -> RowWriter:
+def open_writer(name: str, write: Write, task: Task, options: RowOptions, *, width: int | None = None) -> RowWriter:
     """The writer of a format: `jsonl`, `csv`, `table` (in so many columns of a terminal) or `parquet`."""
     if name == "csv":
-        return _Csv(write, task, probs)
+        return _Csv(write, task, options)
     if name == "table":
         return _Table(write, task, width)
     if name == "parquet":
-        return _Parquet(write, task, probs)
+        return _Parquet(write, task, options)
     return _JsonLines(write)
+
+
+def extra_cells(options: RowOptions) -> dict[str, type]:
+    """The cells of a row beside path, those of the task, and the error: `str`, `float`, `bool` or `list`, by name."""
+    cells: dict[str, type] = {"novelty": float}
+    if options.coverage is not None:
+        cells["set"] = list
+    if options.because is not None:
+        cells["because"] = str
+    if options.abstain_below is not None:
+        cells["abstained"] = bool
+    return cells
+
+
+def _plain(value: Any) -> Any:
+    """As one cell of a table: what has parts as JSON, yes and no as JSON has them."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict | bool) else value
 
 
 def _cell(value: str | float | None) -> str:

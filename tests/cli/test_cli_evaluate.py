@@ -67,6 +67,16 @@ def test_on_the_data_of_its_run(here: Lab) -> None:
         "true  cats  dogs  predicted\n"
         "cats     2     0\n"
         "dogs     0     2\n"
+        "\n"
+        "answered  --abstain-below  accuracy  images\n"
+        f"{line_of(done.text, '   1.000 ')}\n"
+        f"{line_of(done.text, '   0.750 ')}\n"
+        f"{line_of(done.text, '   0.500 ')}\n"
+        "\n"
+        "--coverage  true class in the set  mean size  empty\n"
+        f"{line_of(done.text, '      0.80 ')}\n"
+        f"{line_of(done.text, '      0.90 ')}\n"
+        f"{line_of(done.text, '      0.95 ')}\n"
     )
 
 

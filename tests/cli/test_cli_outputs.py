@@ -462,7 +462,7 @@ def test_closed_streams(here: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("format", "rows"), [("jsonl", b""), ("csv", b"path,label,confidence,error\n"), ("table", b"")]
+    ("format", "rows"), [("jsonl", b""), ("csv", b"path,label,confidence,novelty,error\n"), ("table", b"")]
 )
 def test_an_empty_list_has_an_empty_answer(here: Lab, format: str, rows: bytes) -> None:
     for arguments in (("-",), ("-0", "-")):
@@ -481,7 +481,7 @@ def test_an_empty_list_of_images_to_extract(here: Lab) -> None:
 
 def test_an_empty_list_in_a_file(here: Lab) -> None:
     assert here("predict", "run", "-", "-o", "x.csv", "--summary", "n.json").code == 0
-    assert (here.folder / "x.csv").read_text() == "path,label,confidence,error\n"
+    assert (here.folder / "x.csv").read_text() == "path,label,confidence,novelty,error\n"
     assert strict_json((here.folder / "n.json").read_text())["n"] == 0
     assert here("predict", "run", "-", "-o", "x.parquet").code == 0
     assert pyarrow.parquet.read_table(here.folder / "x.parquet").num_rows == 0

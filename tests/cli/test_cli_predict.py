@@ -51,10 +51,11 @@ def test_a_row_for_every_input_in_order(here: Lab) -> None:
     )
     rows = done.rows
     assert [row["path"] for row in rows] == [*inputs, *(f"photos/dogs/{index:02d}.png" for index in range(8))]
-    assert [list(row) for row in rows] == [["path", "label", "confidence", "top", "error"]] * len(rows)
+    assert [list(row) for row in rows] == [["path", "label", "confidence", "top", "novelty", "error"]] * len(rows)
     assert [row["label"] for row in rows] == ["dogs", None, "cats", None, "cats", None] + ["dogs"] * 8
     assert rows[1] == {
-        "path": "gone.png", "label": None, "confidence": None, "top": [], "error": "no such file or directory"
+        "path": "gone.png", "label": None, "confidence": None, "top": [], "novelty": None,
+        "error": "no such file or directory",
     }  # fmt: skip
     assert rows[3]["error"] == "a text file, not an image: fetch the image again, or remove it"
     assert rows[5]["error"] == "the file is empty"
@@ -170,10 +171,10 @@ def test_rows_on_a_terminal_are_a_table_without_a_bar_among_them(here: Lab) -> N
     seen, code = on_terminal(here.server, *arguments, cwd=here.folder)
     assert code == 3
     rows = seen.splitlines()
-    assert rows[0] == "label  confidence  path"
-    assert all(re.fullmatch(r"(cats|dogs)        [01]\.\d{3}  photos/\1/\d\d\.png", row) for row in rows[1:17])
+    assert rows[0] == "label  confidence  novelty  path"
+    assert all(re.fullmatch(r"(cats|dogs)        [01]\.\d{3}        -  photos/\1/\d\d\.png", row) for row in rows[1:17])
     assert rows[17:19] == [
-        "-               -  gone.png: no such file or directory",
+        "-               -        -  gone.png: no such file or directory",
         "error: 1 image could not be read",
     ]
     json_lines, _ = on_terminal(
@@ -214,11 +215,14 @@ def test_a_narrow_terminal_gets_the_ends_of_long_paths(here: Lab) -> None:
     deep.parent.mkdir(parents=True)
     shutil.copy(here.folder / "photos" / "cats" / "00.png", deep)
     path = deep.relative_to(here.folder)
-    seen, _ = on_terminal(here.server, "predict", "run", path, f"{path}x", cwd=here.folder, width=50)
+    seen, _ = on_terminal(here.server, "predict", "run", path, f"{path}x", cwd=here.folder, width=59)
     lines = seen.splitlines()
     assert lines[1].endswith("  a-folder-of-a-...猫猫猫/00.png")
-    assert lines[2:4] == ["-               -  a-folder-of-a-...猫猫/00.pngx:", f"{'':19}no such file or directory"]
-    assert max(map(columns, lines)) <= 50
+    assert lines[2:4] == [
+        "-               -        -  a-folder-of-a-...猫猫/00.pngx:",
+        f"{'':28}no such file or directory",
+    ]
+    assert max(map(columns, lines)) <= 59
     assert f"  {path}\n" in here("predict", "run", path, "--format", "table").text
 
 
@@ -236,7 +240,7 @@ def test_how_many_images_there_will_be_is_known_but_of_a_pipe(here: Lab) -> None
 
 def test_top_and_probs(here: Lab) -> None:
     row = here("predict", "run", "photos/dogs/00.png", "--top", "1", "--probs").rows[0]
-    assert list(row) == ["path", "label", "confidence", "top", "error", "probs"]
+    assert list(row) == ["path", "label", "confidence", "top", "novelty", "error", "probs"]
     assert row["top"] == [["dogs", row["confidence"]]]
     assert list(row["probs"]) == ["cats", "dogs"]
     assert row["probs"]["dogs"] == row["confidence"]
@@ -249,13 +253,15 @@ def test_csv_table_and_parquet_say_what_jsonl_says(here: Lab) -> None:
     csv = here("predict", "run", *inputs, "--probs", "--format", "csv", "-o", "out/rows.csv")
     assert (csv.code, csv.text) == (3, "out/rows.csv\n")
     rows = read_csv(here.folder / "out" / "rows.csv")
-    assert list(rows[0]) == ["path", "label", "confidence", "error", "p:cats", "p:dogs"]
+    assert list(rows[0]) == ["path", "label", "confidence", "novelty", "error", "p:cats", "p:dogs"]
     assert [row["path"] for row in rows] == inputs
     assert [row["label"] or None for row in rows] == [row["label"] for row in told]
     assert [row["confidence"] for row in rows] == [str(row["confidence"] or "") for row in told]
     assert [row["error"] or None for row in rows] == [row["error"] for row in told]
     assert float(rows[0]["p:cats"]) == told[0]["probs"]["cats"]
-    assert here("predict", "run", *inputs, "--format", "csv").text.splitlines()[0] == "path,label,confidence,error"
+    assert (
+        here("predict", "run", *inputs, "--format", "csv").text.splitlines()[0] == "path,label,confidence,novelty,error"
+    )
 
     assert here("predict", "run", *inputs, "--probs", "--format", "parquet", "-o", "rows.parquet").code == 3
     columns = pyarrow.parquet.read_table(here.folder / "rows.parquet").to_pydict()
@@ -265,14 +271,14 @@ def test_csv_table_and_parquet_say_what_jsonl_says(here: Lab) -> None:
 
     table = here("predict", "run", *inputs, "--format", "table")
     assert table.text == (
-        "label  confidence  path\n"
-        f"dogs        {told[0]['confidence']:.3f}  photos/dogs/00.png\n"
-        "-               -  gone.png: no such file or directory\n"
-        f"cats        {told[2]['confidence']:.3f}  photos/cats/00.png\n"
+        "label  confidence  novelty  path\n"
+        f"dogs        {told[0]['confidence']:.3f}        -  photos/dogs/00.png\n"
+        "-               -        -  gone.png: no such file or directory\n"
+        f"cats        {told[2]['confidence']:.3f}        -  photos/cats/00.png\n"
     )
     below = here("predict", "run", *inputs, "--format", "table", "--probs").text.splitlines()
     said = ", ".join(f"{name} {value:.3f}" for name, value in told[2]["probs"].items())
-    assert (len(below), below[-1]) == (6, f"{'':19}{said}")
+    assert (len(below), below[-1]) == (6, f"{'':28}{said}")
 
 
 def test_a_summary_and_a_file(here: Lab) -> None:

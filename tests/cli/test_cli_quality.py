@@ -273,7 +273,7 @@ def test_many_classes_have_their_confusion_in_a_file(lab: Lab, make_folder) -> N
     assert lab("evaluate", "run", "--parity").code == 0
     found = lab("evaluate", "run")
     assert "\nthe 20 classes of the lowest recall, of 101 (--json has all)\n" in found.text
-    assert len(found.text.splitlines()) < 40
+    assert len(found.text.splitlines()) < 50
     assert "warning: recall 0.000 in " in found.stderr
     assert max(map(len, line_of(found.stderr, "warning: recall").splitlines())) < 200
     replaced = lab.train("--overwrite")

@@ -36,6 +36,9 @@ def test_a_folder_of_classes(lab: Lab) -> None:
         BACKBONE_LINE + "data      12 train, 4 val; 2 classes: cats, dogs\n"
         "features  16 computed, 0 from the store\n"
         "head      logistic, C 1\n"
+        f"{line_of(done.stderr, 'confidence temperature ')}\n"
+        "note: novelty cannot be told: it takes 40 training images that differ, and here are 12\n"
+        "held out  accuracy 1.000 (95 % interval 0.758 to 1.000), 12 images, each left out in turn\n"
         "val       accuracy 1.000 (95 % interval 0.510 to 1.000, n = 4)\n"
         "          majority-class baseline 0.500; balanced accuracy 1.000\n"
         f"{line_of(done.stderr, '          expected calibration error (ECE) ')}\n"
@@ -103,7 +106,7 @@ def test_the_same_command_again(lab: Lab) -> None:
     assert strict_json(done.text)["features"] == {"computed": 0, "stored": 16, "errors": 0}
     assert "features  0 computed, 16 from the store\n" in done.stderr
     after = {name: (lab.folder / "run" / name).read_bytes() for name in RUN_FILES}
-    same = ["checkpoint.safetensors", "config.yaml", "images.csv", "metrics.json", "predictions.csv"]
+    same = ["checkpoint.safetensors", "config.yaml", "images.csv", "metrics.json", "predictions.csv", "training.csv"]
     assert [name for name in RUN_FILES if before[name] == after[name]] == same
 
 

@@ -48,7 +48,7 @@ POOLING = "backbone.pooling (the penultimate layer has its own)"
 # What has its default, train.compile say, may have been written by a program: nobody asked for it.
 PIXELS = "train.layer_decay, train.augment, train.mirror, train.views, train.batch_norm, train.cache_limit"
 FOR_FEATURES = {
-    "logistic": "head.folds, head.hidden, head.dropout, train.*",
+    "logistic": "head.hidden, head.dropout, train.*",
     "linear": f"head.folds, head.hidden, {PIXELS}",
     "mlp": f"head.C, head.folds, {PIXELS}",
 }

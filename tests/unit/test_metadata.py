@@ -53,7 +53,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_what_is_written_is_read(path: Path) -> None:
     metadata = read_metadata(path)
-    assert metadata.model_dump() == VALUE | {"engine": "torch"}
+    assert metadata.model_dump() == VALUE | {"engine": "torch", "trust": None}
     assert json.loads(metadata.to_text()) == VALUE
     assert parse_metadata(metadata.to_text(), "x") == metadata
 

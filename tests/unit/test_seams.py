@@ -38,7 +38,7 @@ from featcli.features.store import FeatureStore, Space, space_folder
 from featcli.heads import linear
 from featcli.heads.kind import Choice, HeadKind, LabelledRows, Solved
 from featcli.heads.linear import LinearHead
-from featcli.predictor import Predictor
+from featcli.predictor import Predictor, RowOptions
 from featcli.runtime import Runtime
 from featcli.tasks import Multiclass
 from featcli.training.boundary import FeatureExamples, FrozenPrefix
@@ -197,12 +197,12 @@ def test_a_task_of_ones_own(backbone: Backbone) -> None:
     head = LinearHead(last.weight.detach().numpy().copy(), last.bias.detach().numpy().copy())
     predictor = Predictor(Extractor(backbone, CPU), head, task)
     written: list[bytes] = []
-    writer = open_writer("csv", written.append, task, probs=False)
+    writer = open_writer("csv", written.append, task, RowOptions())
     rows = [{"path": "a.jpg", **task.cells(row), "error": None} for row in predictor.predictions(features[:1])]
     writer.write(rows)
     value = float(module(torch.from_numpy(features[:1])).item())
     assert rows[0]["value"] == pytest.approx(value, abs=1e-5)
-    assert b"".join(written).decode() == f"path,value,error\na.jpg,{rows[0]['value']},\n"
+    assert b"".join(written).decode() == f"path,value,novelty,error\na.jpg,{rows[0]['value']},,\n"
 
 
 def test_a_head_of_ones_own(tmp_path: Path, make_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:

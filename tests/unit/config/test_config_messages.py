@@ -30,7 +30,7 @@ IN_FILE = {
     "backbone: {preprocess: {sizes: 3}}": ["1:25: unknown key 'backbone.preprocess.sizes'; did you mean 'resize'?"],
     "loader: {zzz: 3}": ["1:10: unknown key 'loader.zzz'; 'loader' has batch_size and workers"],
     "head: {devise: cpu}": [
-        "1:8: unknown key 'head.devise'; 'head' has kind, C, folds, class_weight, hidden, dropout and init"
+        "1:8: unknown key 'head.devise'; 'head' has kind, C, folds, repeats, class_weight, hidden, dropout and init"
     ],
     "wxyz: 3": [f"1:1: unknown key 'wxyz'; {TOP}"],
     "1: 3": [f"1:1: unknown key '1'; {TOP}"],
@@ -243,7 +243,7 @@ ON_COMMAND_LINE: list[tuple[str, str]] = [
     ("folds=3", "unknown key 'folds'; 'folds' belongs under 'head'"),
     ("data.val_fraction=lots", "expected a number in [0, 1), got 'lots'"),
     ("head={C: -1}", "head.C: expected auto, a number above 0 or a list of numbers above 0, got -1"),
-    ("head=5", "expected a section with kind, C, folds, class_weight, hidden, dropout and init, got 5"),
+    ("head=5", "expected a section with kind, C, folds, repeats, class_weight, hidden, dropout and init, got 5"),
     ("head.C.x=5", "head.C: expected auto, a number above 0 or a list of numbers above 0, got {x: 5}"),
     ("head.C", "expected key=value, as in --set head.C=0.1"),
     ("=1", "expected key=value, as in --set head.C=0.1"),

@@ -39,6 +39,7 @@ head:
   kind: logistic
   C: [1.0, 1.0e-05, 100000.0]
   folds: 5
+  repeats: null
   class_weight: none
   hidden: 512
   dropout: 0.0

@@ -39,6 +39,7 @@ def test_the_options_of_today() -> None:
         "head.kind": "logistic",
         "head.C": "auto",
         "head.folds": 5,
+        "head.repeats": None,
         "head.class_weight": "none",
         "head.hidden": 512,
         "head.dropout": 0.0,
