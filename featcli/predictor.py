@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Row = dict[str, Any]
+NOVELTY_DECIMALS = 4  # more than it can tell, and few enough that rounding in a batch never shows
 Because = Callable[[NDArray[np.float32], int], dict[str, Any] | None]  # why a feature (D,) has the logit of a class
 
 
@@ -143,7 +144,7 @@ class Predictor:
         self, row: FeatureRow, prediction: NDArray[np.float64] | None, novelty: float | None, options: RowOptions
     ) -> Row:
         cells = {"path": row.path, **self.task.cells(prediction, options.top)}
-        cells["novelty"] = None if novelty is None or np.isnan(novelty) else rounded(novelty)
+        cells["novelty"] = None if novelty is None or np.isnan(novelty) else round(novelty, NOVELTY_DECIMALS)
         if options.coverage is not None:
             cells["set"] = None if prediction is None else self._set(prediction, options.sets)
         if options.because is not None:

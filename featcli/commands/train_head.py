@@ -91,7 +91,7 @@ def _train_in(run: Run, session: Session, runtime: Runtime, clock: Clock) -> Ans
     frozen_check.verify()
 
     evidence = trained.evidence or validation_evidence(data.samples, table, head)
-    trust = learn_trust(evidence, task, data.samples, table, session.emit)
+    trust = learn_trust(evidence, task, data.samples, table, session.emit, learned_features=False)
     clock.lap("trust")
     predictor = Predictor(extractor, head, task, trust)
     measured = measure_splits(data.samples, table, predictor)

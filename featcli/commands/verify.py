@@ -15,14 +15,14 @@ from featcli.backbones.stages import canonical_sha256
 from featcli.checkpoint import StoredModel, read_checkpoint
 from featcli.data.readers.files import file_ref
 from featcli.data.readers.reader import ImageRef
-from featcli.errors import ConditionFailed, FeatcliError
+from featcli.errors import ConditionFailed, FeatcliError, UsageError
 from featcli.features.extraction import Extractor, FeatureRow
 from featcli.features.store import FeatureStore
 from featcli.files import storage_errors
 from featcli.lines import wrapped
 from featcli.metadata import find_checkpoint
 from featcli.predictor import Predictor, RowOptions
-from featcli.runs.folder import METRICS_NAME, PREDICTIONS_NAME, Run, RunImage
+from featcli.runs.folder import CONFIG_NAME, METRICS_NAME, PREDICTIONS_NAME, Run, RunImage
 from featcli.runs.moving import load_run_config
 from featcli.workflow.answer import Answer
 from featcli.workflow.because import TrainingFeatures
@@ -67,10 +67,16 @@ def verify(session: Session, folder: Path, *, sample: int = SAMPLE) -> Answer:
 
     Raises:
         CheckpointError: there is no checkpoint, or it is damaged.
+        UsageError: the checkpoint lies in no run.
     """
     path = find_checkpoint(folder)
-    model = read_checkpoint(path)
     run = Run(path.parent)
+    if not (run.folder / CONFIG_NAME).is_file():
+        raise UsageError(
+            f"{path} lies in no run: there is no {CONFIG_NAME} beside it",
+            "Name the run folder that it was written in; featcli info tells what is in the file itself.",
+        )
+    model = read_checkpoint(path)
     loaded = load_run_config(run.folder, session.emit)
     session = dataclasses.replace(session, loaded=loaded)
     work = _Verification(session, run, path, model, sample)

@@ -21,7 +21,8 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 SHARE = 0.95  # of the own images that lie nearer than a novelty of 1
-FEWEST = 40  # images, below which nothing can be told
+FEWEST = 40  # training images, below which nothing can be told
+FEWEST_OWN = 20  # other own images, below which they set no threshold
 SHRINKAGE = 0.7  # the part of the covariance that is replaced by a sphere
 MOST_DIRECTIONS = 256  # of the covariance that are kept: those of the largest variance
 MOST_ROWS = 20_000  # as many training images are enough
@@ -58,7 +59,7 @@ class Novelty:
             own: (M, D) features of other own images, which the threshold is taken from; None: each training image is
                 left out in turn, exactly but for terms of 1 / N.
         """
-        if len(labels) < FEWEST or (own is not None and len(own) < FEWEST // 2):
+        if len(labels) < FEWEST or (own is not None and len(own) < FEWEST_OWN):
             return None
         counts = np.bincount(labels, minlength=n_classes)
         scaled = _scaled(features)

@@ -144,7 +144,14 @@ class FineTuning:
         for row, reason in self._table.errors.items():
             if self._data.samples[row].split == "train":
                 unreadable.add(self._data.samples[row].path, reason)
-        trust = learn_trust(validation_evidence(samples, table, head), self._task, samples, table, self._session.emit)
+        trust = learn_trust(
+            validation_evidence(samples, table, head),
+            self._task,
+            samples,
+            table,
+            self._session.emit,
+            learned_features=self._n_frozen < len(backbone.stages),
+        )
         predictor = Predictor(extractor, head, self._task, trust)
         measured = measure_splits(samples, table, predictor)
         facts = gradient_facts(self._gradient, config, progress) | training_facts(samples, table, predictor)

@@ -93,6 +93,9 @@ def _go_on(run: str, command: str) -> str:
     return f"To fine-tune it: featcli finetune {shlex.quote(config)} --freeze-depth {depth} -o {tuned}"
 
 
+_ALONE = ("info", "verify")  # commands that take a run and nothing else
+
+
 def require_run(text: str, command: str, others: Sequence[str] = ()) -> None:
     """Checks that `featcli COMMAND TEXT OTHERS` begins with something that may be a checkpoint or a run.
 
@@ -101,6 +104,7 @@ def require_run(text: str, command: str, others: Sequence[str] = ()) -> None:
     """
     if not text:
         raise UsageError("no checkpoint or run was named", _line(command, others))
+    images = [] if command in _ALONE else [text, *others]
     runs = [] if is_run(text) else [other for other in others if is_run(other)]
     if runs and os.path.lexists(text):
         rest = [other for other in (text, *others) if other != runs[0]]
@@ -118,13 +122,13 @@ def require_run(text: str, command: str, others: Sequence[str] = ()) -> None:
         inside = _runs_in(Path(text))
         if inside:
             raise UsageError(f"{text} is a folder of runs, not a run", _line(command, others, inside))
-        raise UsageError(f"{text} is a folder without a checkpoint, not a run", _line(command, [text, *others]))
+        raise UsageError(f"{text} is a folder without a checkpoint, not a run", _line(command, images))
     if not os.path.lexists(text):
         similar = _similar(text) or did_you_mean(text, runs_near())
         raise UsageError(f"no such checkpoint or run: {text}{similar}", _line(command, others))
     what = _kind_of_file(text)
     if what != _FILE:
-        raise UsageError(f"{text} is {what}, not a checkpoint or a run", _line(command, [text, *others]))
+        raise UsageError(f"{text} is {what}, not a checkpoint or a run", _line(command, images))
 
 
 def runs_near() -> list[str]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from featcli.data.dataset import Sample
 from featcli.evaluation.calibration import VALIDATION, Calibration
 from featcli.evaluation.conformal import Scores
-from featcli.evaluation.novelty import FEWEST, MOST_ROWS, SHARE, Novelty
+from featcli.evaluation.novelty import FEWEST, FEWEST_OWN, MOST_ROWS, SHARE, Novelty
 from featcli.evaluation.trust import Trust
 from featcli.evaluation.truth import Truth
 from featcli.evaluation.words import interval_text
@@ -83,7 +83,13 @@ def validation_evidence(samples: Sequence[Sample], table: FeatureTable, head: He
 
 
 def learn_trust(
-    evidence: Evidence | None, task: Task, samples: Sequence[Sample], table: FeatureTable, emit: Emit
+    evidence: Evidence | None,
+    task: Task,
+    samples: Sequence[Sample],
+    table: FeatureTable,
+    emit: Emit,
+    *,
+    learned_features: bool,
 ) -> Trust:
     """The temperature, the scores of sets, and the distances from the training images; each is said.
 
@@ -91,9 +97,10 @@ def learn_trust(
         evidence: from which the first two come; None where there is none.
         task: of the outputs, at temperature 1.
         samples: row i is row i of the table.
-        table: features, of training images among others. Where the evidence is of validation, the backbone has learned
-            from the training images, and what is near to them is told by those of val.
+        table: features, of training images among others.
         emit: hears what was learned.
+        learned_features: whether the backbone has learned from the training images; then what is near to them is told
+            by those of val.
     """
     calibration, scores = None, None
     if evidence is not None and len(evidence.samples) >= FEWEST_HELD_OUT:
@@ -110,24 +117,26 @@ def learn_trust(
         emit(Fact("confidence", said))
     elif len(task.names) > 1:
         emit(Note("confidence is not calibrated: too few images that the head did not learn from"))
-    return Trust(calibration, scores, _novelty(evidence, samples, table, len(task.names), emit))
+    return Trust(calibration, scores, _novelty(samples, table, len(task.names), emit, learned_features))
 
 
 def _novelty(
-    evidence: Evidence | None, samples: Sequence[Sample], table: FeatureTable, n_classes: int, emit: Emit
+    samples: Sequence[Sample], table: FeatureTable, n_classes: int, emit: Emit, learned_features: bool
 ) -> Novelty | None:
     usable = table.readable
     train = [row for row, sample in enumerate(samples) if sample.split == "train" and usable[row]]
     count = min(len(train), MOST_ROWS)
     train = [train[index * len(train) // count] for index in range(count)]
     labels = np.array([samples[row].label for row in train], dtype=np.int64)
-    own = None
-    if evidence is not None and evidence.chose_the_epoch:
+    own, besides = None, ""
+    if learned_features:
+        besides = f" and {FEWEST_OWN} of validation"
         val = [row for row, sample in enumerate(samples) if sample.split == "val" and usable[row]]
         own = table.features[val]
     novelty = Novelty.fit(table.features[train], labels, n_classes, own)
     if novelty is None:
-        emit(Note(f"novelty cannot be told: it takes {FEWEST} training images that differ, and here are {len(train)}"))
+        there = f"{len(train)}" if own is None else f"{len(train)} and {len(own)}"
+        emit(Note(f"novelty cannot be told: it takes {FEWEST} training images{besides} that differ; here are {there}"))
     else:
         rare = round(1 / (1 - SHARE))
         emit(Fact("strangers", f"novelty above 1: unlike the training images, or one in {rare} of their kind"))

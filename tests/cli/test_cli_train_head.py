@@ -37,7 +37,7 @@ def test_a_folder_of_classes(lab: Lab) -> None:
         "features  16 computed, 0 from the store\n"
         "head      logistic, C 1\n"
         f"{line_of(done.stderr, 'confidence temperature ')}\n"
-        "note: novelty cannot be told: it takes 40 training images that differ, and here are 12\n"
+        "note: novelty cannot be told: it takes 40 training images that differ; here are 12\n"
         "held out  accuracy 1.000 (95 % interval 0.758 to 1.000), 12 images, each left out in turn\n"
         "val       accuracy 1.000 (95 % interval 0.510 to 1.000, n = 4)\n"
         "          majority-class baseline 0.500; balanced accuracy 1.000\n"

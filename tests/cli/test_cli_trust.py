@@ -173,7 +173,7 @@ def test_few_images(lab: Lab) -> None:
     done = lab.train("--set", "data.val_fraction=0.5")
     assert done.code == 0
     assert "note: confidence is not calibrated: too few images that the head did not learn from\n" in done.stderr
-    assert "note: novelty cannot be told: it takes 40 training images that differ, and here are 8\n" in done.stderr
+    assert "note: novelty cannot be told: it takes 40 training images that differ; here are 8\n" in done.stderr
     done = lab("predict", "run", "photos/cats/00.png", "--coverage", "0.9")
     assert (done.code, done.rows[0]["set"], done.rows[0]["novelty"]) == (0, None, None)
 
@@ -265,6 +265,18 @@ def test_verify_a_checkpoint_that_was_edited(many: Lab, tmp_path: Path) -> None:
     path.write_bytes(bytes(data))
     done = many("verify", run)
     assert done.code == 3 and "is damaged: its tensors are not those that were saved" in done.stderr
+
+
+def test_verify_takes_a_run(many: Lab, tmp_path: Path) -> None:
+    shutil.copy(many.folder / "run" / "checkpoint.safetensors", tmp_path / "alone.safetensors")
+    done = many("verify", tmp_path / "alone.safetensors")
+    assert done.code == 2
+    assert f"error: {tmp_path}/alone.safetensors lies in no run: there is no config.yaml beside it\n" in done.stderr
+    done = many("verify", "photos")
+    assert done.code == 2
+    assert done.stderr.splitlines()[-1] == (
+        "The run comes first: featcli verify RUN. To make one: featcli train-head FOLDER"
+    )
 
 
 def test_verify_a_fine_tuned_run(lab: Lab) -> None:
