@@ -14,6 +14,7 @@ _ORDER = (
     "predict",
     "evaluate",
     "verify",
+    "diff",
     "extract",
     "info",
     "models",

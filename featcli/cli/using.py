@@ -1,4 +1,4 @@
-"""Commands that read images with what is there: extract, predict, evaluate, info, verify."""
+"""Commands that read images with what is there: extract, predict, evaluate, info, verify, diff."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from featcli.cli.flags import MACHINE, RUN, SOURCE, SPEECH, option, require_choi
 from featcli.cli.invocation import Invocation, command
 from featcli.cli.output import is_piped, terminal_width, write_stdout
 from featcli.cli.subjects import images_and_config, run_and_paths
+from featcli.errors import UsageError
 from featcli.files import release_readers
 
 
@@ -198,6 +199,40 @@ def verify(
     from featcli.commands.verify import verify
 
     run.finish(verify(session, folder, sample=sample))
+
+
+@command("cache", "threads", "batch_size", "max_bad", "as_json", *SPEECH)
+def diff(
+    run: Invocation,
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="A B PATHS",
+            help="Two runs or checkpoints; then files, folders, patterns. No paths: what both held out, as written.",
+            show_default=False,
+        ),
+    ] = None,
+    max_changed: Annotated[
+        float | None,
+        option(RUN, "--max-changed", min=0.0, max=1.0, metavar="X", help="Exit 1 where more than this share differs."),
+    ] = None,
+) -> None:
+    """Compare two models: which labels differ, accuracy, confidence, features.
+
+    A gate for pipelines: a model of last night, or of another library version, against today's.
+    """
+    from featcli.workflow.subject import require_run
+
+    given = list(arguments or ())
+    if len(given) < 2:
+        raise UsageError("two runs or checkpoints are compared", "featcli diff A B, and perhaps images after the two")
+    first, second, *paths = given
+    require_run(first, "diff", [second, *paths])
+    require_run(second, "diff", paths)
+    session = run.session()
+    from featcli.commands.diff import diff
+
+    run.finish(diff(session, Path(first), Path(second), paths, max_changed=max_changed))
 
 
 def _separator(null: bool) -> bytes:
