@@ -24,22 +24,28 @@ from featcli.heads.logistic_path import fitting_threads, sample_weights, solve_p
 MOST_UNKNOWNS = 2600  # weights and intercepts whose Hessian is factorised: 0.3 s
 MOST_STEPS = 12
 MOST_MULTIPLICATIONS = 1e9  # in one step of all rows together: a fraction of a second
+LARGEST_C = 1e3
+# Units that are solved anew, one by one, since steps overshoot: those without which the minimum is somewhere else.
+# Where they would be more, or fewer where each takes long, all is left to folds.
+MOST_ANEW, LEAST_ANEW, ANEW_MULTIPLICATIONS = 64, 16, 2e7
+FLAT = 1e-6  # the largest half product of step and gradient, what is still to be gained: where all is sure, no
+# probability moves while the weights still do
 CLOSE = 1e-5  # the largest change of a probability in the last step
 _AT_ONCE = 1 << 23  # numbers in one array of logits or gradients
 
 
-def is_affordable(rows: LabelledRows) -> bool:
-    """Whether this takes seconds at most."""
+def is_affordable(rows: LabelledRows, C: float) -> bool:
+    """Whether this takes seconds at most, and C is no larger than the Hessian's factorisation bears."""
     n, width = rows.features.shape
     outputs = 1 if rows.n_classes == 2 else rows.n_classes
     unknowns = outputs * (min(n, width) + 1)
-    return bool(unknowns <= MOST_UNKNOWNS and outputs * n * n * width <= MOST_MULTIPLICATIONS)
+    return bool(C <= LARGEST_C and unknowns <= MOST_UNKNOWNS and outputs * n * n * width <= MOST_MULTIPLICATIONS)
 
 
 def leave_one_out(
     rows: LabelledRows, C: float, weight: NDArray[np.float64], bias: NDArray[np.float64], units: NDArray[np.integer]
-) -> HeldOut:
-    """Logits of each row by the head that is solved without its unit.
+) -> HeldOut | None:
+    """Logits of each row by the head that is solved without its unit; None where steps do not get there.
 
     Rows without which a class has none have no such head, and are left out.
 
@@ -96,7 +102,7 @@ class _LeaveOut:
     def binary(self) -> bool:
         return self.rows.n_classes == 2
 
-    def run(self, weight: Tensor, bias: Tensor) -> HeldOut:
+    def run(self, weight: Tensor, bias: Tensor) -> HeldOut | None:
         start, intercept = weight * self.scale, bias + weight @ self.mean
         if self.binary:
             start, intercept = (start[1] - start[0])[None], (intercept[1] - intercept[0])[None]
@@ -104,17 +110,33 @@ class _LeaveOut:
         n, outputs = len(self.features), len(start)
         found = torch.full((n, outputs), torch.nan, dtype=torch.float64)
         size = max(1, _AT_ONCE // (outputs * max(self.features.shape)))
+        restless: list[Tensor] = []
         for first in range(0, len(self.units), size):
             part = self.units[first : first + size]
             for unit, logits in zip(part, self._solve(part, hessian, start, intercept), strict=True):
-                found[unit] = logits
+                if logits is None:
+                    restless.append(unit)
+                else:
+                    found[unit] = logits
+            if len(restless) > self._most_anew:
+                return None
+        for unit in restless:
+            found[unit] = self._solved_anew(unit)
         if self.binary:
             found = torch.cat([-0.5 * found, 0.5 * found], 1)
         left_out = np.sort(torch.cat(self.units).numpy()) if self.units else np.zeros(0, dtype=np.int64)
         return HeldOut(left_out, found.numpy()[left_out], "each left out in turn")
 
-    def _solve(self, units: tuple[Tensor, ...], hessian: _Hessian, start: Tensor, intercept: Tensor) -> list[Tensor]:
-        """Logits (m, R) of the rows of each of U units."""
+    @property
+    def _most_anew(self) -> int:
+        n, width = self.features.shape
+        each = n * min(n, width) * (1 if self.binary else self.rows.n_classes)
+        return max(min(MOST_ANEW, int(ANEW_MULTIPLICATIONS / each)), LEAST_ANEW)
+
+    def _solve(
+        self, units: tuple[Tensor, ...], hessian: _Hessian, start: Tensor, intercept: Tensor
+    ) -> list[Tensor | None]:
+        """Logits (m, R) of the rows of each of U units; None where the steps did not end."""
         smaller = _Smaller.of(self, units)
         weights = start.expand(len(units), *start.shape).clone()  # (U, R, D)
         biases = intercept.expand(len(units), len(intercept)).clone()  # (U, R)
@@ -125,18 +147,19 @@ class _LeaveOut:
             moved, shifted = hessian.solve([units[index] for index in active.tolist()], gradients, slopes)
             weights[active] -= moved
             biases[active] -= shifted
+            gained = 0.5 * ((moved * gradients).sum((1, 2)) + (shifted * slopes).sum(1)).abs()
             left = []
-            for index in active.tolist():
+            for index, gain in zip(active.tolist(), gained.tolist(), strict=True):
                 new = self.features[units[index]] @ weights[index].T + biases[index]
-                if (self._probabilities(new) - self._probabilities(logits[index])).abs().max() > CLOSE:
+                change = (self._probabilities(new) - self._probabilities(logits[index])).abs().max().item()
+                if not (change <= CLOSE and gain <= FLAT):
                     left.append(index)
                 logits[index] = new
             active = torch.tensor(left, dtype=torch.int64)
             if not left:
                 break
-        for index in active.tolist():
-            logits[index] = self._solved_anew(units[index])
-        return logits
+        restless = set(active.tolist())
+        return [None if index in restless else found for index, found in enumerate(logits)]
 
     def _probabilities(self, logits: Tensor) -> Tensor:
         return torch.sigmoid(logits) if self.binary else logits.softmax(1)
@@ -250,7 +273,8 @@ class _Hessian:
                 hessian[one, :, other] = block
                 hessian[other, :, one] = block
         penalty = torch.ones(width, dtype=torch.float64)
-        penalty[-1] = 1e-9  # keeps intercepts that may all be shifted alike in place
+        # Keeps intercepts that may all be shifted alike in place, beside what rounding leaves of the sums over rows.
+        penalty[-1] = 1e-9 + 1e-12 * hessian[:, -1, :, -1].diagonal().max()
         for one in range(outputs):
             hessian[one, :, one].diagonal().add_(penalty)
         size = outputs * width

@@ -189,10 +189,9 @@ def fit_logistic(
     steps.warn(solution, "all rows")
     held_out = None
     if units is not None:
-        if is_affordable(rows):
+        if is_affordable(rows, chosen):
             held_out = leave_one_out(rows, chosen, solution.weight, solution.bias, units)
-        else:
-            held_out = kept.get(chosen) or _folds_again(rows, chosen, folds, steps)
+        held_out = held_out or kept.get(chosen) or _folds_again(rows, chosen, folds, steps)
     steps.skip(1)
     head = LinearHead(solution.weight.astype(np.float32), solution.bias.astype(np.float32))
     n_tried = min(rows.n_classes, MOST_CLASSES)

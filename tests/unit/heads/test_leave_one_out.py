@@ -24,7 +24,9 @@ def like_a_network(n: int, d: int, k: int, seed: int = 0) -> tuple[np.ndarray, n
 
 def left_out(rows: LabelledRows, C: float, units: np.ndarray) -> HeldOut:
     (solution,) = solve_path(rows.features, rows.labels, rows.n_classes, [C], class_weight=rows.class_weight)
-    return leave_one_out(rows, C, solution.weight, solution.bias, units)
+    found = leave_one_out(rows, C, solution.weight, solution.bias, units)
+    assert found is not None
+    return found
 
 
 CASES = [
@@ -33,7 +35,7 @@ CASES = [
     (90, 30, 3, 1.0, "none"),
     (60, 100, 3, 10.0, "balanced"),
     (120, 12, 4, 100.0, "none"),
-    (40, 64, 2, 1e4, "none"),
+    (40, 64, 2, 100.0, "none"),
 ]
 
 
@@ -75,16 +77,39 @@ def test_the_only_row_of_a_class_is_not_left_out() -> None:
     assert len(two.rows) == 0
 
 
+def test_units_that_steps_overshoot_are_solved_anew() -> None:
+    """Where all is sure, a first step looks like the last: no probability moves."""
+    features, labels = like_a_network(30, 12, 3)
+    found = left_out(LabelledRows(features, labels, 3), 1e5, np.arange(30))
+    for row in range(0, 30, 5):
+        rest = np.arange(30) != row
+        (solved,) = solve_path(features[rest], labels[rest], 3, [1e5])
+        expected = softmax(features[row : row + 1].astype(np.float64) @ solved.weight.T + solved.bias, 1)
+        np.testing.assert_allclose(softmax(found.logits[row : row + 1], 1), expected, atol=1e-3)
+
+
+def test_where_steps_do_not_get_there_folds_say_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("featcli.heads.leave_one_out.MOST_ANEW", 0)
+    monkeypatch.setattr("featcli.heads.leave_one_out.LEAST_ANEW", 0)
+    features, labels = like_a_network(60, 20, 3)
+    rows = LabelledRows(features, labels, 3)
+    (solution,) = solve_path(features, labels, 3, [1e6])
+    assert leave_one_out(rows, 1e6, solution.weight, solution.bias, np.arange(60)) is None
+    fitted = fit_logistic(rows, Cs=[1e6], folds=np.arange(60) % 3, units=np.arange(60))
+    assert fitted.held_out is not None and fitted.held_out.how == "3 folds"
+
+
 def test_where_it_would_take_long_folds_say_it() -> None:
     features, labels = like_a_network(60, 40, 2)
-    assert is_affordable(LabelledRows(features, labels, 2))
-    assert not is_affordable(LabelledRows(np.zeros((2000, 1280), np.float32), np.arange(2000) % 10, 10))
-    assert not is_affordable(LabelledRows(np.zeros((9000, 1280), np.float32), np.arange(9000) % 2, 2))
+    assert is_affordable(LabelledRows(features, labels, 2), 1.0)
+    assert not is_affordable(LabelledRows(features, labels, 2), 1e9)
+    assert not is_affordable(LabelledRows(np.zeros((2000, 1280), np.float32), np.arange(2000) % 10, 10), 1.0)
+    assert not is_affordable(LabelledRows(np.zeros((9000, 1280), np.float32), np.arange(9000) % 2, 2), 1.0)
 
 
 @pytest.mark.parametrize("Cs", [[1.0], [0.1, 1.0]])
 def test_folds_hold_out_what_each_did_not_learn_from(Cs: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featcli.heads.logistic.is_affordable", lambda rows: False)
+    monkeypatch.setattr("featcli.heads.logistic.is_affordable", lambda rows, C: False)
     features, labels = like_a_network(60, 10, 3)
     folds = np.arange(60) % 3
     folds[5] = -1
