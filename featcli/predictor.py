@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from featcli.checkpoint import StoredModel
 from featcli.evaluation.calibration import VALIDATION
 from featcli.evaluation.conformal import SetRule
-from featcli.evaluation.trust import Trust
+from featcli.evaluation.trust import NOTHING, Trust
 from featcli.evaluation.truth import Truth
 from featcli.features.extraction import Extractor, FeatureRow
 from featcli.heads.blocks import AffineLayers, apply_in_blocks
@@ -59,10 +59,10 @@ class Predictor:
         trust: what the model knows of its limits; its temperature is that of all predictions.
     """
 
-    def __init__(self, extractor: Extractor, head: Head, task: Task, trust: Trust | None = None) -> None:
+    def __init__(self, extractor: Extractor, head: Head, task: Task, trust: Trust = NOTHING) -> None:
         self.extractor = extractor
         self.head = head
-        self.trust = trust or Trust()
+        self.trust = trust
         self.task = task if self.trust.calibration is None else task.calibrated(self.trust.temperature)
         self._layers = head.layers()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -113,8 +112,18 @@ def predict(
         elif is_piped():
             run.terminal.leave_room_for_a_reader()
         chosen = format or ("table" if width is not None else None)
-        options = PredictOptions(chosen, top, probs, output, summary, _separator(run.flags.null), width)
-        options = dataclasses.replace(options, coverage=coverage, abstain_below=abstain_below, because=because)
+        options = PredictOptions(
+            chosen,
+            top,
+            probs,
+            output,
+            summary,
+            _separator(run.flags.null),
+            width,
+            coverage=coverage,
+            abstain_below=abstain_below,
+            because=because,
+        )
         run.finish(
             predict(session, checkpoint, paths, options, write_stdout),
             listed=width is None and run.terminal.is_terminal,

@@ -97,7 +97,7 @@ def _train_in(run: Run, session: Session, runtime: Runtime, clock: Clock) -> Ans
     measured = measure_splits(data.samples, table, predictor)
     facts |= training_facts(data.samples, table, predictor)
     mark_selection(measured.metrics, facts)
-    doubted = None
+    facts["held_out"], doubted = None, None
     if trained.evidence is not None:
         found = measure_held_out(trained.evidence, task, trust)
         describe_held_out(found, session.emit)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from featcli.backbones.stages import canonical_sha256
 from featcli.checkpoint import StoredModel, read_checkpoint
@@ -24,6 +23,7 @@ from featcli.metadata import find_checkpoint
 from featcli.predictor import Predictor, RowOptions
 from featcli.runs.folder import CONFIG_NAME, METRICS_NAME, PREDICTIONS_NAME, Run, RunImage
 from featcli.runs.moving import load_run_config
+from featcli.sampling import evenly
 from featcli.workflow.answer import Answer
 from featcli.workflow.because import TrainingFeatures
 from featcli.workflow.engines import Wanted, open_extractor, with_engine
@@ -165,7 +165,8 @@ class _Verification:
         found, stored = store.find([bytes.fromhex(image.sha256) for image in images])
         if not found.any():
             raise _Cannot("no feature of the run's training images is in the store; featcli extract stores them")
-        chosen = _spread(np.flatnonzero(found), self._sample)
+        stored_rows = np.flatnonzero(found)
+        chosen = [int(stored_rows[index]) for index in evenly(len(stored_rows), self._sample)]
         rows = self._computed([images[index] for index in chosen])
         lowest, equal = 1.0, 0
         for index, row in zip(chosen, rows, strict=True):
@@ -189,7 +190,7 @@ class _Verification:
         known = [row for row in written if row["label"] and row["path"] in by_path]
         if not known:
             raise _Cannot(f"{PREDICTIONS_NAME} names no image of the run that was read")
-        chosen = [known[index] for index in _spread(np.arange(len(known)), self._sample)]
+        chosen = [known[index] for index in evenly(len(known), self._sample)]
         rows = self._computed([by_path[row["path"]] for row in chosen])
         predicted = Predictor.of(self._model, self._extractor()).rows(rows, RowOptions(top=1))
         farthest = 0.0
@@ -248,9 +249,3 @@ class _Verification:
             if row.digest is None or row.digest.hex() != image.sha256:
                 raise _Cannot(f"{image.path} is not the file that it was in the run")
         return rows
-
-
-def _spread(rows: NDArray[np.intp], most: int) -> list[int]:
-    """At most so many, at equal distances."""
-    count = min(most, len(rows))
-    return [int(rows[index * len(rows) // count]) for index in range(count)]

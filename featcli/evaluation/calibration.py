@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featcli.sampling import evenly
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
@@ -84,7 +86,7 @@ def fit_temperature(logits: Floats, labels: Integers, spread: float | None) -> f
         spread: the prior's standard deviation; None for no prior.
     """
     if len(labels) > MOST_ROWS:
-        rows = np.arange(MOST_ROWS) * len(labels) // MOST_ROWS
+        rows = np.array(evenly(len(labels), MOST_ROWS))
         logits, labels = logits[rows], labels[rows]
     shifted = logits - logits[np.arange(len(labels)), labels][:, None]  # the label's logit is 0
     shifted = np.where(np.isnan(shifted), -np.inf, shifted)

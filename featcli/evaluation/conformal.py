@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featcli.sampling import evenly
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
@@ -54,7 +56,7 @@ class Scores:
     def of(cls, probabilities: Floats, labels: Integers, groups: Integers | None = None) -> Scores:
         """From probabilities (N, K), labels (N,) and, where images come in groups, the number of each one's, (N,)."""
         if len(labels) > MOST_SCORES:
-            rows = np.arange(MOST_SCORES) * len(labels) // MOST_SCORES
+            rows = np.array(evenly(len(labels), MOST_SCORES))
             probabilities, labels = probabilities[rows], labels[rows]
             groups = None if groups is None else groups[rows]
         weights = np.ones(len(labels))

@@ -10,6 +10,7 @@ Source: Mueller and Hein, "Mahalanobis++: Improving OOD Detection via Feature No
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -102,6 +103,8 @@ class Novelty:
         means, directions, precisions = (arrays[name] for name in ("means", "directions", "precisions"))
         if means.ndim != 2 or directions.shape[1:] != means.shape[1:] or len(precisions) != len(directions) + 1:
             raise ValueError("arrays of a novelty that do not fit together")
+        if not 0.0 < threshold < math.inf:
+            raise ValueError("no threshold")
         return cls(means, directions, precisions, threshold)
 
     def _pairs(self, scaled: Floats) -> Floats:

@@ -133,6 +133,17 @@ class _LeaveOut:
         each = n * min(n, width) * (1 if self.binary else self.rows.n_classes)
         return max(min(MOST_ANEW, int(ANEW_MULTIPLICATIONS / each)), LEAST_ANEW)
 
+    def scale_without(self, unit: Tensor) -> Tensor:
+        """(D,) what the features would be divided by, had they been standardised without the rows of a unit."""
+        n, m = len(self.features), len(unit)
+        moved = self.features[unit] * self.scale  # from the mean
+        mean = moved.sum(0) / -(n - m)
+        variance = (n * self.variance - moved.square().sum(0)) / (n - m) - mean.square()
+        # What is left of a feature that varies in these rows alone is rounding.
+        varies = variance > 1e-12 * self.variance
+        typical = variance[varies].sqrt().sum() / varies.sum().clamp_min(1)
+        return torch.where(varies, (variance.clamp_min(0.0) + typical.square()).sqrt(), 1.0)
+
     def _solve(
         self, units: tuple[Tensor, ...], hessian: _Hessian, start: Tensor, intercept: Tensor
     ) -> list[Tensor | None]:
@@ -205,7 +216,7 @@ class _Smaller:
                 kept = sample_weights(full.rows.labels[keep].astype(np.int64), full.rows.n_classes, "balanced")
                 weights[index, torch.from_numpy(keep)] = torch.from_numpy(np.asarray(kept))
             weights[index, unit] = 0.0
-            penalty[index] = full_scale_without(full, unit).div_(full.scale).square_()
+            penalty[index] = full.scale_without(unit).div_(full.scale).square_()
         return cls(full, weights, penalty)
 
     def gradients(self, weights: Tensor, biases: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
@@ -220,18 +231,6 @@ class _Smaller:
             residual -= torch.nn.functional.one_hot(labels, full.rows.n_classes).T.double()
         residual *= full.C * self.sample_weights[active][:, None]
         return residual @ full.features + weights * self.penalty[active][:, None], residual.sum(2)
-
-
-def full_scale_without(full: _LeaveOut, unit: Tensor) -> Tensor:
-    """(D,) what the features would be divided by, had they been standardised without the rows of a unit."""
-    n, m = len(full.features), len(unit)
-    moved = full.features[unit] * full.scale  # from the mean
-    mean = moved.sum(0) / -(n - m)
-    variance = (n * full.variance - moved.square().sum(0)) / (n - m) - mean.square()
-    # What is left of a feature that varies in these rows alone is rounding.
-    varies = variance > 1e-12 * full.variance
-    typical = variance[varies].sqrt().sum() / varies.sum().clamp_min(1)
-    return torch.where(varies, (variance.clamp_min(0.0) + typical.square()).sqrt(), 1.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from featcli.heads.linear import LinearHead
 from featcli.heads.logistic_effort import MOST_CLASSES
 from featcli.heads.logistic_folds import Fold, held_out_losses
 from featcli.heads.logistic_path import Solution, checked_Cs, checked_labels, solve_path
+from featcli.sampling import evenly
 
 EVIDENCE = 1.0  # nats: what a larger C must win, over all held-out rows together
 WIDER = 2  # values that are added beyond an end of the grid
@@ -216,7 +217,7 @@ def _folds_again(rows: LabelledRows, C: float, folds: NDArray[np.integer], steps
     held_out = np.flatnonzero(np.isin(folds, numbers))
     most = max(MOST_HELD_OUT // rows.n_classes, 1)
     some = np.full_like(folds, -1)
-    kept = held_out if len(held_out) <= most else held_out[np.arange(most) * len(held_out) // most]
+    kept = held_out[evenly(len(held_out), most)]
     some[kept] = folds[kept]
     found = held_out_losses(rows, [C], some, steps)
     return _held_out(found, 0) if found else None
@@ -237,8 +238,7 @@ def _some_classes(rows: LabelledRows, folds: NDArray[np.integer]) -> tuple[Label
         return rows, folds
     able = np.unique(rows.labels[folds >= 0])
     rest = np.setdiff1d(np.arange(rows.n_classes), able)[: max(0, MOST_CLASSES - len(able))]
-    spread = np.arange(min(len(able), MOST_CLASSES)) * len(able) // min(max(len(able), 1), MOST_CLASSES)
-    classes = np.sort(np.concatenate([able[spread], rest]))
+    classes = np.sort(np.concatenate([able[evenly(len(able), MOST_CLASSES)], rest]))
     taken = np.flatnonzero(np.isin(rows.labels, classes))
     labels = np.searchsorted(classes, rows.labels[taken])
     return LabelledRows(rows.features[taken], labels, MOST_CLASSES, rows.class_weight), folds[taken]

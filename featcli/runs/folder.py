@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -40,6 +41,7 @@ class RunImage:
 
 _PREDICTIONS_HEADER = ("path", "split", "true_label", "label", "confidence")
 _TRAINING_HEADER = ("path", "true_label", "label", "confidence", "true_confidence")
+_SHA256 = re.compile("([0-9a-f]{64})?")  # nothing where the image could not be read
 _IMAGES_HEADER = tuple(field.name for field in fields(RunImage))
 
 
@@ -113,7 +115,8 @@ class Run:
             return None
         if tuple(header) not in (_PREDICTIONS_HEADER, ("path", "split", "label", "predicted", "confidence")):
             return None
-        return [dict(zip(_PREDICTIONS_HEADER, row, strict=False)) for row in rows if len(row) == len(header)]
+        found = [dict(zip(_PREDICTIONS_HEADER, row, strict=False)) for row in rows if len(row) == len(header)]
+        return found if all(_is_number(row["confidence"]) for row in found if row["label"]) else None
 
     def write_confusion(self, cells: Sequence[Sequence[Any]] | None) -> None:
         """Writes `confusion.csv`; None where the confusion matrix is among the metrics: an old one is removed."""
@@ -154,7 +157,7 @@ class Run:
                 header, *rows = [tuple(row) for row in csv.reader(file)] or [()]
         except csv.Error as error:
             raise damaged from error
-        if header != _IMAGES_HEADER or any(len(row) != len(header) for row in rows):
+        if header != _IMAGES_HEADER or any(len(row) != len(header) or not _SHA256.fullmatch(row[-1]) for row in rows):
             raise damaged
         return [RunImage(*row) for row in rows]
 
@@ -186,3 +189,11 @@ class Run:
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Writes `metrics.json`, last: a folder without it, or with another checkpoint's, is unfinished."""
         write_json(self.folder / METRICS_NAME, metrics)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

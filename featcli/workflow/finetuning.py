@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 
@@ -17,6 +17,7 @@ from featcli.features.store import FeatureStore
 from featcli.interrupts import deferred_signals
 from featcli.predictor import Predictor
 from featcli.runs.folder import Run
+from featcli.sampling import evenly
 from featcli.tasks import Task
 from featcli.training.convolutions import speed_up
 from featcli.training.freezing import batch_norm_mode
@@ -127,7 +128,8 @@ class FineTuning:
         if sha256 != backbone.weights_sha256:
             weights = f"{backbone.weights}, fine-tuned"
             backbone = dataclasses.replace(backbone, weights=weights, weights_sha256=sha256)
-        samples = [self._data.samples[row] for row in _spread(self._rows, TRAINING_IMAGES)]
+        rows = [self._rows[index] for index in evenly(len(self._rows), TRAINING_IMAGES)]
+        samples = [self._data.samples[row] for row in rows]
         samples += [sample for sample in data.samples if sample.split != "train"]
         extractor = open_extractor(self._session, backbone, self._runtime, all_of(samples))
         table = compute_table(
@@ -199,11 +201,6 @@ class FineTuning:
         where = f"after {backbone.stages[self._n_frozen - 1].name}" if self._n_frozen else "the images"
         emit(Fact("boundary", f"{where}, {self._boundary}"))
         emit(Fact("mirror", str(self._mirroring)))
-
-
-def _spread(rows: Sequence[int], most: int) -> Sequence[int]:
-    """At most so many of the rows, at equal distances."""
-    return rows if len(rows) <= most else [rows[index * len(rows) // most] for index in range(most)]
 
 
 @contextlib.contextmanager

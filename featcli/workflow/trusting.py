@@ -20,6 +20,7 @@ from featcli.events import Emit, Fact, Note
 from featcli.features.extraction import FeatureTable
 from featcli.heads.head import Head
 from featcli.heads.kind import HeldOut
+from featcli.sampling import evenly
 from featcli.tasks import Task
 from featcli.text import clipped
 from featcli.workflow.measuring import group_names
@@ -55,8 +56,8 @@ class Evidence:
         return group_names(self.samples)
 
     @property
-    def chose_the_epoch(self) -> bool:
-        """Whether something else was chosen on these images before."""
+    def is_validation(self) -> bool:
+        """Whether these are the images that a training is measured on."""
         return self.how == VALIDATION
 
 
@@ -109,8 +110,8 @@ def learn_trust(
         groups = Truth(evidence.labels, (), evidence.groups).group_numbers()
         scores = Scores.of(probabilities, evidence.labels, groups)
         temperature = f"temperature {calibration.temperature:.2f}"
-        if evidence.chose_the_epoch:
-            said = f"{temperature}, from the {calibration.n} validation images, which chose the epoch too"
+        if evidence.is_validation:
+            said = f"{temperature}, chosen on the {calibration.n} validation images: optimistic there"
         else:
             losses = f"{calibration.before:.3f} before, {calibration.after:.3f} after"
             said = f"{temperature}: log loss of held-out images {losses}"
@@ -125,8 +126,7 @@ def _novelty(
 ) -> Novelty | None:
     usable = table.readable
     train = [row for row, sample in enumerate(samples) if sample.split == "train" and usable[row]]
-    count = min(len(train), MOST_ROWS)
-    train = [train[index * len(train) // count] for index in range(count)]
+    train = [train[index] for index in evenly(len(train), MOST_ROWS)]
     labels = np.array([samples[row].label for row in train], dtype=np.int64)
     own, besides = None, ""
     if learned_features:
@@ -150,12 +150,12 @@ class HeldOutFacts:
     Attributes:
         facts: for `metrics.json`.
         rows: of `training.csv`, the most doubtful label first.
-        doubtful: of them, those whose image is surely of another class by these heads.
+        doubtful: those of them whose image is surely of another class by these heads.
     """
 
     facts: dict[str, Any]
     rows: list[list[Any]]
-    doubtful: int
+    doubtful: list[list[Any]]
 
 
 def measure_held_out(evidence: Evidence, task: Task, trust: Trust) -> HeldOutFacts:
@@ -172,12 +172,12 @@ def measure_held_out(evidence: Evidence, task: Task, trust: Trust) -> HeldOutFac
         sample = evidence.samples[row]
         true = calibrated.target_text(sample.label)
         rows.append([sample.path, true, cells["label"], cells["confidence"], round(float(own[row]), 6)])
-    doubtful = sum(1 for row in rows if row[1] != row[2] and row[3] >= SURE)
+    doubtful = [row for row in rows if row[1] != row[2] and row[3] >= SURE]
     facts = {
         "how": evidence.how,
         "n": len(labels),
         **{name: values[name] for name in ("accuracy", "accuracy_ci95", "interval", "n_groups", "log_loss", "ece")},
-        "doubtful_labels": doubtful,
+        "doubtful_labels": len(doubtful),
     }
     return HeldOutFacts(facts, rows, doubtful)
 
@@ -191,8 +191,8 @@ def describe_held_out(found: HeldOutFacts, emit: Emit) -> None:
             f"accuracy {facts['accuracy']:.3f} ({interval_text(facts)}), {facts['n']} images, {facts['how']}",
         )
     )
-    for index, row in enumerate(found.rows[: min(_NAMED, found.doubtful)]):
-        more = f" (training.csv lists {found.doubtful})" if index == 0 and found.doubtful > _NAMED else ""
+    for index, row in enumerate(found.doubtful[:_NAMED]):
+        more = f" ({len(found.doubtful)} in training.csv)" if index == 0 and len(found.doubtful) > _NAMED else ""
         said = f": {clipped(row[1], 20)}? {clipped(row[2], 20)} {row[3]:.2f}{more}"
         emit(Fact("" if index else "doubtful", _end(row[0], _WIDTH - len(said)) + said))
 

@@ -44,6 +44,10 @@ def metrics_text(where: str, metrics: dict[str, Any], below: Sequence[str] = (),
     for name in _NUMBERS:
         if metrics[name] is not None:
             lines.append(f"{_label(name)} {metrics[name]:.4f}")
+    calibration = metrics.get("calibration")
+    if calibration is not None:
+        before = f"log loss {calibration['log_loss_before']:.4f}, ECE {calibration['ece_before']:.4f} without it"
+        lines.append(f"temperature        {calibration['temperature']:.4f}  ({before})")
     if metrics["positive"] is not None:
         lines.append(f"positive class     {_name(metrics['positive'], width, 19)}")
     for name in _SHARES:

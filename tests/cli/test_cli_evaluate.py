@@ -58,6 +58,7 @@ def test_on_the_data_of_its_run(here: Lab) -> None:
         f"{line_of(done.text, 'log loss')}\n"
         f"{line_of(done.text, 'Brier score')}\n"
         f"{line_of(done.text, 'ECE')}\n"
+        f"{line_of(done.text, 'temperature ')}\n"
         "AUROC              1.0000  (95 % interval 0.3856 to 1.0000)\n"
         "\n"
         "class  precision  recall     f1  images\n"

@@ -292,7 +292,7 @@ def test_a_fine_tuned_model_is_calibrated_on_validation_and_says_so(many: Lab, t
     store = ("--cache", many.folder / "cache")
     done = many.finetune(*store, output=str(tmp_path / "tuned"))
     assert done.code == 0, done.stderr
-    assert line_of(done.stderr, "confidence").endswith(", from the 24 validation images, which chose the epoch too")
+    assert line_of(done.stderr, "confidence").endswith(", chosen on the 24 validation images: optimistic there")
     metrics = strict_json((tmp_path / "tuned/metrics.json").read_bytes())
     assert metrics["head"]["calibration"]["how"] == "validation"
     told = metrics["val"]["calibration"]

@@ -30,14 +30,20 @@ from featcli.checkpoint import (
     load_checkpoint,
     read_checkpoint,
     save_checkpoint,
+    trust_facts,
 )
 from featcli.data.pixels.preprocessing import Preprocessing
 from featcli.errors import CheckpointError, StorageError
+from featcli.evaluation.calibration import Calibration
+from featcli.evaluation.conformal import Scores
+from featcli.evaluation.novelty import Novelty
+from featcli.evaluation.trust import Trust
 from featcli.events import ignore
 from featcli.heads.head import Head
 from featcli.heads.linear import LinearHead
 from featcli.heads.mlp import MlpHead
 from featcli.metadata import BackboneFacts, CheckpointMetadata, HeadFacts, ValidationFacts, read_metadata
+from featcli.tasks.multiclass import softmax
 from tests.unit.heads.lab import probabilities_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -337,6 +343,61 @@ def test_tensors_of_any_type_hash_as_torch_has_them(tmp_path: Path, dtype: torch
     tensors = {"b": torch.arange(12).reshape(3, 4).to(dtype), "a.scale": torch.tensor(3).to(dtype)}
     safetensors.torch.save_file({f"backbone.{name}": tensor for name, tensor in tensors.items()}, tmp_path / "x")
     assert _stored_sha256(tmp_path / "x", "backbone.") == canonical_sha256(tensors)
+
+
+@pytest.fixture
+def trusting(checkpoint: Checkpoint) -> Checkpoint:
+    """The same with all that a model may know of its limits."""
+    rng = np.random.default_rng(0)
+    k, width = len(checkpoint.metadata.classes), checkpoint.backbone.feature_size
+    labels = np.arange(60) % k
+    logits = rng.normal(size=(60, k)) + 2 * np.eye(k)[labels]
+    calibration = Calibration.fit(logits, labels, "5 folds")
+    features = rng.random((60, width), dtype=np.float32)
+    trust = Trust(calibration, Scores.of(softmax(logits, 1), labels), Novelty.fit(features, labels, k))
+    assert trust.novelty is not None
+    facts = {"calibration": calibration.to_json(), "trust": trust_facts(trust)}
+    return dataclasses.replace(checkpoint, metadata=checkpoint.metadata.model_copy(update=facts), trust=trust)
+
+
+def test_what_a_model_knows_of_its_limits_is_kept(trusting: Checkpoint, tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "x.safetensors", trusting)
+    for read in (load_checkpoint(tmp_path / "x.safetensors"), read_checkpoint(tmp_path / "x.safetensors")):
+        assert read.trust.calibration == trusting.trust.calibration
+        found, expected = read.trust.arrays(), trusting.trust.arrays()
+        assert found.keys() == expected.keys()
+        for name, array in expected.items():
+            np.testing.assert_array_equal(found[name], array)
+        assert read.trust.novelty is not None and trusting.trust.novelty is not None
+        assert read.trust.novelty.threshold == trusting.trust.novelty.threshold
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda tensors, facts: tensors.pop("trust.sets.ranks"),
+        lambda tensors, facts: tensors.update({"trust.novelty.means": 2 * tensors["trust.novelty.means"]}),
+        lambda tensors, facts: facts.update(trust={"sha256": "0" * 64, "novelty": facts["trust"]["novelty"]}),
+        lambda tensors, facts: facts["trust"].update(novelty=None),
+        lambda tensors, facts: facts["trust"]["novelty"].update(threshold=-1.0),
+        lambda tensors, facts: facts["calibration"].update(temperature=0.0),
+        lambda tensors, facts: facts["calibration"].pop("how"),
+        lambda tensors, facts: facts.update(calibration={}),
+    ],
+)
+def test_limits_that_are_not_those_that_were_saved(
+    trusting: Checkpoint, tmp_path: Path, damage: Callable[[dict[str, Any], dict[str, Any]], object]
+) -> None:
+    path = tmp_path / "x.safetensors"
+    save_checkpoint(path, trusting)
+    with safetensors.safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        facts = json.loads(file.metadata()["featcli"])
+    damage(tensors, facts)
+    safetensors.torch.save_file(tensors, path, metadata={"featcli": json.dumps(facts)})
+    for read in (load_checkpoint, read_checkpoint):
+        with pytest.raises(CheckpointError, match="damaged"):
+            read(path)
 
 
 @pytest.mark.parametrize("part", [0, 0.0001, 0.001, 0.01, 0.1, 0.3, 0.5, 0.9, 0.999, -8, -1])

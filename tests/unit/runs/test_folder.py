@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from featcli.runs.folder import Run
+from featcli.errors import CheckpointError
+from featcli.runs.folder import Run, RunImage
 
 ROWS = [("a,1.png", "val", "cats", "dogs", 0.75), ("b.png", "test", "dogs", None, None)]
 
@@ -53,3 +54,20 @@ def test_timings_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert run.read_timings() == {"head": 0.5, "total": 2.0}
     (tmp_path / "timings.json").write_text("[]")
     assert run.read_timings() == {}
+
+
+def test_a_confidence_that_is_no_number_is_no_list(tmp_path: Path) -> None:
+    """As a spreadsheet leaves it that writes decimal commas."""
+    Run(tmp_path).write_predictions([["a.jpg", "val", "ants", "ants", "0,98"]])
+    assert Run(tmp_path).read_predictions() is None
+    Run(tmp_path).write_predictions([["a.jpg", "val", "ants", None, None]])
+    assert Run(tmp_path).read_predictions() is not None
+
+
+@pytest.mark.parametrize("digest", ["x", "0" * 63, "G" * 64, "1.2E+63"])
+def test_a_hash_that_is_none_is_damage(tmp_path: Path, digest: str) -> None:
+    Run(tmp_path).write_images([RunImage("a.jpg", "train", "ants", digest)])
+    with pytest.raises(CheckpointError, match="no longer the list of a run's images"):
+        Run(tmp_path).read_images()
+    Run(tmp_path).write_images([RunImage("a.jpg", "train", "ants", "0" * 64), RunImage("b.jpg", "train", "ants", "")])
+    assert len(Run(tmp_path).read_images() or ()) == 2
