@@ -37,6 +37,12 @@ def test_the_interval_holds_the_true_difference() -> None:
     assert 0.935 <= held / 2000 <= 0.975
 
 
+def test_agreement_on_every_image_is_no_certainty() -> None:
+    found = paired_difference(*of(147, 0, 0, 6))
+    assert found is not None and found["difference"] == 0
+    assert found["ci95"] == pytest.approx([-1.96 / 155, 1.96 / 155], rel=1e-3)
+
+
 def test_without_images() -> None:
     nothing = np.zeros(0, dtype=bool)
     assert paired_difference(nothing, nothing) is None
