@@ -184,6 +184,8 @@ class _Verification:
     def predictions(self) -> str:
         """Images are predicted as they were."""
         written = self._run.read_predictions()
+        if written is None:
+            raise _Cannot(f"{PREDICTIONS_NAME} is not there, or is no longer what the run wrote")
         if not written:
             raise _Cannot(f"no rows in {PREDICTIONS_NAME}: no images were held out")
         by_path = {image.path: image for image in self._images()}
