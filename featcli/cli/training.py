@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,17 +21,32 @@ def check(
     planned: Annotated[
         str, option(RUN, "--for", metavar="NAME", help="The command to plan: train-head or finetune.")
     ] = "train-head",
+    deep: Annotated[
+        bool,
+        option(
+            RUN,
+            "--deep",
+            help="Look for suspicious images too: copies across splits, wrong labels, outliers, empty images.",
+        ),
+    ] = False,
+    output: Annotated[
+        Path | None,
+        option(RUN, "--output", "-o", metavar="FILE", help="Of --deep: where they go, for data.exclude (issues.csv)."),
+    ] = None,
 ) -> None:
     """Check config, weights and every image, and print the plan of a command with its time; do no work.
 
-    -v and --json add the whole config.
+    -v and --json add the whole config. With --deep, missing features are computed and kept.
     """
     require_choice("--for", planned, ("train-head", "finetune"))
+    if output is not None and not deep:
+        raise typer.BadParameter("what is written there is what --deep finds", param_hint="-o")
     subject = subject_of(data, "check", run.flags)
     session = run.session(subject=subject, chooses=planned if is_images(subject) else None)
     from featcli.commands.check import check
 
-    run.finish(check(session, planned), listed=False)
+    issues = (output or Path("issues.csv")) if deep else None
+    run.finish(check(session, planned, issues), listed=False)
 
 
 @command(*SOURCE, *TRAINING, "output", "overwrite", "seed", "max_bad", "dry_run", *MACHINE, "as_json", *SPEECH)

@@ -22,6 +22,7 @@ from featcli.workflow.closing import close_run
 from featcli.workflow.engines import all_of, open_extractor
 from featcli.workflow.features import features_of, unreadable_of
 from featcli.workflow.images import open_data
+from featcli.workflow.leaking import with_memory
 from featcli.workflow.learning import check_head, learn_head
 from featcli.workflow.measuring import mark_selection, measure_splits, training_facts
 from featcli.workflow.outcome import (
@@ -95,8 +96,10 @@ def _train_in(run: Run, session: Session, runtime: Runtime, clock: Clock) -> Ans
     clock.lap("trust")
     predictor = Predictor(extractor, head, task, trust)
     measured = measure_splits(data.samples, table, predictor)
+    measured = with_memory(measured, data.samples, table, predictor, session.emit)
     facts |= training_facts(data.samples, table, predictor)
     mark_selection(measured.metrics, facts)
+    clock.lap("leaks")
     facts["held_out"], doubted = None, None
     if trained.evidence is not None:
         found = measure_held_out(trained.evidence, task, trust)

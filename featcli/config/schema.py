@@ -74,7 +74,8 @@ class Data(Section):
     )
     exclude: PathName | None = Field(
         default=None,
-        description="Text file of paths to leave out, one a line: files, folders, or patterns where * is any text.",
+        description="Text file of paths to leave out, one a line: files, folders, or patterns where * is any text; "
+        "or the table of check --deep, whose column exclude says yes.",
     )
     range: Literal["full", "auto"] | GreyRange = Field(
         default="full",

@@ -62,24 +62,37 @@ class Novelty:
         """
         if len(labels) < FEWEST or (own is not None and len(own) < FEWEST_OWN):
             return None
-        counts = np.bincount(labels, minlength=n_classes)
-        scaled = _scaled(features)
-        means = np.full((n_classes, scaled.shape[1]), np.nan)
-        for label in np.flatnonzero(counts):
-            means[label] = scaled[labels == label].mean(axis=0)
-        covariance = _Covariance.of(scaled - means[labels])
-        found = cls(
-            means.astype(np.float32),
-            covariance.directions.astype(np.float32),
-            covariance.precisions.astype(np.float32),
-            1.0,
-        )
+        found, scaled = cls._of(features, labels, n_classes)
         if own is None:
-            distances = found._left_out(scaled, labels, counts)
+            distances = found._left_out(scaled, labels, np.bincount(labels, minlength=n_classes))
+            distances = distances[~np.isnan(distances)]
         else:
             distances = found.distances(own)
         threshold = _quantile(distances, SHARE)
         return None if not threshold > 0 else cls(found.means, found.directions, found.precisions, threshold)
+
+    @classmethod
+    def left_out(cls, features: NDArray[np.float32], labels: Integers, n_classes: int) -> Floats:
+        """(N,) squared distance of each image from what the others are like; nan for a class's only image.
+
+        Args:
+            features: (N, D).
+            labels: (N,).
+            n_classes: K.
+        """
+        found, scaled = cls._of(features, labels, n_classes)
+        return found._left_out(scaled, labels, np.bincount(labels, minlength=n_classes))
+
+    @classmethod
+    def _of(cls, features: NDArray[np.float32], labels: Integers, n_classes: int) -> tuple[Novelty, Floats]:
+        """Without a threshold, and the scaled features."""
+        scaled = _scaled(features)
+        means = np.full((n_classes, scaled.shape[1]), np.nan)
+        for label in np.unique(labels):
+            means[label] = scaled[labels == label].mean(axis=0)
+        covariance = _Covariance.of(scaled - means[labels])
+        directions, precisions = (array.astype(np.float32) for array in (covariance.directions, covariance.precisions))
+        return cls(means.astype(np.float32), directions, precisions, 1.0), scaled
 
     def distances(self, features: NDArray[np.float32]) -> Floats:
         """(N,) squared distances to the nearest class mean, of features (N, D); a row depends on that row alone."""
@@ -120,7 +133,7 @@ class Novelty:
         return found
 
     def _left_out(self, scaled: Floats, labels: Integers, counts: Integers) -> Floats:
-        """(N,) the distance of each image by means and covariance without it; a class's only image is left aside.
+        """(N,) the distance of each image by means and covariance without it; nan for a class's only image.
 
         Without image i its class's mean moves away from it, and the scatter loses one outer product: closed forms.
         """
@@ -137,7 +150,7 @@ class Novelty:
         changed = factor * (pairs + (loss / left)[:, None] * between**2)
         stretched = (size / (size - 1.0)) ** 2 * factor * (own + loss / left * own**2)
         np.put_along_axis(changed, labels[:, None], stretched[:, None], axis=1)
-        found: Floats = changed.min(axis=1)[useful]
+        found: Floats = np.where(useful, changed.min(axis=1), np.nan)
         return found
 
     def _products(self, scaled: Floats, labels: Integers) -> Floats:

@@ -31,6 +31,7 @@ from featcli.workflow.answer import Unreadable
 from featcli.workflow.boundaries import open_sources, plan_boundary
 from featcli.workflow.engines import all_of, open_extractor
 from featcli.workflow.features import unreadable_of
+from featcli.workflow.leaking import with_memory
 from featcli.workflow.learning import describe_best, gradient_facts, gradient_of, recipe_of, scorer, starting_head
 from featcli.workflow.measuring import mark_selection, measure_splits, training_facts
 from featcli.workflow.mirroring import decide_mirroring
@@ -155,7 +156,7 @@ class FineTuning:
             learned_features=self._n_frozen < len(backbone.stages),
         )
         predictor = Predictor(extractor, head, self._task, trust)
-        measured = measure_splits(samples, table, predictor)
+        measured = with_memory(measure_splits(samples, table, predictor), samples, table, predictor, self._session.emit)
         facts = gradient_facts(self._gradient, config, progress) | training_facts(samples, table, predictor)
         mark_selection(measured.metrics, facts)
         depth = "all" if self._n_frozen == len(backbone.stages) else self._n_frozen

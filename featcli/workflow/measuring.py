@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,29 @@ _BLOCK = 4096  # rows whose predictions are held at a time
 
 
 @dataclass(frozen=True, slots=True)
+class LeakedImage:
+    """An image of val or test that train has too: its path and split, the training image, and how they differ."""
+
+    path: str
+    split: str
+    partner: str
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """How much of what was measured is memory.
+
+    Attributes:
+        images: those of val and test that train has too.
+        facts: for `metrics.json`, by split.
+    """
+
+    images: tuple[LeakedImage, ...] = ()
+    facts: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Measurements:
     """What a model was found to be worth.
 
@@ -30,11 +53,13 @@ class Measurements:
         metrics: by split.
         rows: of `predictions.csv`: an image, its split, its target, and the cells of its prediction.
         correct: how many images of val it is right on.
+        memory: how much of it is memory.
     """
 
     metrics: Metrics
     rows: list[list[Any]]
     correct: int
+    memory: Memory = Memory()
 
 
 def truth_of(samples: Sequence[Sample], readable: NDArray[np.bool_]) -> Truth:

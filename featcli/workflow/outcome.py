@@ -31,6 +31,7 @@ _LONG = (
     "coverage_curve",
     "sets",
     "calibration",
+    "distance_curve",
 )  # what a summary leaves to metrics.json
 
 
@@ -160,7 +161,8 @@ def finish_run(
     run.write_images(images)
     timings = clock.finish()
     run.write_timings(timings)
-    run.write_metrics({"checkpoint_sha256": sha256, **model.known, "head": model.facts})
+    memory = dict(model.measured.memory.facts)
+    run.write_metrics({"checkpoint_sha256": sha256, **model.known, "head": model.facts, "memory": memory})
     return FinishedRun(run, sha256, timings)
 
 
@@ -185,6 +187,7 @@ def summarise(
         "changes": changes.to_json() if changes else None,
         **{split: brief(values) for split, values in model.known.items()},
         "head": {"kind": model.facts["kind"], "C": model.facts["C"]},
+        "memory": {split: brief(facts) for split, facts in model.measured.memory.facts.items()},
         **{name: model.facts[name] for name in TRAINING_FACTS},
         "timings": finished.timings,
     }

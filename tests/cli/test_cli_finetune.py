@@ -94,7 +94,7 @@ def test_a_run_at_each_kind_of_freeze_depth(tuned: Lab, depth: str) -> None:
     # Before the temperature, which a training by gradient has only at its end.
     assert log[0]["val_log_loss"] == pytest.approx(head["calibration"]["log_loss_before"], rel=1e-4)
     metrics = strict_json((run / "metrics.json").read_bytes())
-    assert list(metrics) == ["checkpoint_sha256", "val", "head"]
+    assert list(metrics) == ["checkpoint_sha256", "val", "head", "memory"]
     assert metrics["val"]["log_loss"] == pytest.approx(
         min(event["val_log_loss"] for event in log[:3]),
         rel=1e-4,  # type: ignore[type-var]

@@ -53,7 +53,7 @@ def test_a_folder_of_classes(lab: Lab) -> None:
     checkpoint = (run / "checkpoint.safetensors").read_bytes()
     assert str(lab.folder).encode() not in checkpoint
     metrics = strict_json((run / "metrics.json").read_text())
-    assert list(metrics) == ["checkpoint_sha256", "val", "head"]
+    assert list(metrics) == ["checkpoint_sha256", "val", "head", "memory"]
     assert metrics["checkpoint_sha256"] == hashlib.sha256(checkpoint).hexdigest()
     assert (metrics["val"]["n"], metrics["val"]["accuracy"], metrics["val"]["top5_accuracy"]) == (4, 1.0, None)
     assert metrics["val"]["confusion"] == [[2, 0], [0, 2]]

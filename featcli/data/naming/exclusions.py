@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from featcli.data.naming.listing import ListedImage
+from featcli.data.naming.marks import MarkError, read_marks
 from featcli.data.naming.source import DataOptionError, relative_name, shown_path
 from featcli.data.readers.files import read_file
 from featcli.data.readers.reader import UnreadableImage
@@ -77,8 +79,10 @@ def read_exclusions(file: Path, base: Path) -> Exclusions:
     included; no other character is special, since names of photographs hold brackets and question marks. A line with
     backslashes stands for the same one with slashes too: lists are made on Windows.
 
+    A table with the columns `path` and `exclude`, as `check --deep` writes it, leaves out the rows that say yes.
+
     Raises:
-        DataOptionError: the file cannot be read, or holds NULs.
+        DataOptionError: the file cannot be read, or holds NULs, or a mark that is neither yes nor no.
     """
     try:
         data = read_file(os.fspath(file))
@@ -87,19 +91,33 @@ def read_exclusions(file: Path, base: Path) -> Exclusions:
     encoding = utf16_of(data)
     if encoding is None and b"\0" in data:
         raise DataOptionError("exclude", f"{file} holds NULs", "Save it as UTF-8, one path a line.")
+    found = Exclusions(base, file, is_utf16=encoding is not None)
+    try:
+        marks = read_marks(data)
+    except (MarkError, csv.Error) as error:
+        raise DataOptionError("exclude", f"{file}: {error}", "In the column exclude, write yes or nothing.") from error
+    if marks is not None:
+        for mark in marks:
+            for path in mark.paths:
+                _leave_out(found, path, mark.paths[0], patterns=False)
+        return found
     # Lists made by `find` hold names as they are on disk, which need not be UTF-8.
     text = data.decode(encoding or "utf-8", "replace" if encoding else "surrogateescape").removeprefix("\ufeff")
-    found = Exclusions(base, file, is_utf16=encoding is not None)
     for line in filter(None, (line.strip() for line in text.split("\n"))):
         if not line.startswith("#"):
-            for spelling in dict.fromkeys((line, line.replace("\\", "/"))):
-                # Path drops "./", "//" and a slash at the end.
-                name = relative_name(nfc(os.fspath(Path(spelling))), Path(nfc(os.fspath(base))))
-                if "*" in name:
-                    found.patterns[_pattern(name)] = line
-                else:
-                    found.names[name] = line
+            _leave_out(found, line, line, patterns=True)
     return found
+
+
+def _leave_out(found: Exclusions, path: str, line: str, *, patterns: bool) -> None:
+    """Puts a path on the list, with backslashes and with slashes."""
+    for spelling in dict.fromkeys((path, path.replace("\\", "/"))):
+        # Path drops "./", "//" and a slash at the end.
+        name = relative_name(nfc(os.fspath(Path(spelling))), Path(nfc(os.fspath(found.base))))
+        if patterns and "*" in name:
+            found.patterns[_pattern(name)] = line
+        else:
+            found.names[name] = line
 
 
 def _pattern(name: str) -> re.Pattern[str]:
