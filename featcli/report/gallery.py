@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from os.path import basename
 
 from featcli.analysis.suspects import KINDS, Suspect
 from featcli.report.counting import least_sure_hits, surest_mistakes
@@ -134,8 +134,8 @@ class Shot:
 
     @property
     def name(self) -> str:
-        """The last part of the path."""
-        return basename(self.path)
+        """The last parts of the path, which tell most: the folder often is the class."""
+        return os.sep.join(self.path.split(os.sep)[-2:])
 
     @property
     def alt(self) -> str:

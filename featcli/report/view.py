@@ -24,8 +24,10 @@ from featcli.report.material import HELD_OUT, Material, Measured
 from featcli.report.numbers import Numbers
 from featcli.report.pictures import Thumbnail, unavailable
 from featcli.report.sentences import Sentence, Situation, three_sentences
+from featcli.text import columns
 
 _PAIRS = 15
+_LONG, _ROOM = 20, 70  # columns of a name, and of all names above a matrix
 _NAMED = 5
 
 
@@ -92,6 +94,11 @@ class View:
     groups: Sequence[ShownGroup]
     absences: Mapping[str, str]
     map_thumbnails: Mapping[str, str]
+
+    @property
+    def is_tilted(self) -> bool:
+        """Whether the names of the classes are too long to stand side by side above a matrix."""
+        return len(self.matrix) > 3 and sum(min(columns(row.name), _LONG) for row in self.matrix) > _ROOM
 
 
 def make_view(ident: str, material: Material, selection: Selection, pictures: Mapping[str, Thumbnail]) -> View:

@@ -203,7 +203,7 @@ class Run:
         path = self.folder / METRICS_NAME
         damaged = CheckpointError(f"{path} cannot be read: the run is damaged", "Run it again.")
         try:
-            found = json.loads(path.read_bytes())
+            found = json.loads(path.read_bytes().decode("utf-8", "surrogateescape"))  # as `write_text` wrote it
         except (OSError, ValueError, RecursionError) as error:
             raise damaged from error
         if not isinstance(found, dict):

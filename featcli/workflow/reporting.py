@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,14 @@ from featcli.errors import FeatcliError
 from featcli.events import Fact, Note, Warn
 from featcli.features.store import FeatureStore, Space
 from featcli.files import write_bytes
+from featcli.metadata import CHECKPOINT_NAME
 from featcli.report.comparison import compare
 from featcli.report.gallery import Limits, map_images, marked_paths
 from featcli.report.material import Cloud, Judged, Listed, Material
 from featcli.report.numbers import Numbers
 from featcli.report.page import make_page
-from featcli.runs.folder import Run
+from featcli.runs.folder import CONFIG_NAME, Run
+from featcli.workflow.answer import Answer
 from featcli.workflow.run_reading import (
     FinishedFolder,
     commands_of,
@@ -79,29 +82,23 @@ def write_report(session: Session, folders: Sequence[Path], output: Path) -> dic
     return {"report": str(output), "bytes": len(page.html), "runs": runs}
 
 
-def add_report(session: Session, run: Run) -> FeatcliError | None:
-    """Writes the page of a run that has just been finished into its folder, and says where.
+def with_report(answer: Answer, session: Session, run: Run) -> Answer:
+    """The answer of a training, once the page of its run is written into its folder, which is said.
 
-    Returns:
-        Why there is no page; the run is whole all the same.
+    Whatever is wrong with the page, the run is whole: then the answer ends with why there is none.
     """
     try:
         write_report(session, [run.folder], run.report)
-    except FeatcliError as error:
-        return _failed(run, error)
-    except Exception as error:  # whatever is wrong with the page: the run is not to be lost with it
-        return _failed(run, error)
+    except Exception as error:  # also what nobody foresaw: the run is not to be lost with its page
+        reason = error.message if isinstance(error, FeatcliError) else f"{type(error).__name__}: {error}"
+        failure = FeatcliError(
+            f"the run is finished, but its report is not written: {reason}",
+            f"Try again: featcli report {shlex.quote(str(run.folder))}",
+        )
+        failure.__cause__ = error
+        return dataclasses.replace(answer, failure=failure)
     session.emit(Fact("report", str(run.report)))
-    return None
-
-
-def _failed(run: Run, error: Exception) -> FeatcliError:
-    reason = error.message if isinstance(error, FeatcliError) else f"{type(error).__name__}: {error}"
-    failure = FeatcliError(
-        f"the run is finished, but its report is not written: {reason}", f"Try again: featcli report {run.folder}"
-    )
-    failure.__cause__ = error
-    return failure
+    return answer
 
 
 def _workers(session: Session) -> int:
@@ -164,10 +161,20 @@ def _cloud(session: Session, opened: FinishedFolder, material: Material, limits:
     found, features = store.find([bytes.fromhex(image.sha256) for image in chosen])
     if not found.any():
         if metadata.freeze_depth != "all":
-            return "There is no map: the features of a fine-tuned backbone are not kept."
+            return _way_to_map(opened)
         return "There is no map: the features are not in the feature store; the same run again puts them there."
     kept = [image for image, is_found in zip(chosen, found, strict=True) if is_found]
     return Cloud(kept, features[found], len(material.images), len(chosen) - len(kept))
+
+
+def _way_to_map(opened: FinishedFolder) -> str:
+    config, checkpoint = Path(opened.folder) / CONFIG_NAME, Path(opened.folder) / CHECKPOINT_NAME
+    options = [f"backbone.weights={checkpoint}", f"backbone.engine={opened.model.metadata.engine}"]
+    flags = " ".join(f"--set {shlex.quote(option)}" for option in options)
+    return (
+        "There is no map: the features of a fine-tuned backbone are not kept. This computes them, and featcli report "
+        f"draws the map then: featcli extract {shlex.quote(str(config))} {flags} -o features.npz"
+    )
 
 
 def _different_options(configs: Sequence[Config]) -> list[tuple[str, list[str]]]:
