@@ -15,6 +15,7 @@ MOST_SQUARE = 20  # classes, up to which each cell is a number
 MOST_NAMED = 400  # cells of a heat map that say what they are
 LEVELS = 8
 _SIDE = 640
+_SEEN = 2.5  # units of the picture, below which a cell cannot be seen
 _NAME = 40
 
 
@@ -64,11 +65,12 @@ def heat_map(cells: Cells, supports: Mapping[str, int], classes: Sequence[str]) 
     ordered = seriated(classes, cells)
     place = {name: index for index, name in enumerate(ordered)}
     size = _SIDE / len(ordered)
+    side = number(max(1.0, _SEEN / size), 2)
     paths: dict[str, list[str]] = defaultdict(list)
     for (truth, label), count in sorted(cells.items(), key=lambda item: (place[item[0][0]], place[item[0][1]])):
         kind = "hit" if truth == label else "miss"
         style = f"{kind} s{level(count, supports.get(truth, 0))}"
-        paths[style].append(f"M{place[label]} {place[truth]}h1v1h-1z")
+        paths[style].append(f"M{place[label]} {place[truth]}h{side}v{side}h-{side}z")
     drawn: list[Html] = [
         tag("rect", class_="ground", width=_SIDE, height=_SIDE),
         tag(

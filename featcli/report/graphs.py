@@ -16,6 +16,7 @@ from featcli.report.markup import Html
 from featcli.report.material import Epoch, Material, Measured
 from featcli.report.numbers import Numbers
 
+_DOTS = 12  # points of a curve, up to which each is marked: one point alone has no line
 _FLOOR = 1e-6  # confidences are said rounded down: what is typed must let through what it is said to
 
 
@@ -167,11 +168,12 @@ def coverage_of(measured: Measured) -> Coverage | None:
     points = coverage(measured.images or ())
     if not points:
         return None
+    said = [f"{x:.3f} answered: accuracy {y:.4f}" for x, y in points] if len(points) <= _DOTS else []
     picture = line_chart(
         "Accuracy of what is answered against the share that is answered",
         Axis.share_of("answered, the surest first"),
         Axis.around("accuracy", [*(y for _, y in points), 1.0]),
-        [Line("", points, "a")],
+        [Line("", points, "a", said)],
     )
     rows = []
     for row in measured.numbers.rows("coverage_curve"):

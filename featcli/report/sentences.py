@@ -138,8 +138,8 @@ def _of_classes(found: Situation) -> list[Sentence]:
         names = first_few([f"{clipped(name, _NAME)} ({count})" for count, name in few])
         text = f"Few images to learn from: {names}. Add some before anything else is tried."
         said.append(Sentence("few", 48, text))
-    below = min(known, key=lambda score: (score.recall, -score.support), default=None)
-    if below is not None and below.recall is not None and 0 < below.recall < 1:
+    below = min((score for score in known if score.recall), key=_by_recall, default=None)
+    if below is not None and below.recall is not None and below.recall < 1:
         text = f"The weakest class is {clipped(below.name, _NAME)}, found in {_per_cent(below.recall)} of its "
         text += "image" if below.support == 1 else f"{below.support} images"
         if found.confused:
@@ -148,6 +148,10 @@ def _of_classes(found: Situation) -> list[Sentence]:
             text += f"; the most frequent mistake is {pair} ({first.count} of {first.support})"
         said.append(Sentence("weakest", 40 + (10 if found.accuracy - below.recall > GAP else 0), f"{text}."))
     return said
+
+
+def _by_recall(score: ClassScores) -> tuple[float, int]:
+    return score.recall or 0.0, -score.support
 
 
 def _of_numbers(found: Situation) -> list[Sentence]:
@@ -171,10 +175,10 @@ def _of_numbers(found: Situation) -> list[Sentence]:
             said.append(Sentence("harder", 75, text))
         elif found.held_out[1] < low:
             text = (
-                f"The {found.words} images are easier than held-out training images ({_span(found.held_out)}): "
-                "expect no more than the latter from new ones."
+                f"Training images that are held out did worse ({_span(found.held_out)}) than the {found.words} images: "
+                "either these are easier, or every training image is still missed; more of them would help."
             )
-            said.append(Sentence("easier", 75, text))
+            said.append(Sentence("easier", 52, text))
     trained = found.train_accuracy
     if trained is not None and trained - found.accuracy > GAP and trained > high:
         text = (

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.slow
 MOST_BYTES = 5_000_000
 # Of a solved head with one C, which has no curve of its training.
 SECTIONS = [
-    "headline", "matters", "mistakes", "confusion", "classes", "detection", "reliability", "coverage", "map", "suspects",
-    "made",
+    "headline", "matters", "mistakes", "confusion", "classes", "detection", "reliability", "coverage", "map",
+    "suspects", "made",
 ]  # fmt: skip
 VOID = {"meta", "link", "img", "br", "line", "path", "circle", "rect", "input"}
 
@@ -82,7 +82,7 @@ def sentences(text: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def runs(server: ForkServer, tmp_path_factory: pytest.TempPathFactory, make_folder: Callable[..., Path]) -> Lab:
-    """Runs `a`, `b` of another C and of other images too, `mlp`, and `all` without validation; some labels are wrong."""
+    """Runs `a`, `b` of another C, `mlp`, and on other images `three-run` and `all`, without validation."""
     lab = Lab(server, tmp_path_factory.mktemp("reports"))
     make_folder(lab.folder / "photos/train", {"cats": 12, "dogs": 12})
     make_folder(lab.folder / "photos/val", {"cats": 8, "dogs": 8}, start=30)
@@ -130,7 +130,7 @@ def test_the_page_of_a_run(runs: Lab) -> None:
     assert f"<strong>{100 * metrics['accuracy']:.1f} %</strong>" in text
     assert f"{100 * metrics['accuracy_ci95'][0]:.1f} % to {100 * metrics['accuracy_ci95'][1]:.1f} %" in text
     assert len(sentences(text)) == 3
-    assert "dogs/wrong.png: dogs, taken for cats" in [image["alt"] for image in page.all("img")][0]
+    assert page.all("img")[0]["alt"] == "dogs/wrong.png: dogs, taken for cats"
     (runs.folder / "a/report.html").unlink()
 
 
@@ -226,7 +226,9 @@ def test_unfinished_runs_are_refused_with_the_way_out(copies: Lab) -> None:
     assert "a is an unfinished run: its metrics.json is of another checkpoint" in report(copies, "a", code=2)
     (run / "metrics.json").unlink()
     said = report(copies, "a", code=2)
-    assert "a is an unfinished run: there is no metrics.json in it\nRun it again: featcli train-head a/config.yaml" in said
+    assert (
+        "a is an unfinished run: there is no metrics.json in it\nRun it again: featcli train-head a/config.yaml" in said
+    )
     (run / "checkpoint.safetensors").unlink()
     assert "a is an unfinished run: it has no checkpoint.safetensors" in report(copies, "a", code=2)
     assert not (run / "report.html").exists()
@@ -333,7 +335,7 @@ def test_names_of_classes_and_files_do_nothing(lab: Lab, make_folder: Callable[.
     """Markup, quotes, ends of scripts, control and bidirectional characters, bytes that are not UTF-8."""
     classes = [
         "<script>alert(1)<b>",
-        "\"><img src=x onerror=alert(1)>",
+        '"><img src=x onerror=alert(1)>',
         "&amp; ]]> --> {{ 7*7 }} \u202egnp.exe\u2066",
         "line\nbreak\x1b[31m",
         b"caf\xe9".decode("utf-8", "surrogateescape"),
@@ -388,7 +390,12 @@ def test_a_fine_tuning_writes_its_page(lab: Lab) -> None:
 
 
 def test_a_page_that_fails_does_not_cost_the_run(lab: Lab) -> None:
-    code = "import featcli.report.page as page\ndef broken(*given):\n    raise ValueError('no page')\npage._render = broken\n"
+    code = """
+import featcli.report.page as page
+def broken(*given):
+    raise ValueError("no page")
+page._render = broken
+"""
     done = lab.train("--cache", "cache", "--report", preload=lab.preload(code))
     assert done.code == 4 and done.text.endswith("run/checkpoint.safetensors\n")
     assert "error: the run is finished, but its report is not written: ValueError: no page\n" in done.stderr
