@@ -19,10 +19,10 @@ _NAME = 60
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Images that are drawn, and how many mistakes are not for lack of room."""
+    """Images that are drawn, and how many that were to be marked are not, for lack of room."""
 
     images: Sequence[Listed]
-    mistakes_left_out: int
+    left_out: int
 
 
 @dataclass(frozen=True, slots=True)

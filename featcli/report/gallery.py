@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from featcli.analysis.suspects import KINDS, Suspect
 from featcli.report.counting import least_sure_hits, surest_mistakes
-from featcli.report.feature_map import choose_images
+from featcli.report.feature_map import Choice, choose_images
 from featcli.report.material import Judged, Listed, Material
 from featcli.report.pictures import LARGE, SMALL, Thumbnail, Wanted
 
@@ -101,8 +101,6 @@ class Selection:
         mistakes: the surest first.
         hits: the least sure first.
         groups: suspicious images, in the order of KINDS.
-        drawn: images of the map.
-        crosses_left_out: mistakes and suspicious images that the map has no room for.
         wanted: thumbnails to be taken, the most needed first.
     """
 
@@ -123,6 +121,7 @@ class Shot:
         label: its class.
         split: of the image; empty where that is not known.
         seen: what was predicted; None where that is not known.
+        is_first: whether the page has not shown it before.
     """
 
     path: str
@@ -131,6 +130,7 @@ class Shot:
     label: str
     split: str
     seen: Judged | None
+    is_first: bool
 
     @property
     def name(self) -> str:
@@ -149,13 +149,21 @@ def marked_paths(material: Material) -> list[str]:
     """Mistakes, the surest first, and suspicious images: what a map marks."""
     judged = material.judged().values()
     mistakes = [image.path for image in surest_mistakes(judged, len(judged))]
-    suspicious = [suspect.path for suspect in material.suspects if suspect.kind != _OF_CLASSES]
-    return list(dict.fromkeys([*mistakes, *suspicious]))
+    return list(dict.fromkeys([*mistakes, *reasons(material.suspects)]))
 
 
-def map_images(images: Sequence[Listed], marked: Sequence[str], limits: Limits) -> Sequence[Listed]:
+def map_images(images: Sequence[Listed], marked: Sequence[str], limits: Limits) -> Choice:
     """The images that go on the map of a run."""
-    return choose_images(images, marked, limits.ordinary, limits.crosses).images
+    return choose_images(images, marked, limits.ordinary, limits.crosses)
+
+
+def reasons(suspects: Iterable[Suspect]) -> dict[str, str]:
+    """Why an image is suspicious, by path, both of a pair; the first reason of each."""
+    found: dict[str, str] = {}
+    for suspect in suspects:
+        for path in () if suspect.kind == _OF_CLASSES else _pair(suspect):
+            found.setdefault(path, suspect.why)
+    return found
 
 
 def select(material: Material, limits: Limits) -> Selection:
@@ -176,18 +184,31 @@ def select(material: Material, limits: Limits) -> Selection:
     return Selection(mistakes, hits, groups, wanted)
 
 
-def shots(
-    material: Material, paths: Iterable[str], pictures: Mapping[str, Thumbnail], keys: Mapping[str, str]
-) -> list[Shot]:
-    """Pictures of some images, with what is known of each."""
-    judged = material.judged()
-    found = []
-    for path in paths:
-        listed = _listed(material, path)
-        seen = judged.get(path)
-        label = listed.label or ("" if seen is None else seen.truth)
-        found.append(Shot(path, keys[path], pictures[path], label, listed.split, seen))
-    return found
+class Album:
+    """Pictures of a run, each with what is known of it.
+
+    Args:
+        material: the run.
+        pictures: thumbnails by path.
+        keys: of the thumbnails in the page, by path.
+    """
+
+    def __init__(self, material: Material, pictures: Mapping[str, Thumbnail], keys: Mapping[str, str]) -> None:
+        self._material = material
+        self._judged = material.judged()
+        self._pictures = pictures
+        self._keys = keys
+        self.shown: set[str] = set()  # keys of what was asked for so far
+
+    def shots(self, paths: Iterable[str]) -> list[Shot]:
+        """Some of them, to be shown next."""
+        found = []
+        for path in paths:
+            listed, seen, key = _listed(self._material, path), self._judged.get(path), self._keys[path]
+            label = listed.label or ("" if seen is None else seen.truth)
+            found.append(Shot(path, key, self._pictures[path], label, listed.split, seen, key not in self.shown))
+            self.shown.add(key)
+        return found
 
 
 def _listed(material: Material, path: str) -> Listed:

@@ -93,12 +93,14 @@ class Cloud:
         features: (N, D) float32.
         total: how many images the run has; the others were left out evenly, or are not in the store.
         lost: of those that were chosen, how many are not in the store.
+        left_out: mistakes and suspicious images for which there was no room.
     """
 
     images: Sequence[Listed]
     features: NDArray[np.float32]
     total: int
     lost: int
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from featcli.report.confusion import MOST_SQUARE, MatrixRow, heat_map, matrix
 from featcli.report.counting import ClassScores, Confused, class_scores, confused_pairs, worst_first
 from featcli.report.feature_map import FeatureMap, draw_map
-from featcli.report.gallery import Group, Selection, Shot, shots
+from featcli.report.gallery import Album, Group, Selection, Shot, reasons
 from featcli.report.graphs import (
     Coverage,
     Detection,
@@ -126,14 +126,13 @@ def make_view(ident: str, material: Material, selection: Selection, pictures: Ma
             rows = matrix(measured.cells, supports, material.classes)
         else:
             heat = heat_map(measured.cells, supports, material.classes)
-    shown = [_shown(material, group, pictures, keys) for group in selection.groups]
-    mistakes = shots(material, [image.path for image in selection.mistakes], pictures, keys)
-    hits = shots(material, [image.path for image in selection.hits], pictures, keys)
-    in_page = {shot.key for shot in (*mistakes, *hits)}
-    in_page |= {shot.key for group in shown for entry in group.entries for shot in entry[0]}
+    album = Album(material, pictures, keys)
+    mistakes = album.shots(image.path for image in selection.mistakes)
+    hits = album.shots(image.path for image in selection.hits)
+    shown = [_shown(album, group) for group in selection.groups]
     drawn = None
     if not isinstance(material.cloud, str):
-        whys = {suspect.path: suspect.why for suspect in material.suspects if suspect.kind != "classes"}
+        whys = reasons(material.suspects)
         with_picture = {path: key for path, key in keys.items() if pictures[path].source}
         drawn = draw_map(material.cloud, material.classes, material.judged(), whys, with_picture)
     return View(
@@ -158,7 +157,7 @@ def make_view(ident: str, material: Material, selection: Selection, pictures: Ma
         groups=shown,
         absences=_absences(material),
         map_thumbnails={
-            key: pictures[path].source for path, key in keys.items() if key not in in_page and pictures[path].source
+            key: pictures[path].source for path, key in keys.items() if key not in album.shown and pictures[path].source
         },
     )
 
@@ -197,11 +196,11 @@ def span_text(interval: Sequence[float] | None) -> str:
     return f"{share_text(interval[0])} to {share_text(interval[1])}" if interval else ""
 
 
-def _shown(material: Material, group: Group, pictures: Mapping[str, Thumbnail], keys: Mapping[str, str]) -> ShownGroup:
-    entries = []
-    for paths, why in zip(group.shown, group.whys, strict=True):
-        found = [] if group.is_of_classes else shots(material, paths, pictures, keys)
-        entries.append((found, list(paths), why))
+def _shown(album: Album, group: Group) -> ShownGroup:
+    entries = [
+        ([] if group.is_of_classes else album.shots(paths), list(paths), why)
+        for paths, why in zip(group.shown, group.whys, strict=True)
+    ]
     return ShownGroup(group, entries)
 
 

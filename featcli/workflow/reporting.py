@@ -19,7 +19,7 @@ from featcli.files import write_bytes
 from featcli.metadata import CHECKPOINT_NAME
 from featcli.report.comparison import compare
 from featcli.report.gallery import Limits, map_images, marked_paths
-from featcli.report.material import Cloud, Judged, Listed, Material
+from featcli.report.material import Cloud, Judged, Material
 from featcli.report.numbers import Numbers
 from featcli.report.page import make_page
 from featcli.runs.folder import CONFIG_NAME, Run
@@ -113,7 +113,8 @@ def _read(session: Session, opened: FinishedFolder, limits: Limits) -> _Source:
     facts = checkpoint_facts(opened.model.path, metadata)
     facts.pop("", None)  # that an epoch was chosen is said in the headline
     facts |= {"engine": metadata.engine, "checkpoint": f"sha256 {metrics.text('checkpoint_sha256')}"}
-    facts |= {"fingerprint": f"{metadata.validation.fingerprint} of the validation images"}
+    if metadata.validation.n:
+        facts["fingerprint"] = f"{metadata.validation.fingerprint} of the validation images"
     material = Material(
         name=Path(opened.folder).name,
         folder=opened.folder,
@@ -144,7 +145,8 @@ def _cloud(session: Session, opened: FinishedFolder, material: Material, limits:
     known = [image for image in material.images.values() if image.sha256]
     if not known:
         return "There is no map: the run has no list of its images."
-    chosen: Sequence[Listed] = map_images(known, marked_paths(material), limits)
+    choice = map_images(known, marked_paths(material), limits)
+    chosen = choice.images
     metadata, backbone = opened.model.metadata, opened.model.backbone
     space = Space(
         backbone=backbone.name,
@@ -164,7 +166,7 @@ def _cloud(session: Session, opened: FinishedFolder, material: Material, limits:
             return _way_to_map(opened)
         return "There is no map: the features are not in the feature store; the same run again puts them there."
     kept = [image for image, is_found in zip(chosen, found, strict=True) if is_found]
-    return Cloud(kept, features[found], len(material.images), len(chosen) - len(kept))
+    return Cloud(kept, features[found], len(material.images), len(chosen) - len(kept), choice.left_out)
 
 
 def _way_to_map(opened: FinishedFolder) -> str:

@@ -69,6 +69,8 @@ def page_of(path: Path) -> tuple[str, Page]:
         assert not [name for name in attributes if name.startswith("on")]
     assert not re.search(r"url\(|@import|//[a-z]", re.sub(r"<(script|p|pre|dd)\b.*?</\1>", "", text, flags=re.DOTALL))
     assert all(image["alt"] for image in page.all("img"))
+    idents = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(idents) == len(set(idents))
     return text, page
 
 

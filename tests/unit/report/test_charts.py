@@ -113,7 +113,7 @@ def test_of_many_images_the_map_has_all_marks_and_an_even_selection() -> None:
     choice = choose_images(images, [*marked, "/gone.png"], 4_000, 2)
     paths = [image.path for image in choice.images]
     assert len(paths) == 4_002 and set(marked[:2]) <= set(paths) and marked[2] not in paths
-    assert choice.mistakes_left_out == 1
+    assert choice.left_out == 1
     assert paths == sorted(paths)
     chosen = np.array([int(path[3:8]) for path in paths])
     assert np.histogram(chosen, bins=10, range=(0, 10_000))[0] == pytest.approx(400, abs=3)
