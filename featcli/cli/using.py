@@ -215,7 +215,7 @@ def report(
     run: Invocation,
     folders: Annotated[
         list[str] | None,
-        typer.Argument(metavar="RUN", help="Run folders, or their checkpoints: up to six.", show_default=False),
+        typer.Argument(metavar="RUN...", help="Run folders, or their checkpoints: up to six.", show_default=False),
     ] = None,
     output: Annotated[
         Path | None,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os.path import commonpath, relpath
 
+from featcli.events import Emit, ignore
 from featcli.report.markup import Html, number, tag
 from featcli.report.material import Cloud, Judged, Listed
 from featcli.report.projection import project
@@ -68,6 +69,7 @@ def draw_map(
     judged: Mapping[str, Judged],
     suspects: Mapping[str, str],
     pictured: Mapping[str, str],
+    emit: Emit = ignore,
 ) -> FeatureMap:
     """The picture: a dot for each image, another shape for mistakes and for what is suspicious.
 
@@ -77,8 +79,9 @@ def draw_map(
         judged: predictions by path.
         suspects: why, by path.
         pictured: the key of its thumbnail, by path.
+        emit: hears what takes long.
     """
-    projection = project(cloud.features)
+    projection = project(cloud.features, emit)
     folder = _folder([image.path for image in cloud.images])
     by_class = len(classes) <= MOST_COLOURS
     colour = {name: f"c{index}" for index, name in enumerate(classes)}

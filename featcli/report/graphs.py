@@ -98,10 +98,11 @@ def detection(measured: Measured, classes: Sequence[str]) -> Detection | None:
 
 def _threshold(row: Numbers) -> list[str]:
     target, threshold = row.number("target_sensitivity"), row.number("threshold")
+    aim = "-" if target is None else f"{target:.2f}"
     if threshold is None:
-        return [_share(target), "cannot be reached", "", "", "", ""]
+        return [aim, "cannot be reached", "", "", "", ""]
     shares = (row.number(name) for name in ("sensitivity", "specificity", "precision", "flagged_share"))
-    return ["-" if target is None else f"{target:.2f}", f"{_down(threshold):.6f}", *(_share(share) for share in shares)]
+    return [aim, f"{_down(threshold):.6f}", *(_share(share) for share in shares)]
 
 
 def reliability_of(measured: Measured, classes: Sequence[str], head: Numbers) -> Reliability | None:

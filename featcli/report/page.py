@@ -49,7 +49,7 @@ def make_page(materials: Sequence[Material], comparison: Comparison | None, work
     for index, material in enumerate(materials):
         selection = select(material, limits)
         pictures = take_pictures(selection.wanted, material.grey_range, workers, limits.budget, emit)
-        views.append(make_view(f"r{index + 1}", material, selection, pictures))
+        views.append(make_view(f"r{index + 1}", material, selection, pictures, emit))
     html = _render(views, comparison, unique_names(materials))
     sentences = [[sentence.text for sentence in view.sentences] for view in views]
     notes = [note for view in views for note in view.picture_notes]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from featcli.events import Emit, Note, ignore
 from featcli.extras import find_umap
 
 _SPARE = 8  # directions more than are wanted, so that the wanted ones settle sooner
@@ -27,10 +28,16 @@ class Projection:
     how: str
 
 
-def project(features: NDArray[np.float32]) -> Projection:
-    """A map of features (N, D); N at least 1."""
+def project(features: NDArray[np.float32], emit: Emit = ignore) -> Projection:
+    """A map of features (N, D); N at least 1.
+
+    Args:
+        features: of the images.
+        emit: hears that UMAP makes it, which compiles itself first: 40 s, where principal components take one.
+    """
     umap = find_umap()
     if umap is not None and len(features) >= 2 * _NEIGHBOURS:
+        emit(Note("umap is installed: it makes the map, which takes a minute"))
         reducer = umap.UMAP(n_components=2, n_neighbors=_NEIGHBOURS, random_state=0, n_jobs=1)
         found = np.asarray(reducer.fit_transform(features), dtype=np.float64)
         return Projection(_fitted(found), "UMAP: near images are alike; distances between groups say little")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from featcli.events import Emit
 from featcli.report.confusion import MOST_SQUARE, MatrixRow, heat_map, matrix
 from featcli.report.counting import ClassScores, Confused, class_scores, confused_pairs, worst_first
 from featcli.report.feature_map import FeatureMap, draw_map
@@ -101,7 +102,9 @@ class View:
         return len(self.matrix) > 3 and sum(min(columns(row.name), _LONG) for row in self.matrix) > _ROOM
 
 
-def make_view(ident: str, material: Material, selection: Selection, pictures: Mapping[str, Thumbnail]) -> View:
+def make_view(
+    ident: str, material: Material, selection: Selection, pictures: Mapping[str, Thumbnail], emit: Emit
+) -> View:
     """What the page of a run shows.
 
     Args:
@@ -109,6 +112,7 @@ def make_view(ident: str, material: Material, selection: Selection, pictures: Ma
         material: the run.
         selection: the images that are shown.
         pictures: their thumbnails, by path.
+        emit: hears what takes long.
     """
     keys = {item.image.path: f"{ident}t{index}" for index, item in enumerate(selection.wanted)}
     measured = material.measured
@@ -134,7 +138,7 @@ def make_view(ident: str, material: Material, selection: Selection, pictures: Ma
     if not isinstance(material.cloud, str):
         whys = reasons(material.suspects)
         with_picture = {path: key for path, key in keys.items() if pictures[path].source}
-        drawn = draw_map(material.cloud, material.classes, material.judged(), whys, with_picture)
+        drawn = draw_map(material.cloud, material.classes, material.judged(), whys, with_picture, emit)
     return View(
         id=ident,
         material=material,
