@@ -43,7 +43,7 @@ def project(features: NDArray[np.float32], emit: Emit = ignore) -> Projection:
         return Projection(_fitted(found), "UMAP: near images are alike; distances between groups say little")
     places, shares = principal_components(features.astype(np.float64))
     return Projection(
-        _fitted(places), f"the two principal components of the features, {shares.sum():.0%} of their variance"
+        _fitted(places), f"the two principal components of the features, {100 * shares.sum():.0f} % of their variance"
     )
 
 

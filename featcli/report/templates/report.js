@@ -29,6 +29,7 @@
   }
 
   // Maps: what a dot is, with its picture where there is one.
+  const REACH = 10, HALF = 4.5; // pixels of the screen, and of the picture
   const told = new Map();
   const textOf = (mark) => {
     if (!told.has(mark)) {
@@ -56,12 +57,34 @@
   };
   const hide = () => { tip.hidden = true; };
   for (const plot of document.querySelectorAll(".plot")) {
-    const markOf = (event) => event.target.closest("circle, path");
-    plot.addEventListener("pointerover", (event) => {
-      const mark = markOf(event);
-      if (mark) show(mark, event.clientX, event.clientY);
+    // The nearest mark within reach of the pointer: a dot of five pixels is hard to hit, and a cross has no inside.
+    const picture = plot.querySelector("svg");
+    const places = [...picture.querySelectorAll("circle, path")].map((mark) => {
+      if (mark.tagName === "circle") return [mark, mark.cx.baseVal.value, mark.cy.baseVal.value];
+      const [x, y] = mark.getAttribute("d").match(/[\d.]+/g).map(Number);
+      return [mark, x + HALF, y + HALF];
     });
-    plot.addEventListener("pointerout", hide);
+    const nearest = (event) => {
+      const box = picture.getBoundingClientRect(), scale = picture.viewBox.baseVal.width / box.width;
+      const [left, top] = [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
+      let best = null, least = REACH * scale;
+      for (const [mark, x, y] of places) {
+        const away = Math.hypot(x - left, y - top) - (mark.tagName === "path" ? HALF : 0); // the rarer ones first
+        if (away <= least) [best, least] = [mark, away];
+      }
+      return best;
+    };
+    let pointed = null;
+    const point = (event) => {
+      const mark = nearest(event);
+      if (mark === pointed) return;
+      pointed = mark;
+      if (mark) show(mark, event.clientX, event.clientY);
+      else hide();
+    };
+    plot.addEventListener("pointermove", point);
+    plot.addEventListener("pointerdown", point);
+    plot.addEventListener("pointerleave", () => { pointed = null; hide(); });
     const marks = [...plot.querySelectorAll("[data-t]")];
     let at = -1;
     const go = (step) => {
