@@ -19,3 +19,12 @@ def import_pyarrow() -> tuple[Any, Any]:
     except ImportError as error:
         raise EnvironmentFault("Parquet needs pyarrow", "Install it: pip install 'featcli[parquet]'") from error
     return pyarrow, pyarrow.parquet
+
+
+def find_umap() -> Any | None:
+    """The module umap (umap-learn), where it is installed; nothing asks for it."""
+    try:
+        import umap
+    except ImportError:
+        return None
+    return umap

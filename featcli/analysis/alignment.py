@@ -32,9 +32,9 @@ _NUMBERS = 1 << 24  # in one block of similarities
 _MIDDLE = 24
 _SCALES = (1.0, 0.87, 1.0 / 0.87)
 _STARTS = 2  # places that a repeated pattern may fit at
-_FIRST_STEPS, _MIDDLE_STEPS, _FINE_STEPS = 2, 5, 4
+_FIRST_STEPS, _MIDDLE_STEPS, _FINE_STEPS = 2, 4, 3
 _STRUCTURE = 0.05  # mean of the equalised contrast, below which an image is a plain surface
-_MARGIN = 0.6  # of Fisher's z, by which half of the pixels may correlate less
+_MARGIN = 0.4  # of Fisher's z, by which half of the pixels may correlate less
 _LONGEST = 0.1  # step of scale and shift
 _LEAST_OVERLAP = 0.4  # of the smaller image
 _BATCH = 128
@@ -181,18 +181,20 @@ class Pictures:
     def _coarse(self, pairs: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         first, second = (torch.from_numpy(np.ascontiguousarray(pairs[:, side])) for side in (0, 1))
         size = (_PAD, _PAD)
-        still = torch.fft.rfft2(self.scaled[first], s=size)[:, :, None]  # (P, S, 1, ...)
-        moved = torch.fft.rfft2(_oriented(self.scaled[second, 0]), s=size)[:, None].conj()  # (P, 1, 8, ...)
-        maps = torch.fft.irfft2(still * moved, s=size) * _EVEN
-        flat = maps.flatten(1)
+        # All orientations at equal scale, and other scales as they lie: what is turned and cropped is found by climbing.
+        still = torch.fft.rfft2(self.scaled[first], s=size)  # (P, S, ...)
+        moved = torch.fft.rfft2(_oriented(self.scaled[second, 0]), s=size).conj()  # (P, 8, ...)
+        products = torch.cat([still[:, :1] * moved, still[:, 1:] * moved[:, :1]], 1)
+        flat = (torch.fft.irfft2(products, s=size) * _EVEN).flatten(1)
         starts, highest = [], None
         for _ in range(_STARTS):
             best, where = flat.max(1)
             highest = best if highest is None else highest
             variant, row, column = where // _PAD**2, where // _PAD % _PAD, where % _PAD
             shifts = [torch.where(at >= _PAD // 2, at - _PAD, at).float() for at in (row, column)]
-            scale = torch.tensor(_SCALES)[variant // 8]
-            starts.append(torch.stack([(variant % 8).float(), scale, *shifts], 1))
+            scale = torch.tensor(_SCALES)[(variant - 7).clamp(min=0)]
+            orientation = torch.where(variant < 8, variant, torch.zeros_like(variant))
+            starts.append(torch.stack([orientation.float(), scale, *shifts], 1))
             # What lies beside a peak leads to the same place.
             for y in (-1, 0, 1):
                 for x in (-1, 0, 1):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from featcli.analysis.copies import Copies, find_copies
+from featcli.analysis.copies import Copies, find_copies, same_content
 from featcli.analysis.doubts import (
     FAR,
     AlikeClasses,
@@ -33,12 +33,14 @@ class Material:
         features: (N, D).
         readable: (N,) which rows have features.
         seen: by row, the first image of each content from afar.
+        compares: whether images are compared with one another; else only identical files are copies.
     """
 
     data: Dataset
     features: NDArray[np.float32]
     readable: NDArray[np.bool_]
     seen: Mapping[int, Seen]
+    compares: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,10 @@ def audit(material: Material, tick: Callable[[int, int], None]) -> Audit:
     """
     data = material.data
     thumbnails = {row: seen.thumbnail for row, seen in material.seen.items()}
-    copies = find_copies(data, material.features, material.readable, thumbnails, tick)
+    if material.compares:
+        copies = find_copies(data, material.features, material.readable, thumbnails, tick)
+    else:
+        copies = Copies(data, tuple(same_content(data.samples)[1]))
     rows = np.flatnonzero(material.readable)
     labels = np.array([data.samples[row].label for row in rows], dtype=np.int64)
     present, dense = np.unique(labels, return_inverse=True)

@@ -23,7 +23,7 @@ from featcli.analysis.neighbours import directions, nearest
 
 Integers = NDArray[np.int64]
 
-NEIGHBOURS, FEWER, MANY = 3, 2, 2_000  # of each image, by its features; fewer of many images
+NEIGHBOURS, FEWER, MANY = 3, 1, 1_500  # of each image, by its features; fewer of many images
 LEAST = 0.7  # correlation, below which two images are never one photograph
 SURE = 0.99  # above which they always are
 _LEAST_COARSE = 0.3
@@ -178,9 +178,10 @@ class _Bars:
         laid = pictures.align(usable[np.concatenate(drawn + near)]).correlation
         chance, closest = np.split(np.arctanh(laid.clip(0.0, 0.999).astype(np.float64)), 2)
         classes, sizes = np.array(origin), np.bincount(own)
+        least = _within(chance, classes), _within(closest, classes)
         return cls(
             {
-                label: _bar(chance[classes == label], closest[classes == label], int(sizes[label]))
+                label: _bar(chance[classes == label], closest[classes == label], int(sizes[label]), least)
                 for label in np.unique(classes).tolist()
                 if (classes == label).sum() >= _FEWEST
             },
@@ -231,24 +232,41 @@ def verify_pairs(pairs: Integers, chance: Integers, count: int, pictures: Pictur
     return _believed(pairs, laid.of(slice(len(chance), None)), np.full(len(pairs), bar))
 
 
-def _bar(chance: NDArray[np.float64], closest: NDArray[np.float64], count: int) -> float:
+def _bar(
+    chance: NDArray[np.float64],
+    closest: NDArray[np.float64],
+    count: int,
+    least: tuple[float, float] = (0.0, 0.0),
+) -> float:
     """What the best of all pairs of so many images reaches that are no duplicates.
 
     Args:
         chance: correlations of random pairs, in Fisher's z.
         closest: of nearest neighbours, duplicates among them.
         count: images.
+        least: spreads of the two that are known from other classes, since a few pairs may be alike by chance.
     """
-    highest = _beyond(chance, math.sqrt(2.0 * math.log(max(2.0, count * (count - 1) / 2))))
+    highest = _beyond(chance, math.sqrt(2.0 * math.log(max(2.0, count * (count - 1) / 2))), least[0])
     ordinary = closest[closest < highest]
     if len(ordinary) >= len(closest) / 4:  # else nearly all have duplicates, and say nothing of those without
-        highest = max(highest, _beyond(ordinary, _TAIL))
+        highest = max(highest, _beyond(ordinary, _TAIL, min(least[1], least[0])))
     return min(max(LEAST, math.tanh(highest)), SURE)
 
 
-def _beyond(z: NDArray[np.float64], spreads: float) -> float:
+def _beyond(z: NDArray[np.float64], spreads: float, least: float) -> float:
     middle = float(np.median(z))
-    return middle + spreads * 1.4826 * float(np.median(np.abs(z - middle)))
+    return middle + spreads * max(least, _spread(z - middle))
+
+
+def _within(z: NDArray[np.float64], classes: NDArray[np.int64]) -> float:
+    """The spread of z about the middle of each class."""
+    middles = {label: float(np.median(z[classes == label])) for label in np.unique(classes).tolist()}
+    return _spread(z - np.array([middles[label] for label in classes.tolist()]))
+
+
+def _spread(centred: NDArray[np.float64]) -> float:
+    """As the standard deviation of a Gaussian, whatever a few of them are."""
+    return 1.4826 * float(np.median(np.abs(centred)))
 
 
 def _verified(

@@ -74,9 +74,10 @@ def _blank(surface: Surface) -> Suspect | None:
 
 
 def _dark(surface: Surface) -> Suspect | None:
-    if _blank(surface) is not None:
+    if int(surface.thumbnail.max()) - int(surface.thumbnail.min()) < BLANK:
         return None
-    light = float(np.quantile(surface.thumbnail, 0.95))
+    values = np.sort(surface.thumbnail, axis=None)
+    light = float(values[int(0.95 * (len(values) - 1))])
     if light >= DARK:
         return None
     return Suspect(

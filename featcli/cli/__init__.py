@@ -13,6 +13,7 @@ _ORDER = (
     "finetune",
     "predict",
     "evaluate",
+    "report",
     "verify",
     "diff",
     "extract",

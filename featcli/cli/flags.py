@@ -36,6 +36,9 @@ class Flags:
         Path | None, option(RUN, "--output", "-o", metavar="DIR", help="Run folder; beats the config's output.")
     ] = None
     overwrite: Annotated[bool, option(RUN, "--overwrite", help="Replace an output that holds something else.")] = False
+    report: Annotated[
+        bool, option(RUN, "--report", help="Also write report.html into the run folder, as featcli report does.")
+    ] = False
     limit: Annotated[
         int | None, option(RUN, "--limit", min=1, metavar="N", help="Only the first N images (per class and split).")
     ] = None

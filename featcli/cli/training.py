@@ -12,6 +12,8 @@ from featcli.cli.invocation import Invocation, command
 from featcli.cli.subjects import SubjectArgument, is_images, subject_of
 from featcli.errors import UsageError
 
+_RUN = ("output", "overwrite", "report", "seed", "max_bad", "dry_run")  # flags of what makes a run
+
 
 @command(*SOURCE, *TRAINING, "seed", "max_bad", *MACHINE, "as_json", *SPEECH)
 def check(
@@ -49,7 +51,9 @@ def check(
     run.finish(check(session, planned, issues), listed=False)
 
 
-@command(*SOURCE, *TRAINING, "output", "overwrite", "seed", "max_bad", "dry_run", *MACHINE, "as_json", *SPEECH)
+@command(
+    *SOURCE, *TRAINING, "output", "overwrite", "report", "seed", "max_bad", "dry_run", *MACHINE, "as_json", *SPEECH
+)
 def train_head(run: Invocation, data: SubjectArgument = None) -> None:
     """Compute what features are missing, fit a classifier on them, write a run folder.
 
@@ -59,10 +63,12 @@ def train_head(run: Invocation, data: SubjectArgument = None) -> None:
     session = run.session(run_folder=True, subject=subject, chooses="train-head" if is_images(subject) else None)
     from featcli.commands.train_head import train_head
 
-    run.finish(train_head(session))
+    run.finish(train_head(session, report=run.flags.report))
 
 
-@command(*SOURCE, *TRAINING, "output", "overwrite", "seed", "max_bad", "dry_run", *MACHINE, "as_json", *SPEECH)
+@command(
+    *SOURCE, *TRAINING, "output", "overwrite", "report", "seed", "max_bad", "dry_run", *MACHINE, "as_json", *SPEECH
+)
 def finetune(
     run: Invocation,
     data: SubjectArgument = None,
@@ -85,4 +91,4 @@ def finetune(
     session = run.session(run_folder=True, subject=subject, chooses=chooses, resume=resume)
     from featcli.commands.finetune import finetune
 
-    run.finish(finetune(session, resume=resume))
+    run.finish(finetune(session, resume=resume, report=run.flags.report))

@@ -1,4 +1,4 @@
-"""Commands that read images with what is there: extract, predict, evaluate, info, verify, diff."""
+"""Commands that read images with what is there: extract, predict, evaluate, report, info, verify, diff."""
 
 from __future__ import annotations
 
@@ -208,6 +208,40 @@ def verify(
     from featcli.commands.verify import verify
 
     run.finish(verify(session, folder, sample=sample))
+
+
+@command("cache", "workers", "as_json", *SPEECH)
+def report(
+    run: Invocation,
+    folders: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="RUN...", help="Run folders, or their checkpoints: up to six.", show_default=False),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        option(
+            RUN,
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="The page; else report.html in the run folder, of several runs in the working directory; - is stdout.",
+        ),
+    ] = None,
+) -> None:
+    """Write one self-contained HTML page about a run, or several side by side.
+
+    How good it is, mistakes, confusions, calibration, a map of the images, what is suspicious. Prints the page's path.
+    """
+    from featcli.workflow.subject import require_run
+
+    given = list(folders or ())
+    for text in given or [""]:
+        require_run(text, "report")
+    with release_readers(output):
+        session = run.session()
+        from featcli.commands.report import report
+
+        run.finish(report(session, [Path(text) for text in given], output))
 
 
 @command("cache", "threads", "batch_size", "max_bad", "as_json", *SPEECH)

@@ -34,17 +34,19 @@ from featcli.workflow.outcome import (
 from featcli.workflow.plans import make_plan
 from featcli.workflow.positives import open_task
 from featcli.workflow.ranges import with_range
+from featcli.workflow.reporting import with_report
 from featcli.workflow.session import Session, open_backbone, open_runtime
 from featcli.workflow.training_plans import frozen_depth, plan_training
 from featcli.workflow.unused import describe_unused
 
 
-def finetune(session: Session, *, resume: bool = False) -> Answer:
+def finetune(session: Session, *, resume: bool = False, report: bool = False) -> Answer:
     """Trains the stages past the freeze depth, and the head, and writes a run folder.
 
     Args:
         session: the invocation.
         resume: go on with the unfinished training that the output holds.
+        report: whether the page of the run is written too.
 
     Raises:
         FeatcliError: whatever is wrong with config, data, weights or the output, or the training diverged.
@@ -62,7 +64,8 @@ def finetune(session: Session, *, resume: bool = False) -> Answer:
         resume=resume,
         dry_run=session.dry_run,
     ) as run:
-        return _tune_in(run, session, runtime, clock, resume=resume)
+        answer = _tune_in(run, session, runtime, clock, resume=resume)
+        return with_report(answer, session, run) if report and not session.dry_run else answer
 
 
 def _tune_in(run: Run, session: Session, runtime: Runtime, clock: Clock, *, resume: bool) -> Answer:

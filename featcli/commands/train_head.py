@@ -36,6 +36,7 @@ from featcli.workflow.outcome import (
 from featcli.workflow.plans import make_plan
 from featcli.workflow.positives import open_task
 from featcli.workflow.ranges import with_range
+from featcli.workflow.reporting import with_report
 from featcli.workflow.session import Session, open_backbone, open_runtime
 from featcli.workflow.solving import repeated, solve_head, solved_facts
 from featcli.workflow.trusting import (
@@ -50,8 +51,12 @@ from featcli.workflow.trusting import (
 from featcli.workflow.unused import describe_unused
 
 
-def train_head(session: Session) -> Answer:
+def train_head(session: Session, *, report: bool = False) -> Answer:
     """Trains a head on frozen features and writes a run folder.
+
+    Args:
+        session: the invocation.
+        report: whether the page of the run is written too.
 
     Raises:
         FeatcliError: whatever is wrong with config, data, weights, or the output; nothing is left half done.
@@ -64,7 +69,8 @@ def train_head(session: Session) -> Answer:
     with claim_run(
         config, session.emit, command="train-head", overwrite=session.overwrite, dry_run=session.dry_run
     ) as run:
-        return _train_in(run, session, runtime, clock)
+        answer = _train_in(run, session, runtime, clock)
+        return with_report(answer, session, run) if report and not session.dry_run else answer
 
 
 def _train_in(run: Run, session: Session, runtime: Runtime, clock: Clock) -> Answer:

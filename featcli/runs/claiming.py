@@ -22,6 +22,7 @@ from featcli.runs.folder import (
     LOG_NAME,
     METRICS_NAME,
     PREDICTIONS_NAME,
+    REPORT_NAME,
     TIMINGS_NAME,
     TRAINING_NAME,
     Run,
@@ -93,6 +94,7 @@ def _remove_leftovers(folder: Path) -> None:
         IMAGES_NAME,
         LAST_NAME,
         LAST_FACTS_NAME,
+        REPORT_NAME,
     ):
         for path in folder.glob(f".{name}.{'[0-9a-f]' * 12}.tmp"):
             path.unlink(missing_ok=True)

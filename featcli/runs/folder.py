@@ -25,6 +25,7 @@ PREDICTIONS_NAME = "predictions.csv"
 CONFUSION_NAME = "confusion.csv"
 IMAGES_NAME = "images.csv"
 TRAINING_NAME = "training.csv"
+REPORT_NAME = "report.html"
 LAST_NAME = "last.safetensors"
 LAST_FACTS_NAME = "last.json"
 
@@ -78,8 +79,10 @@ class Run:
         """To be called before the checkpoint is written.
 
         Where there is no complete run to be replaced, the config comes first: a run that is killed between the two is
-        still recognised as its own. A complete run keeps its config until its checkpoint is replaced.
+        still recognised as its own. A complete run keeps its config until its checkpoint is replaced, its
+        report goes at once.
         """
+        self.remove_report()
         if not (self.folder / METRICS_NAME).is_file():
             self.write_config(config)
 
@@ -134,6 +137,36 @@ class Run:
         else:
             write_text(path, csv_text([_TRAINING_HEADER], rows))
 
+    def read_training(self) -> list[dict[str, str]] | None:
+        """What `write_training` wrote, by column; None where there is none that can be read."""
+        try:
+            text = (self.folder / TRAINING_NAME).read_bytes().decode("utf-8", "surrogateescape")
+            header, *rows = csv.reader(io.StringIO(text, newline=""))
+        except (OSError, ValueError, csv.Error):
+            return None
+        if tuple(header) != _TRAINING_HEADER or any(len(row) != len(header) for row in rows):
+            return None
+        found = [dict(zip(header, row, strict=True)) for row in rows]
+        return found if all(_is_number(row[name]) for row in found for name in header[3:]) else None
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """What `write_log` wrote; nothing where it cannot be read."""
+        try:
+            lines = (self.folder / LOG_NAME).read_bytes().decode("utf-8").splitlines()
+            found = [json.loads(line) for line in lines]
+        except (OSError, ValueError):
+            return []
+        return found if all(isinstance(event, dict) for event in found) else []
+
+    @property
+    def report(self) -> Path:
+        """Where the page of the run goes."""
+        return self.folder / REPORT_NAME
+
+    def remove_report(self) -> None:
+        """Takes the page of an earlier run away, which would be stale."""
+        remove_file(self.report)
+
     def write_images(self, images: Iterable[RunImage]) -> None:
         """Writes `images.csv`: what the run was made from."""
         write_text(self.folder / IMAGES_NAME, csv_text([_IMAGES_HEADER], map(astuple, images)))
@@ -168,11 +201,14 @@ class Run:
             CheckpointError: there is none, or it is damaged.
         """
         path = self.folder / METRICS_NAME
+        damaged = CheckpointError(f"{path} cannot be read: the run is damaged", "Run it again.")
         try:
-            found = json.loads(path.read_bytes())
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{path} cannot be read: the run is damaged", "Run it again.") from error
-        return dict(found)
+            found = json.loads(path.read_bytes().decode("utf-8", "surrogateescape"))  # as `write_text` wrote it
+        except (OSError, ValueError, RecursionError) as error:
+            raise damaged from error
+        if not isinstance(found, dict):
+            raise damaged
+        return found
 
     def read_timings(self) -> dict[str, float]:
         """What `write_timings` wrote; nothing where it cannot be read."""

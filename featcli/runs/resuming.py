@@ -80,6 +80,7 @@ def start_over(run: Run, identity: Identity, emit: Emit) -> None:
         run.last.unlink(missing_ok=True)
         if not run.holds(identity.config):  # of another config, and --overwrite was given
             (run.folder / METRICS_NAME).unlink(missing_ok=True)
+    run.remove_report()
     run.write_config(identity.config)
     run.write_images(identity.images)
     identity.write(run)

@@ -93,7 +93,7 @@ def _go_on(run: str, command: str) -> str:
     return f"To fine-tune it: featcli finetune {shlex.quote(config)} --freeze-depth {depth} -o {tuned}"
 
 
-_ALONE = ("info", "verify")  # commands that take a run and nothing else
+_ALONE = ("info", "report", "verify")  # commands that take a run and nothing else
 
 
 def require_run(text: str, command: str, others: Sequence[str] = ()) -> None:

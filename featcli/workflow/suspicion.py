@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from featcli.analysis.audit import Audit, Material, audit
 from featcli.analysis.copies import same_content
 from featcli.analysis.suspects import KINDS, Suspect
-from featcli.data.dataset import Dataset
+from featcli.data.dataset import Dataset, Sample
 from featcli.data.naming.source import relative_name, shown_path
 from featcli.data.pixels.decoding import GreyRange
 from featcli.data.pixels.thumbnails import Seen, load_thumbnails
 from featcli.events import Progress
 from featcli.features.extraction import FeatureTable
+from featcli.report.material import Listed
 from featcli.text import printable
+from featcli.workflow.run_features import RunFeatures
 from featcli.workflow.session import Session
 from featcli.writers.issues import in_order
 
+MOST_COMPARED = 4_000  # images of a run, up to which its page compares them with one another
+MOST_LISTED = 20_000  # up to which it looks for anything
 _LISTED = 3  # of one kind, in the text
 _SAID = {
     "leak": "in train too",
@@ -71,6 +76,53 @@ def thumbnails_of(
     )
     session.emit(Progress("thumbnails", len(rows), len(rows), finished=True))
     return {row: seen for row, seen in zip(rows, loaded, strict=True) if seen is not None}
+
+
+def suspects_of_run(
+    session: Session, images: Sequence[Listed], features: RunFeatures, *, grey_range: GreyRange | None, workers: int
+) -> tuple[list[Suspect], str]:
+    """Suspicious images of a finished run, and a sentence on what was not looked at.
+
+    Args:
+        session: hears the progress.
+        images: of the run; those whose content is known are looked at.
+        features: of them, as far as they are stored.
+        grey_range: as 16-bit grey is decoded.
+        workers: threads that read and decode.
+    """
+    known = [image for image in images if image.sha256]
+    if len(known) > MOST_LISTED:
+        return [], f"With {len(known)} images none were looked for here: featcli check --deep does."
+    classes = sorted({image.label for image in known})
+    samples = tuple(
+        Sample(image.place, classes.index(image.label), image.split, bytes.fromhex(image.sha256)) for image in known
+    )
+    data = Dataset(Path(), tuple(classes), samples, {})
+    readable, values = features.of([image.sha256 for image in known])
+    compares = len(known) <= MOST_COMPARED
+    rows = [row for row in same_content(samples)[0] if Path(samples[row].path).is_file()] if compares else []
+    seen = thumbnails_of(data, rows, session, grey_range=grey_range, workers=workers)
+
+    def tick(done: int, total: int) -> None:
+        session.emit(Progress("compare", done, total, "pairs", finished=done == total))
+
+    found = audit(Material(data, values, readable, seen, compares), tick)
+    path_of = {image.place: image.path for image in known}
+    suspects = [
+        replace(
+            suspect,
+            path=path_of.get(suspect.path, suspect.path),
+            partner=None if suspect.partner is None else path_of.get(suspect.partner, suspect.partner),
+        )
+        for suspect in in_order(found.suspects)
+    ]
+    said = list(found.common)
+    if not compares:
+        said.append(f"With {len(known)} images, copies that are not identical were not looked for: check --deep does")
+    if not readable.all():
+        missing = int((~readable).sum())
+        said.append(f"{missing} of {len(known)} images have no stored features: only their pixels were looked at")
+    return suspects, "".join(f"{sentence}. " for sentence in said).strip()
 
 
 def audit_facts(found: Audit, written: Path) -> dict[str, Any]:

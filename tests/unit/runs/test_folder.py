@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from featcli.config import Config
 from featcli.errors import CheckpointError
+from featcli.events import ignore
 from featcli.runs.folder import Run, RunImage
+from featcli.runs.resuming import Identity, start_over
 
 ROWS = [("a,1.png", "val", "cats", "dogs", 0.75), ("b.png", "test", "dogs", None, None)]
 
@@ -71,3 +74,50 @@ def test_a_hash_that_is_none_is_damage(tmp_path: Path, digest: str) -> None:
         Run(tmp_path).read_images()
     Run(tmp_path).write_images([RunImage("a.jpg", "train", "ants", "0" * 64), RunImage("b.jpg", "train", "ants", "")])
     assert len(Run(tmp_path).read_images() or ()) == 2
+
+
+def test_held_out_training_images_are_read_as_they_were_written(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    assert run.read_training() is None
+    run.write_training([("a,1.png", "cats", "dogs", 0.75, 0.25)])
+    assert run.read_training() == [
+        {"path": "a,1.png", "true_label": "cats", "label": "dogs", "confidence": "0.75", "true_confidence": "0.25"}
+    ]
+    path = tmp_path / "training.csv"
+    whole = path.read_text()
+    for damaged in (whole.replace("0.25", "0,25"), whole.replace(",0.25", ""), whole.replace("label", "labels"), ""):
+        path.write_text(damaged)
+        assert run.read_training() is None
+
+
+def test_a_log_is_read_as_it_was_written(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    assert run.read_log() == []
+    run.write_log([{"event": "epoch", "epoch": 0}, {"event": "val"}])
+    assert run.read_log() == [{"event": "epoch", "epoch": 0}, {"event": "val"}]
+    for damaged in (b'{"event": ', b"[]\n", b"\xff"):
+        (tmp_path / "metrics.jsonl").write_bytes(damaged)
+        assert run.read_log() == []
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"3", b"{", b"[" * 100_000])
+def test_metrics_that_are_no_mapping_are_damaged(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "metrics.json").write_bytes(data)
+    with pytest.raises(CheckpointError, match="the run is damaged"):
+        Run(tmp_path).read_metrics()
+
+
+def test_metrics_of_a_class_whose_name_is_not_utf8_are_read(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    Run(tmp_path).write_metrics({"classes": [name]})
+    assert Run(tmp_path).read_metrics() == {"classes": [name]}
+
+
+def test_a_run_that_begins_anew_has_no_report_of_before(tmp_path: Path) -> None:
+    """Also a training that is killed later: its old page is gone by then."""
+    run = Run(tmp_path)
+    run.write_metrics({})
+    for begin in (lambda: run.begin(Config()), lambda: start_over(run, Identity(Config(), "00", []), ignore)):
+        run.report.write_text("of before")
+        begin()
+        assert not run.report.exists()
