@@ -181,7 +181,7 @@ class Pictures:
     def _coarse(self, pairs: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         first, second = (torch.from_numpy(np.ascontiguousarray(pairs[:, side])) for side in (0, 1))
         size = (_PAD, _PAD)
-        # All orientations at equal scale, and other scales as they lie: what is turned and cropped is found by climbing.
+        # All orientations at equal scale, other scales as they lie: what is turned and cropped is found by climbing.
         still = torch.fft.rfft2(self.scaled[first], s=size)  # (P, S, ...)
         moved = torch.fft.rfft2(_oriented(self.scaled[second, 0]), s=size).conj()  # (P, 8, ...)
         products = torch.cat([still[:, :1] * moved, still[:, 1:] * moved[:, :1]], 1)

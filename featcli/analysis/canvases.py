@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch.nn import functional
 
@@ -24,13 +26,20 @@ def flattened(grey: torch.Tensor) -> torch.Tensor:
 
 
 def _blurred(grey: torch.Tensor, radius: int) -> torch.Tensor:
-    """The mean over squares, twice."""
-    size = radius + 1 - radius % 2  # odd
-    half = size // 2
-    values = grey[:, None]
-    for _ in range(2):
-        values = functional.avg_pool2d(functional.pad(values, (half,) * 4, mode="replicate"), size, stride=1)
-    return values[:, 0]
+    """The mean over squares, twice; an image goes on beyond its edges as it ends there."""
+    height, width = grey.shape[1:]
+    return _means(height, radius) @ grey @ _means(width, radius).T
+
+
+@functools.cache
+def _means(length: int, radius: int) -> torch.Tensor:
+    """(length, length): what makes of a line its means over `radius` neighbours, and those of these."""
+    half = radius // 2
+    once = torch.zeros(length, length)
+    for place in range(length):
+        for other in range(place - half, place + half + 1):
+            once[place, min(max(other, 0), length - 1)] += 1.0 / (2 * half + 1)
+    return once @ once
 
 
 def centred(images: torch.Tensor, side: int) -> tuple[torch.Tensor, torch.Tensor]:
