@@ -18,7 +18,7 @@ from featcli.analysis.doubts import (
     find_outliers,
 )
 from featcli.analysis.duplicates import bursts
-from featcli.analysis.surfaces import Surface, find_odd_surfaces
+from featcli.analysis.surfaces import COMMON, Surface, find_odd_surfaces
 from featcli.analysis.suspects import Suspect
 from featcli.data.dataset import Dataset, Sample
 from featcli.data.pixels.thumbnails import Seen
@@ -78,19 +78,22 @@ def audit(material: Material, tick: Callable[[int, int], None]) -> Audit:
     features = material.features[rows]
     doubts = find_doubts(features, dense, len(present), _units(data.samples, rows, copies))
     suspects: list[Suspect] = []
+    sentences: list[str] = []
     own: dict[int, float] = {}
     if doubts is not None:
         own = {int(row): float(value) for row, value in zip(rows, doubts.own, strict=True) if not np.isnan(value)}
         alike = find_alike_classes(doubts, dense)
         suspects += [_alike(pair, names) for pair in alike]
-        suspects += _label_suspects(doubts, dense, alike, names, [data.samples[row].path for row in rows])
+        labelled, said = _label_suspects(doubts, dense, alike, names, [data.samples[row].path for row in rows])
+        suspects += labelled
+        sentences += said
     suspects += copies.suspects(own)
     for place, deviations in find_outliers(features, dense, len(present)):
         why = f"unlike every class: {deviations:.1f} deviations farther than the others from the nearest"
         suspects.append(Suspect(data.samples[rows[place]].path, "outlier", None, 1.0 - FAR / (2.0 * deviations), why))
     surfaces = [Surface(data.samples[row].path, seen.size, seen.thumbnail) for row, seen in material.seen.items()]
     odd, common = find_odd_surfaces(surfaces)
-    return Audit(suspects + odd, copies, common)
+    return Audit(suspects + odd, copies, sentences + common)
 
 
 def _units(samples: Sequence[Sample], rows: NDArray[np.intp], copies: Copies) -> list[str]:
@@ -109,14 +112,22 @@ def _alike(pair: AlikeClasses, names: Sequence[str]) -> Suspect:
 
 def _label_suspects(
     doubts: Doubts, labels: NDArray[np.int64], alike: Sequence[AlikeClasses], names: Sequence[str], paths: Sequence[str]
-) -> list[Suspect]:
-    """Doubtful labels, but those between two classes that nothing tells apart."""
+) -> tuple[list[Suspect], list[str]]:
+    """Doubtful labels, but those between two classes that nothing tells apart; and a sentence where they are many."""
     hopeless = {frozenset((pair.first, pair.second)) for pair in alike}
-    found = []
-    for row in doubts.doubtful.tolist():
+    found, said = [], []
+    rows = doubts.doubtful
+    if len(rows) > max(5, COMMON * len(labels)):  # it is the heads that do not know, not the labels that are wrong
+        sure = rows[doubts.other_probability[rows] >= 0.5]
+        said = [
+            f"of {len(labels)} labels {len(rows)} are less probable than another: these classes are hard to learn, and "
+            f"only the {len(sure)} against which another class has a probability of a half are listed"
+        ]
+        rows = sure
+    for row in rows.tolist():
         own, other = int(labels[row]), int(doubts.other[row])
         if frozenset((own, other)) not in hopeless:
             why = f"labelled {names[own]}; {names[other]} {doubts.other_probability[row]:.2f}, {names[own]} "
             why += f"{doubts.own[row]:.2f}, by heads that have not seen it"
             found.append(Suspect(paths[row], "label", None, float(doubts.scores[row]), why))
-    return found
+    return found, said

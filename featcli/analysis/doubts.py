@@ -25,13 +25,15 @@ from featcli.tasks import Task, task_of
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-CS = (1e-3, 1e-2, 0.1, 1.0)
-FACTORS = (1.0, 10.0, 100.0)  # of C, once the most doubtful labels are gone
+CS = (1e-3, 1e-2, 0.1, 1.0)  # of many images without the first
+FACTORS = (1.0, 10.0, 100.0)  # of C, once the most doubtful labels are gone; of many images without the last
+MANY = 3_000
 FOLDS = 5
 MOST_EXACT = 1_000  # images, above which their principal components stand for the features
 COMPONENTS = 256
 FAR = 3.5  # robust deviations of the log distance, beyond which an image is unlike all classes
 FEWEST_OF_CLASS = 5
+DOUBTFUL = 0.55  # score of a label
 ALIKE = 0.75  # area under the curve between two classes, below which they cannot be told apart
 
 
@@ -59,8 +61,8 @@ class Doubts:
 
     @property
     def doubtful(self) -> Integers:
-        """Rows whose label is less probable than another class, the most doubtful first."""
-        rows = np.flatnonzero(self.own < self.other_probability)
+        """Rows whose label is clearly less probable than another class, the most doubtful first."""
+        rows = np.flatnonzero(self.scores > DOUBTFUL)
         return rows[np.argsort(-self.scores[rows], kind="stable")]
 
 
@@ -76,7 +78,8 @@ def find_doubts(features: NDArray[np.float32], labels: Integers, n_classes: int,
     if n_classes < 2:
         return None
     features = _shortened(features)
-    first, fitted = _held_out(features, labels, n_classes, units, CS)
+    some_Cs, factors = (CS[1:], FACTORS[:-1]) if len(features) > MANY else (CS, FACTORS)
+    first, fitted = _held_out(features, labels, n_classes, units, some_Cs)
     judged = np.asarray(~np.isnan(first).any(axis=1))
     if not judged.any():
         return None
@@ -86,7 +89,7 @@ def find_doubts(features: NDArray[np.float32], labels: Integers, n_classes: int,
         if not (clean & (labels == label)).any():
             clean |= labels == label
     second, left = first.copy(), np.flatnonzero(clean)
-    Cs = tuple(fitted.C * factor for factor in FACTORS)
+    Cs = tuple(fitted.C * factor for factor in factors)
     second[left], fitted = _held_out(features[left], labels[left], n_classes, [units[row] for row in left], Cs)
     out = np.flatnonzero(~clean)
     second[out] = _task(n_classes).link(fitted.head.logits(features[out]).astype(np.float64))

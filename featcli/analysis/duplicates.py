@@ -26,11 +26,13 @@ Integers = NDArray[np.int64]
 NEIGHBOURS, FEWER, MANY = 3, 1, 1_500  # of each image, by its features; fewer of many images
 LEAST = 0.7  # correlation, below which two images are never one photograph
 SURE = 0.99  # above which they always are
-_LEAST_COARSE = 0.3
+_LEAST_COARSE = 0.3  # at the coarse step
+_COARSER = 1.0  # of many images, of which few overlap in part: how much less it is there, in Fisher's z
 _PER_CLASS = 80  # pairs drawn at random, to see what chance gives, and as many of nearest neighbours
 _MOST_DRAWN = 400  # of either, of all classes together
 _FEWEST = 30  # of a class, below which all classes together stand for it
 _TAIL = 5.0  # spreads beyond the middle of what nearest neighbours correlate like that are no duplicates
+_MIXED_TAIL = 7.0  # of all classes together, some of which are more alike than others
 _MORE = 24  # neighbours of what is in a burst
 _ROUNDS = 4
 
@@ -185,7 +187,7 @@ class _Bars:
                 for label in np.unique(classes).tolist()
                 if (classes == label).sum() >= _FEWEST
             },
-            _bar(chance, closest, len(usable)),
+            _bar(chance, closest, len(usable), tail=_MIXED_TAIL),
         )
 
     def for_pairs(self, pairs: Integers, labels: Integers) -> NDArray[np.float64]:
@@ -237,6 +239,7 @@ def _bar(
     closest: NDArray[np.float64],
     count: int,
     least: tuple[float, float] = (0.0, 0.0),
+    tail: float = _TAIL,
 ) -> float:
     """What the best of all pairs of so many images reaches that are no duplicates.
 
@@ -245,11 +248,12 @@ def _bar(
         closest: of nearest neighbours, duplicates among them.
         count: images.
         least: spreads of the two that are known from other classes, since a few pairs may be alike by chance.
+        tail: how many spreads of nearest neighbours.
     """
     highest = _beyond(chance, math.sqrt(2.0 * math.log(max(2.0, count * (count - 1) / 2))), least[0])
     ordinary = closest[closest < highest]
     if len(ordinary) >= len(closest) / 4:  # else nearly all have duplicates, and say nothing of those without
-        highest = max(highest, _beyond(ordinary, _TAIL, min(least[1], least[0])))
+        highest = max(highest, _beyond(ordinary, tail, min(least[1], least[0])))
     return min(max(LEAST, math.tanh(highest)), SURE)
 
 
@@ -278,7 +282,9 @@ def _verified(
     order = np.argsort(least, kind="stable")  # so that the lowest bar of a chunk is nearly that of each pair
     for start in range(0, len(pairs), size):
         chunk = order[start : start + size]
-        laid = pictures.align(pairs[chunk], least=float(least[chunk].min()), least_coarse=_LEAST_COARSE)
+        lowest = float(least[chunk].min())
+        coarse = math.tanh(math.atanh(lowest) - _COARSER) if len(labels) > MANY else _LEAST_COARSE
+        laid = pictures.align(pairs[chunk], least=lowest, least_coarse=max(_LEAST_COARSE, coarse))
         found += _believed(pairs[chunk], laid, least[chunk])
         emit(min(start + size, len(pairs)), len(pairs))
     return found
