@@ -43,6 +43,8 @@ def check(
     require_choice("--for", planned, ("train-head", "finetune"))
     if output is not None and not deep:
         raise typer.BadParameter("what is written there is what --deep finds", param_hint="-o")
+    if output == Path("-") and run.flags.as_json:
+        raise typer.BadParameter("with --json standard output is taken: name a file", param_hint="-o")
     subject = subject_of(data, "check", run.flags)
     session = run.session(subject=subject, chooses=planned if is_images(subject) else None)
     from featcli.commands.check import check

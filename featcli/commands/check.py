@@ -10,6 +10,7 @@ from featcli.backbones.stages import whole
 from featcli.data.dataset import Dataset
 from featcli.features.extraction import Extractor
 from featcli.lines import laid_out
+from featcli.outputs import STDOUT
 from featcli.workflow.answer import Answer
 from featcli.workflow.engines import all_of, open_extractor
 from featcli.workflow.features import features_of
@@ -54,7 +55,11 @@ def check(session: Session, command: str = "train-head", issues: Path | None = N
     if training is None:
         describe_unused(session, command, data)
     plan = make_plan(session, extractor, data, training)
-    return plan if found is None or issues is None else _with_suspicions(plan, found, issues)
+    if found is None or issues is None:
+        return plan
+    if issues == STDOUT:  # which the table has for itself
+        return Answer(None, unreadable=plan.unreadable)
+    return _with_suspicions(plan, found, issues)
 
 
 def _look(data: Dataset, extractor: Extractor, session: Session) -> Audit:

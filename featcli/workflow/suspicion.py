@@ -155,7 +155,8 @@ def audit_lines(found: Audit, written: Path) -> list[str]:
         more = ""
         if kind == "duplicate":
             sizes = [len(burst) for burst in found.copies.bursts]
-            more = f", in {len(sizes)} {'burst' if len(sizes) == 1 else 'bursts'}, the largest of {max(sizes)} images"
+            bursts = "burst" if len(sizes) == 1 else "bursts"
+            more = f"; of all copies {len(sizes)} {bursts}, the largest of {max(sizes)} images"
         lines.append(f"{lead}{len(suspects)} {_SAID[kind]}{more}")
         for suspect in suspects[:_LISTED]:
             partner = "" if suspect.partner is None else f" = {printable(relative_name(suspect.partner, root))}"

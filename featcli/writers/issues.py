@@ -10,6 +10,7 @@ from featcli.analysis.suspects import KINDS, Suspect
 from featcli.data.naming.marks import EXCLUDE, Mark, MarkError, read_marks
 from featcli.errors import UsageError
 from featcli.files import storage_errors, write_text
+from featcli.outputs import STDOUT
 from featcli.text import csv_text
 
 HEADER = ("path", "kind", "partner", "score", "why", EXCLUDE)
@@ -23,7 +24,9 @@ def marks_in(path: Path) -> list[Mark]:
         UsageError: the file is something else, which is not to be replaced, or its marks cannot be read.
         StorageError: it cannot be read.
     """
-    if not path.is_file():
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", f"Name a file: -o {path / 'issues.csv'}")
+    if path == STDOUT or not path.is_file():
         return []
     with storage_errors(path, doing="read"):
         data = path.read_bytes()

@@ -98,6 +98,17 @@ def test_as_json(scenes: Lab) -> None:
     assert deep["issues"] == "out.csv"
 
 
+def test_to_standard_output_goes_the_table_alone(scenes: Lab) -> None:
+    done = check(scenes, "-o", "-")
+    assert done.code == 0
+    assert done.text.startswith("path,kind,partner,score,why,exclude\n")
+    assert len(done.text.splitlines()) == 1 + len(list(read_csv(scenes.write("copy.csv", done.text))))
+    done = check(scenes, "-o", "-", "--json")
+    assert (done.code, done.stdout) == (2, b"")
+    done = check(scenes, "-o", "data")
+    assert (done.code, done.stderr.startswith("error: data is a folder\n")) == (2, True)
+
+
 def test_a_file_of_ones_own_is_not_replaced(scenes: Lab) -> None:
     scenes.write("notes.csv", "a,b\n1,2\n")
     done = check(scenes, "-o", "notes.csv")
