@@ -176,11 +176,15 @@ class Run:
         return self.folder / CARD_NAME
 
     def read_card(self) -> str | None:
-        """The card that lies here, of whichever run; None where there is none that can be read."""
-        try:
-            return self.card.read_bytes().decode("utf-8", "surrogateescape")
-        except OSError:
+        """The card that lies here, of whichever run; None where there is none.
+
+        Raises:
+            StorageError: it cannot be read, so that what somebody wrote into it would be lost.
+        """
+        if not self.card.is_file():
             return None
+        with storage_errors(self.card, doing="read"):
+            return self.card.read_bytes().decode("utf-8", "surrogateescape")
 
     def write_card(self, text: str) -> None:
         """Writes `MODEL_CARD.md`."""
