@@ -18,7 +18,7 @@ from featcli.text import BLOCKS, clipped, printable, writable
 
 _PLACE = re.compile(r"(?!--).+?:\d+:(\d+:)? ")
 _BLOCKS = re.compile(f"[{BLOCKS}]+")
-_RIGHT = re.compile(rf"\[\d+[{BLOCKS}]?\]")
+_RIGHT = re.compile(rf"\[\d+[{BLOCKS} ]?\]")
 _LINE_SECONDS = 5.0
 _WIDTH = 80
 _NAME_WIDTH = 9
