@@ -14,9 +14,11 @@ from rich.text import Text
 from featcli import events
 from featcli.errors import ConfigError, FeatcliError
 from featcli.lines import wrapped
-from featcli.text import clipped, printable
+from featcli.text import BLOCKS, clipped, printable, writable
 
 _PLACE = re.compile(r"(?!--).+?:\d+:(\d+:)? ")
+_BLOCKS = re.compile(f"[{BLOCKS}]+")
+_RIGHT = re.compile(rf"\[\d+[{BLOCKS} ]?\]")
 _LINE_SECONDS = 5.0
 _WIDTH = 80
 _NAME_WIDTH = 9
@@ -67,7 +69,11 @@ class Terminal:
             self._line(f"{event.name:{_NAME_WIDTH}}", event.text, "bold")
         elif isinstance(event, events.Note):
             self._line("note:", event.text, "cyan")
-        elif self._verbose:
+        elif not self._verbose:
+            return
+        elif isinstance(event, events.ClassResults):
+            self._plot(event)
+        else:
             self._line("", event.text, "dim")
 
     def leave_room_for_rows(self) -> None:
@@ -126,6 +132,16 @@ class Terminal:
             self._has_heading = True
             self._console.print(Text(_aligned(cells, width), style="bold"))
         self._console.print(Text(_aligned(cells.values(), width)))
+
+    def _plot(self, event: events.ClassResults) -> None:
+        """The classes of a split, as bars and as a matrix; what is right is bold, and bars have a colour."""
+        from featcli.writers.plots_text import results_lines  # needed by few calls, and not by --help
+
+        for line in results_lines(event, self._width):
+            drawn = Text(writable(line, self._console.encoding))
+            drawn.highlight_regex(_BLOCKS, "cyan")
+            drawn.highlight_regex(_RIGHT, "bold")
+            self._console.print(drawn)
 
     def _progress(self, event: events.Progress) -> None:
         self._clock.update(event)

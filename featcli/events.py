@@ -5,7 +5,7 @@ No loop prints. The command line draws these events on stderr; a test collects t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -73,7 +73,24 @@ class EpochEnd:
     shown: tuple[str, ...]
 
 
-Event: TypeAlias = Fact | Note | Warn | Detail | Progress | EpochEnd
+@dataclass(frozen=True, slots=True)
+class ClassResults:
+    """How each class of a split fared, to be drawn; shown only under `-v`.
+
+    Attributes:
+        split: `val` or `test`.
+        per_class: `recall`, `f1` and `support`, among others, by the name of the class.
+        confusion: rows true, columns predicted, in the order of the classes; None where there are too many.
+        confused: true class, predicted class, how many images, and of how many; the most frequent mistake first.
+    """
+
+    split: str
+    per_class: Mapping[str, Mapping[str, float | int | None]]
+    confusion: Sequence[Sequence[int]] | None
+    confused: Sequence[tuple[str, str, int, int]]
+
+
+Event: TypeAlias = Fact | Note | Warn | Detail | Progress | EpochEnd | ClassResults
 Emit: TypeAlias = Callable[[Event], None]
 
 

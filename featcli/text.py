@@ -9,12 +9,24 @@ from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher, get_close_matches
 from typing import Any
 
+SHADES = "░▒▓█"  # of quarters
+BLOCKS = SHADES + "▉▊▋▌▍▎▏"  # what plots are made of
 _CUT = "..."
+_PLAIN = str.maketrans(BLOCKS, ".:+#####---")  # each takes one column, as what it replaces
 
 
 def printable(text: str) -> str:
     r"""Text on one line, whose control characters and lone surrogates cannot harm a terminal: `\n`, `\x1b`, `\xe9`."""
     return "".join(char if char.isprintable() else _escape(char) for char in text)
+
+
+def writable(text: str, encoding: str | None) -> str:
+    """A plot for a stream of some encoding, None being UTF-8: of `#`, `-`, `.`, `:` and `+` where it has no blocks."""
+    try:
+        BLOCKS.encode(encoding or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return text.translate(_PLAIN)
+    return text
 
 
 def _escape(char: str) -> str:

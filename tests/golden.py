@@ -30,6 +30,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "doctor": ("doctor", "--cache", "cache"),
     "check": ("check", *SMALL, *_DATA),
     "train-head": ("train-head", *SMALL, *_DATA, "-o", "run"),
+    "train-head-verbose": ("train-head", "-v", *SMALL, *_DATA, "-o", "loud"),
     "cache-show": ("cache", "show", "--cache", "cache"),
     "info": ("info", "run"),
     "evaluate": ("evaluate", "run", "photos", "--cache", "cache"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,7 @@ from featcli.cli.root import app
 from featcli.config.flag import ShortFlag
 from featcli.config.short_flags import SHORT_FLAGS
 from featcli.errors import BackboneOptionError, FeatcliError, UsageError
+from featcli.text import writable
 
 if TYPE_CHECKING:
     from featcli.config import LoadedConfig
@@ -132,8 +134,10 @@ class Invocation:
             FeatcliError: the answer's failure.
             typer.Exit: 3, where more images than tolerated could not be read.
         """
-        text = answer.text_in(terminal_width())
+        width = terminal_width()
+        text = answer.text_in(width)
         if text is not None:
+            text = text if width is None else writable(text, sys.stdout.encoding)
             say(to_json(answer.facts) if self.flags.as_json else text)
         if answer.failure is not None:
             raise answer.failure

@@ -99,7 +99,7 @@ def evaluate(session: Session, checkpoint: Path | None, data_dir: Path | None, o
         failure = ConditionFailed(
             f"accuracy {metrics['accuracy']:.4f} is below --min-accuracy {options.min_accuracy:g}"
         )
-    text = partial(metrics_text, where, metrics, overlap.lines)
+    text = partial(metrics_text, where, metrics, overlap.lines, count=measured.cells)
     return Answer.arranged(text, metrics | overlap.to_json(), unreadable_of(samples, table), failure)
 
 

@@ -16,6 +16,7 @@ from featcli.runtime import Runtime
 from featcli.training.freezing import FrozenCheck
 from featcli.training.problem import Diverged
 from featcli.workflow.answer import Answer
+from featcli.workflow.cards import write_card
 from featcli.workflow.closing import close_run
 from featcli.workflow.engines import all_of, open_extractor
 from featcli.workflow.features import features_of
@@ -120,6 +121,7 @@ def _tune_in(run: Run, session: Session, runtime: Runtime, clock: Clock, *, resu
 
     model, unreadable = training.measure(progress, data)
     sha256 = write_model(run, config, make_checkpoint(model, config, runtime, data), model)
+    write_card(run, sha256, model.to_json(), images, session.emit)
     finished = finish_run(run, sha256, model, images, progress.log, clock)
     identity.write(run, finished=sha256)
     steps = close_run(session, run, model, data)

@@ -18,6 +18,7 @@ from featcli.runs.moving import require_same_content
 from featcli.runtime import Runtime
 from featcli.training.freezing import FrozenCheck
 from featcli.workflow.answer import Answer
+from featcli.workflow.cards import write_card
 from featcli.workflow.closing import close_run
 from featcli.workflow.engines import all_of, open_extractor
 from featcli.workflow.features import features_of, unreadable_of
@@ -122,6 +123,7 @@ def _train_in(run: Run, session: Session, runtime: Runtime, clock: Clock) -> Ans
     engine = {"engine": extractor.engine_facts}
     features = {"computed": table.computed, "errors": len(table.errors), "engine": extractor.engine.name}
     log.insert(0, {"event": "features", **features})
+    write_card(run, sha256, model.to_json(), images, session.emit)
     finished = finish_run(run, sha256, model, images, log, clock)
     steps = close_run(session, run, model, data)
     return Answer(

@@ -14,8 +14,10 @@ from featcli.files import storage_errors
 from featcli.metadata import CHECKPOINT_NAME
 from featcli.outputs import check_output_folder
 from featcli.runs.folder import (
+    CARD_NAME,
     CONFIG_NAME,
     CONFUSION_NAME,
+    EDITED_CARD_NAME,
     IMAGES_NAME,
     LAST_FACTS_NAME,
     LAST_NAME,
@@ -30,6 +32,7 @@ from featcli.runs.folder import (
 from featcli.runs.locks import only_run_in, require_free
 from featcli.runs.resuming import is_unfinished
 
+_HEX = "[0-9a-f]"
 WAYS_OUT = "Choose another folder with -o, or replace what it holds with --overwrite."
 
 
@@ -95,8 +98,10 @@ def _remove_leftovers(folder: Path) -> None:
         LAST_NAME,
         LAST_FACTS_NAME,
         REPORT_NAME,
+        CARD_NAME,
+        EDITED_CARD_NAME.format(_HEX * 8),
     ):
-        for path in folder.glob(f".{name}.{'[0-9a-f]' * 12}.tmp"):
+        for path in folder.glob(f".{name}.{_HEX * 12}.tmp"):
             path.unlink(missing_ok=True)
 
 

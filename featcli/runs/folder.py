@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import re
@@ -26,6 +27,8 @@ CONFUSION_NAME = "confusion.csv"
 IMAGES_NAME = "images.csv"
 TRAINING_NAME = "training.csv"
 REPORT_NAME = "report.html"
+CARD_NAME = "MODEL_CARD.md"
+EDITED_CARD_NAME = "MODEL_CARD.edited-{}.md"  # of a card whose other lines somebody changed: the hash of its text
 LAST_NAME = "last.safetensors"
 LAST_FACTS_NAME = "last.json"
 
@@ -166,6 +169,37 @@ class Run:
     def remove_report(self) -> None:
         """Takes the page of an earlier run away, which would be stale."""
         remove_file(self.report)
+
+    @property
+    def card(self) -> Path:
+        """Where the card of the model goes."""
+        return self.folder / CARD_NAME
+
+    def read_card(self) -> str | None:
+        """The card that lies here, of whichever run; None where there is none.
+
+        Raises:
+            StorageError: it cannot be read, so that what somebody wrote into it would be lost.
+        """
+        if not self.card.is_file():
+            return None
+        with storage_errors(self.card, doing="read"):
+            return self.card.read_bytes().decode("utf-8", "surrogateescape")
+
+    def write_card(self, text: str) -> None:
+        """Writes `MODEL_CARD.md`."""
+        write_text(self.card, text)
+
+    def put_card_aside(self, text: str) -> Path:
+        """Writes a card under a name that belongs to its text, so that no other is replaced by it."""
+        digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+        path = self.folder / EDITED_CARD_NAME.format(digest)
+        write_text(path, text)
+        return path
+
+    def remove_card(self) -> None:
+        """Takes the card of an earlier run away."""
+        remove_file(self.card)
 
     def write_images(self, images: Iterable[RunImage]) -> None:
         """Writes `images.csv`: what the run was made from."""

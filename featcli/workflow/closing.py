@@ -11,7 +11,7 @@ from featcli.events import Fact, Note
 from featcli.heads.registry import find_head
 from featcli.runs.folder import CONFIG_NAME, Run
 from featcli.workflow.leaking import describe_memory
-from featcli.workflow.measuring import describe_metrics
+from featcli.workflow.measuring import describe_metrics, draw_classes
 from featcli.workflow.outcome import Model
 from featcli.workflow.positives import ask_for_positive
 from featcli.workflow.session import Session
@@ -28,6 +28,8 @@ def close_run(session: Session, run: Run, model: Model, data: Dataset) -> list[s
         The commands that may come next.
     """
     describe_metrics(model.metrics, model.task, session.emit)
+    if session.verbose:
+        draw_classes(model.measured, session.emit)
     describe_memory(model.measured.memory, session.emit)
     accuracy, n = model.facts["train_accuracy"], model.facts["train_accuracy_n"]
     if accuracy is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 
 from featcli.data.dataset import SPLITS, Sample
 from featcli.evaluation.truth import Truth
-from featcli.events import Emit, Fact, Warn
+from featcli.events import ClassResults, Emit, Fact, Warn
 from featcli.features.extraction import FeatureTable
 from featcli.predictor import Predictor
 from featcli.tasks import Task
+from featcli.writers.plots_text import confused_of
 
 Metrics = dict[str, dict[str, Any]]
 TRAINING_FACTS = ("train_accuracy", "train_accuracy_n")
@@ -156,6 +158,21 @@ def confusion_cells(measured: Measurements, task: Task) -> list[list[Any]] | Non
     place = {name: index for index, name in enumerate(task.names)}
     ordered = sorted(counts, key=lambda cell: (SPLITS.index(cell[0]), place[cell[1]], place[cell[2]]))
     return [[*cell, counts[cell]] for cell in ordered]
+
+
+def draw_classes(measured: Measurements, emit: Emit) -> None:
+    """Hands on how each class of each split fared, for a person who wants to see it."""
+    for split, values in measured.metrics.items():
+        if not values["n"] or "per_class" not in values:
+            continue
+        pairs = confused_of(values, partial(_cells, measured, split))
+        confused = [(pair.truth, pair.label, pair.count, pair.support) for pair in pairs]
+        emit(ClassResults(split, values["per_class"], values["confusion"], confused))
+
+
+def _cells(measured: Measurements, split: str) -> Counter[tuple[str, str]]:
+    """Images of a split by true and predicted class."""
+    return Counter((true, label) for _, own, true, label, *_ in measured.rows if own == split and label is not None)
 
 
 def describe_metrics(metrics: Metrics, task: Task, emit: Emit) -> None:

@@ -21,6 +21,7 @@ from featcli.runs.folder import Run, RunImage
 from featcli.runs.images import Changes
 from featcli.runtime import Runtime
 from featcli.tasks import Task
+from featcli.workflow.cards import drop_stale_card
 from featcli.workflow.measuring import TRAINING_FACTS, Measurements, Metrics, confusion_cells
 
 _LONG = (
@@ -68,6 +69,10 @@ class Model:
     def known(self) -> dict[str, dict[str, Any] | None]:
         """The same as files and summaries have it: None for a split without images."""
         return {split: values if values["n"] else None for split, values in self.metrics.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """What `metrics.json` has of it."""
+        return {**self.known, "head": self.facts, "memory": dict(self.measured.memory.facts)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +148,7 @@ def write_model(run: Run, config: Config, checkpoint: Checkpoint, model: Model) 
     """Writes everything of a run but its log, images and metrics; gives the checkpoint's sha256."""
     run.begin(config)
     sha256 = save_checkpoint(run.checkpoint, checkpoint)
+    drop_stale_card(run)
     run.write_config(config)
     run.write_predictions(model.measured.rows)
     run.write_confusion(confusion_cells(model.measured, model.task))
@@ -161,8 +167,7 @@ def finish_run(
     run.write_images(images)
     timings = clock.finish()
     run.write_timings(timings)
-    memory = dict(model.measured.memory.facts)
-    run.write_metrics({"checkpoint_sha256": sha256, **model.known, "head": model.facts, "memory": memory})
+    run.write_metrics({"checkpoint_sha256": sha256, **model.to_json()})
     return FinishedRun(run, sha256, timings)
 
 

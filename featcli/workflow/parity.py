@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,11 @@ class Measured:
     def targets(self) -> NDArray[np.int64]:
         """(M,) what is true of `rows`."""
         return np.array([self.samples[row].label for row in self.rows.tolist()], dtype=np.int64)
+
+    def cells(self) -> dict[tuple[str, str], int]:
+        """How many images of a class were taken for a class."""
+        labels = (self.task.cells(prediction)["label"] for prediction in self.predictions)
+        return Counter(zip(map(self.task.target_text, self.targets.tolist()), labels, strict=True))
 
 
 def check_parity(

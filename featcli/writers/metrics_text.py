@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from featcli.evaluation.words import absent_text, interval_text, selection_text
 from featcli.lines import laid_out, table, table_row
+from featcli.report.counting import Cells
 from featcli.text import clipped, columns, printable
+from featcli.writers.plots_text import MOST_SQUARE, class_bars, confused_of, confusion_plot
 
 _FEWEST = 8  # columns of a class's name
 _MOST_CLASSES = 30  # of which each has its line
 _WORST = 20
-_MOST_CONFUSION = 12
 _NUMBERS = ("balanced_accuracy", "macro_f1", "top5_accuracy", "log_loss", "brier", "ece")
 _SHARES = ("sensitivity", "specificity", "auroc")
 _SCORES = ("precision", "recall", "f1")
 
 
-def metrics_text(where: str, metrics: dict[str, Any], below: Sequence[str] = (), width: int | None = None) -> str:
+def metrics_text(
+    where: str,
+    metrics: dict[str, Any],
+    below: Sequence[str] = (),
+    width: int | None = None,
+    count: Callable[[], Cells] | None = None,
+) -> str:
     """A summary, a line for each class (of many, the worst), the confusion matrix where it fits, thresholds.
+
+    A terminal gets plots of the classes and of what was taken for what; a pipe gets the same as tables of numbers.
 
     Args:
         where: which images, in words.
         metrics: of `metrics.evaluate`, and perhaps `selected`.
         below: lines about the images, below the first.
         width: of the terminal, in columns; None where names are not to be shortened.
+        count: gives the images by true and predicted class; called where the metrics do not have the matrix.
     """
     if metrics["n"] == 0:
         return "\n".join([f"no images, {printable(where)}", *below])
@@ -59,9 +69,13 @@ def metrics_text(where: str, metrics: dict[str, Any], below: Sequence[str] = (),
         lines.append(f"average precision  {metrics['average_precision']:.4f}")
     if metrics["n_errors"]:
         lines.append(f"unreadable         {metrics['n_errors']}  (counted as wrong)")
-    lines += ["", *_class_lines(metrics, width)]
-    if metrics["confusion"] is not None and len(metrics["classes"]) <= _MOST_CONFUSION:
-        lines += ["", *_confusion_lines(metrics, width)]
+    if width is None:
+        lines += ["", *_class_lines(metrics)]
+        if metrics["confusion"] is not None and len(metrics["classes"]) <= MOST_SQUARE:
+            lines += ["", *_confusion_lines(metrics)]
+    else:
+        plot = confusion_plot(metrics["classes"], metrics["confusion"], confused_of(metrics, count), width)
+        lines += ["", *class_bars(metrics["per_class"], width), "", *plot]
     if metrics["thresholds"] is not None:
         lines += ["", *_threshold_lines(metrics, width)]
     if metrics.get("coverage_curve"):
@@ -79,7 +93,7 @@ def _label(name: str) -> str:
     return f"{words.get(name, name.replace('_', ' ')):18}"
 
 
-def _class_lines(metrics: dict[str, Any], width: int | None) -> list[str]:
+def _class_lines(metrics: dict[str, Any]) -> list[str]:
     chosen, above = list(metrics["per_class"].items()), []
     if len(chosen) > _MOST_CLASSES:
         known = [item for item in chosen if item[1]["recall"] is not None]
@@ -89,21 +103,15 @@ def _class_lines(metrics: dict[str, Any], width: int | None) -> list[str]:
     for name, scores in chosen:
         numbers = ("-" if scores[key] is None else format(scores[key], ".3f") for key in _SCORES)
         rows.append((printable(name), *numbers, str(scores["support"])))
-    return [*above, *table(rows, right=(False, *[True] * 4), width=width, shrink=[0])]
+    return [*above, *table(rows, right=(False, *[True] * 4), width=None)]
 
 
-def _confusion_lines(metrics: dict[str, Any], width: int | None) -> list[str]:
+def _confusion_lines(metrics: dict[str, Any]) -> list[str]:
     names = [printable(name) for name in metrics["classes"]]
-    k, digits = len(names), max(len(str(cell)) for row in metrics["confusion"] for cell in row)
-    first = max(len("true"), *map(columns, names))
+    digits = max(len(str(cell)) for row in metrics["confusion"] for cell in row)
     column = max(5, digits, *map(columns, names))
-    if width is not None and first + k * (column + 1) > width:
-        column = max(5, digits, min(column, (width - min(first, 16)) // k - 1))
-        first = max(len("true"), min(first, width - k * (column + 1)))
-    widths, right = [first] + [column] * k, [False] + [True] * k
-    heading = table_row(["true", *names], widths, right, gap=1)
-    fits = width is None or columns(heading) + len("  predicted") <= width
-    lines = [heading + "  predicted"] if fits else ["rows: true; columns: predicted", heading]
+    widths, right = [max(len("true"), *map(columns, names))] + [column] * len(names), [False] + [True] * len(names)
+    lines = [table_row(["true", *names], widths, right, gap=1) + "  predicted"]
     for name, row in zip(names, metrics["confusion"], strict=True):
         lines.append(table_row([name, *map(str, row)], widths, right, gap=1))
     return lines

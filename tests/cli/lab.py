@@ -27,8 +27,8 @@ SMALL = (
 # Enough to move weights: with a random head, since the solved one on random features leaves nothing to be learned.
 SHORT = ("--set", "train.epochs=2", "--set", "train.batch_size=4", "--set", "train.augment=flip")
 RUN_FILES = [
-    "checkpoint.safetensors", "config.yaml", "images.csv", "metrics.json", "metrics.jsonl", "predictions.csv",
-    "timings.json", "training.csv",
+    "MODEL_CARD.md", "checkpoint.safetensors", "config.yaml", "images.csv", "metrics.json", "metrics.jsonl",
+    "predictions.csv", "timings.json", "training.csv",
 ]  # fmt: skip
 TUNED_FILES = sorted([*RUN_FILES[:-1], "last.json", "last.safetensors"])  # nothing is held out of a fine-tuning
 BACKBONE_LINE = "backbone  efficientnet_lite0, weights none (seed 0), 3.4 M parameters, 1280 features\n"

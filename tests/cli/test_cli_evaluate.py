@@ -13,7 +13,9 @@ import safetensors
 import safetensors.numpy
 
 from featcli.backbones.stages import canonical_sha256
+from featcli.text import columns
 from tests.cli.lab import Lab, line_of, read_csv, strict_json, tree
+from tests.terminal import on_terminal, read_all, shown, terminal
 
 pytestmark = pytest.mark.slow
 
@@ -395,3 +397,31 @@ def test_checkpoints_that_are_none(here: Lab) -> None:
             assert (done.code, done.stdout) == (3, b""), command
             assert done.stderr.startswith(f"error: {message}"), done.stderr
             assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_terminal_shows_plots(here: Lab, width: int) -> None:
+    shutil.copytree(here.folder / "photos/cats", here.folder / "other/cats")
+    shutil.copytree(here.folder / "photos/cats", here.folder / "other/dogs")
+    seen, code = on_terminal(here.server, "evaluate", "run", "other", cwd=here.folder, width=width)
+    assert code == 0
+    lines = seen.splitlines()
+    start = next(index for index, line in enumerate(lines) if line.startswith("class "))
+    assert [line.split()[0] for line in lines[start + 1 : start + 3]] == ["dogs", "cats"]
+    assert "█" not in lines[start + 1]
+    assert "█" in lines[start + 2]
+    assert [line.split() for line in lines if "[" in line][-2:] == [["cats", "[8█]", "."], ["dogs", "8█", "[0", "]"]]
+    assert max(columns(line) for line in lines[start:]) <= max(width, 62)  # the tables below are of fixed width
+    piped = here("evaluate", "run", "other")
+    assert "true  cats  dogs  predicted\n" in piped.text
+    assert "█" not in piped.text
+
+
+def test_a_terminal_that_knows_no_blocks_gets_ascii(here: Lab) -> None:
+    preload = here.preload("import sys\nsys.stdout.reconfigure(encoding='ascii')\n")
+    with terminal() as (near, far):
+        done = here("evaluate", "run", "photos", "-q", stdout=far, preload=preload)
+        seen = shown(read_all(near))
+    assert done.code == 0
+    assert [line.split() for line in seen.splitlines() if line.startswith("cats ")][1] == ["cats", "[8#]", "."]
+    assert seen.isascii()

@@ -6,7 +6,7 @@ import pytest
 
 from featcli.console import Terminal, printable
 from featcli.errors import ConfigError, UsageError
-from featcli.events import Detail, EpochEnd, Event, Fact, Note, Progress, Warn
+from featcli.events import ClassResults, Detail, EpochEnd, Event, Fact, Note, Progress, Warn
 from tests.terminal import read_all, shown, terminal
 
 EVENTS: list[Event] = [Fact("data", "3 images"), Note("a note"), Warn("a warning"), Detail("a detail")]
@@ -103,6 +103,7 @@ def drawn(
     *,
     width: int = 80,
     quiet: bool = False,
+    verbose: bool = False,
     encoding: str = "utf-8",
     **env: str,
 ) -> bytes:
@@ -113,7 +114,7 @@ def drawn(
         monkeypatch.setenv(name, value)
     with terminal(width) as (near, far), far.open("w", encoding=encoding, errors="backslashreplace") as stream:
         monkeypatch.setattr("sys.stderr", stream)
-        console = Terminal(quiet=quiet)
+        console = Terminal(quiet=quiet, verbose=verbose)
         for event in events:
             console.emit(event)
         console.close()
@@ -199,3 +200,40 @@ def test_epochs_keep_to_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> No
     lines = shown(drawn(monkeypatch, [epoch], width=60), 60).splitlines()
     assert [len(line) for line in lines] == [49, 49]
     assert lines[1].split() == ["10/10", "5.0e-04", "0.2500", "0.5000", "0.2500"]
+
+
+NAME = "[red]\x1b[2Jants"
+RESULTS = ClassResults(
+    "val",
+    {NAME: {"recall": 0.75, "f1": 0.8, "support": 4}, "bees": {"recall": 1.0, "f1": 0.9, "support": 4}},
+    [[3, 1], [0, 4]],
+    [(NAME, "bees", 1, 4)],
+)
+
+
+def test_classes_are_drawn_for_those_who_ask_for_details(capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(capsys, [RESULTS]) == []
+    assert said(capsys, [RESULTS], quiet=True, verbose=True) == []
+    assert said(capsys, [RESULTS], verbose=True) == [
+        "classes of val",
+        "class             recall     f1  images  recall, 0 to 1",
+        "[red]\\x1b[2Jants   0.750  0.800       4  ███████████████",
+        "bees               1.000  0.900       4  ████████████████████",
+        "confusion: rows true, columns predicted; [ ] right; shade: share of the row",
+        "                 [red]\\x1b[2Jants             bees",
+        "[red]\\x1b[2Jants              [3█]              1▒",
+        "bees                           .               [4█]",
+    ]
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_classes_on_a_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    colours = drawn(monkeypatch, [RESULTS], verbose=True, width=width)
+    assert b"\x1b[36m" in colours and b"\x1b[2J" not in colours
+    plain = drawn(monkeypatch, [RESULTS], verbose=True, width=width, NO_COLOR="1")
+    assert b"\x1b[3" not in plain
+    assert shown(plain, width) == shown(colours, width)
+    assert shown(plain, width).splitlines()[-1].endswith("[4█]")
+    plain = drawn(monkeypatch, [RESULTS], verbose=True, width=width, encoding="latin-1")
+    assert shown(plain, width).splitlines()[-1].endswith("[4#]")
+    assert "\\u25" not in shown(plain, width)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from featcli.config import Config
-from featcli.errors import CheckpointError
+from featcli.errors import CheckpointError, StorageError
 from featcli.events import ignore
 from featcli.runs.folder import Run, RunImage
 from featcli.runs.resuming import Identity, start_over
@@ -121,3 +121,27 @@ def test_a_run_that_begins_anew_has_no_report_of_before(tmp_path: Path) -> None:
         run.report.write_text("of before")
         begin()
         assert not run.report.exists()
+
+
+def test_a_card_that_cannot_be_read_is_no_card_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path)
+    assert run.read_card() is None
+    run.write_card("caf\udce9\n")
+    assert (tmp_path / "MODEL_CARD.md").read_bytes() == b"caf\xe9\n"
+    assert run.read_card() == "caf\udce9\n"
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(StorageError, match=r"cannot read .*MODEL_CARD.md: Permission denied"):
+        run.read_card()
+
+
+def test_cards_that_are_put_aside_do_not_replace_each_other(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    places = [run.put_card_aside(text) for text in ("one", "two", "one")]
+    assert places[0] == places[2]
+    assert sorted(path.read_text() for path in tmp_path.iterdir()) == ["one", "two"]

@@ -11,10 +11,14 @@ import pytest
 from featcli.commands.finetune import finetune
 from featcli.config import load_config
 from featcli.data.dataset import Sample
-from featcli.events import ignore
+from featcli.evaluation.truth import Truth
+from featcli.events import ClassResults, Event, ignore
+from featcli.tasks.multiclass import Multiclass
 from featcli.workflow import finetuning
-from featcli.workflow.measuring import truth_of
+from featcli.workflow.measuring import Measurements, draw_classes, truth_of
+from featcli.workflow.parity import Measured
 from featcli.workflow.session import Session
+from featcli.writers.metrics_text import metrics_text
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -53,3 +57,30 @@ def test_of_many_training_images_a_part_is_measured(
     facts = finetune(session).facts
     assert facts["train_accuracy_n"] == 5
     assert facts["train_accuracy"] in [count / 5 for count in range(6)]
+
+
+def test_of_many_classes_mistakes_are_counted_from_the_rows_of_each_split() -> None:
+    names = tuple(f"c{index:03d}" for index in range(101))
+    labels = np.array([0, 0, 1, 2])
+    probabilities = np.zeros((4, 101))
+    probabilities[np.arange(4), [1, 1, 1, 0]] = 1
+    task = Multiclass(names)
+    values = task.evaluate(probabilities, Truth(labels, [3]))
+    assert values["confusion"] is None
+    rows = [
+        ["a", "val", names[label], names[int(row.argmax())], 1.0]
+        for label, row in zip(labels, probabilities, strict=True)
+    ]
+    rows += [["b", "val", names[3], None, None], ["c", "test", names[9], names[8], 1.0]]
+    heard: list[Event] = []
+    draw_classes(Measurements({"val": values, "test": {"n": 0}}, rows, 1), heard.append)
+    (drawn,) = heard
+    assert isinstance(drawn, ClassResults)
+    assert (drawn.split, drawn.confusion) == ("val", None)
+    assert list(drawn.confused) == [("c000", "c001", 2, 2), ("c002", "c000", 1, 1)]
+
+    samples = [Sample(f"{row}.png", int(label), "val", b"") for row, label in enumerate(labels)]
+    measured = Measured(task, samples, np.arange(4), probabilities)
+    assert measured.cells() == {("c000", "c001"): 2, ("c001", "c001"): 1, ("c002", "c000"): 1}
+    text = metrics_text("in photos", values, width=80, count=measured.cells)
+    assert "c000 -> c001  2 of 2" in text

@@ -9,7 +9,7 @@ import pytest
 
 from featcli.evaluation.truth import Truth
 from featcli.tasks.multiclass import evaluate
-from featcli.text import columns
+from featcli.text import BLOCKS, columns
 from featcli.writers.metrics_text import metrics_text
 
 
@@ -34,12 +34,18 @@ def test_no_name_is_shortened_in_a_pipe() -> None:
     assert [line.split()[0] for line in text.splitlines() if line.startswith("aa")] == [names[0]] * 2
 
 
-def test_the_confusion_matrix_of_twelve_long_names_has_its_numbers_in_order() -> None:
+def test_a_pipe_gets_the_confusion_matrix_of_twelve_classes_in_order() -> None:
     metrics = measured([f"{index:02d} a long name" for index in range(12)], n=600)
-    lines = metrics_text("in photos", metrics, width=80).splitlines()
-    start = lines.index("rows: true; columns: predicted") + 2
+    lines = metrics_text("in photos", metrics).splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("true  ")) + 1
     found = [[int(cell) for cell in line.split()[-12:]] for line in lines[start : start + 12]]
     assert found == metrics["confusion"]
+
+
+def test_a_terminal_gets_plots_and_a_pipe_gets_tables() -> None:
+    metrics = measured(["cats", "dogs"])
+    assert not set(BLOCKS) & set(metrics_text("in photos", metrics))
+    assert set(BLOCKS) & set(metrics_text("in photos", metrics, width=80))
 
 
 def test_of_many_classes_the_worst_are_listed_worst_first() -> None:
