@@ -19,7 +19,7 @@ _TITLES = {
     "leak": ("On two sides of the split", "One photograph was trained on and measured on: the accuracy is too good."),
     "conflict": ("Under two classes", "The same photograph has two labels, of which one is wrong."),
     "duplicate": ("The same photograph again", "Copies count as many, and teach nothing new."),
-    "label": ("Probably another class", "A head that had not learned from the image is sure of another class."),
+    "label": ("Probably another class", "Heads that had not learned from the image find another class more probable."),
     "classes": ("Classes that cannot be told apart", "Perhaps they are one class, or their images are mixed up."),
     "outlier": ("Unlike every class", "Perhaps these do not belong here."),
     "blank": ("Of one colour", "There is nothing to be seen."),

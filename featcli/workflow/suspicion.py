@@ -27,7 +27,7 @@ MOST_COMPARED = 4_000  # images of a run, up to which its page compares them wit
 MOST_LISTED = 20_000  # up to which it looks for anything
 _LISTED = 3  # of one kind, in the text
 _SAID = {
-    "leak": "in train too",
+    "leak": "on two sides of a split",
     "conflict": "under two classes",
     "duplicate": "there twice",
     "label": "probably another class",
@@ -118,7 +118,8 @@ def suspects_of_run(
     ]
     said = list(found.common)
     if not compares:
-        said.append(f"With {len(known)} images, copies that are not identical were not looked for: check --deep does")
+        missing_kinds = "copies that are not identical, and empty images, were not looked for"
+        said.append(f"With {len(known)} images, {missing_kinds}: check --deep does")
     if not readable.all():
         missing = int((~readable).sum())
         said.append(f"{missing} of {len(known)} images have no stored features: only their pixels were looked at")

@@ -61,7 +61,7 @@ def test_what_is_planted_is_found_and_can_be_left_out(scenes: Lab) -> None:
     odd = {(row["kind"], Path(row["path"]).name) for row in rows if row["kind"] in ("blank", "dark", "tiny", "shape")}
     assert odd == {("blank", "blank.png"), ("tiny", "tiny.png")}
     assert {row["exclude"] for row in rows} == {""}
-    assert "suspicions\n  leaks       1 in train too\n" in done.text
+    assert "suspicions\n  leaks       1 on two sides of a split\n" in done.text
     assert "val/cats/mirrored.jpg = train/cats/03.png: mirrored, correlation" in done.text
     assert "written     issues.csv: write yes in its column exclude, then --set data.exclude=issues.csv" in done.text
 
