@@ -104,7 +104,7 @@ def _across(scaled: NDArray[np.float32], sides: Integers) -> set[tuple[int, int]
     pairs: set[tuple[int, int]] = set()
     for side in np.unique(sides)[1:]:
         queries, among = np.flatnonzero(sides == side), np.flatnonzero(sides < side)
-        rows, _ = nearest(scaled[queries], scaled[among], 2)
+        rows, _ = nearest(scaled[queries], scaled[among], 2 if len(scaled) <= MANY else 1)
         pairs |= {
             _ordered(int(query), int(among[row])) for query, near in zip(queries, rows, strict=True) for row in near
         }
