@@ -46,19 +46,24 @@ def with_memory(
         emit(Progress("compare", len(rows), len(rows), finished=True))
         return {row: item.thumbnail for row, item in zip(rows, seen, strict=True) if item is not None}
 
-    leaks = find_leaks(samples, table.features, table.readable, look)
     facts = {}
+    found: list[LeakedImage] = []
+    splits = np.array([sample.split for sample in samples])
     for split in measured.metrics:
-        rows = [row for row, sample in enumerate(samples) if sample.split == split]
-        if rows:
-            facts[split] = {
-                **_leak_free(rows, samples, table, predictor, leaks),
-                "distance_curve": _curve(rows, samples, table, predictor, leaks),
-            }
-    found = [
-        LeakedImage(samples[row].path, samples[row].split, samples[pair.first].path, pair.how)
-        for row, pair in sorted(leaks.pairs.items())
-    ]
+        rows = np.flatnonzero(splits == split).tolist()
+        if not rows:
+            continue
+        # Each split by itself: what is said of val must not depend on the test.
+        among = table.readable & np.isin(splits, ("train", split))
+        leaks = find_leaks(samples, table.features, among, look)
+        facts[split] = {
+            **_leak_free(rows, samples, table, predictor, leaks),
+            "distance_curve": _curve(rows, samples, table, predictor, leaks),
+        }
+        found += [
+            LeakedImage(samples[row].path, split, samples[pair.first].path, pair.how)
+            for row, pair in sorted(leaks.pairs.items())
+        ]
     return replace(measured, memory=Memory(tuple(found), facts))
 
 
