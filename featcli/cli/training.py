@@ -53,9 +53,7 @@ def check(
     run.finish(check(session, planned, issues), listed=False)
 
 
-@command(
-    *SOURCE, *TRAINING, "output", "overwrite", "report", "seed", "max_bad", "dry_run", *MACHINE, "as_json", *SPEECH
-)
+@command(*SOURCE, *TRAINING, *_RUN, *MACHINE, "as_json", *SPEECH)
 def train_head(run: Invocation, data: SubjectArgument = None) -> None:
     """Compute what features are missing, fit a classifier on them, write a run folder.
 
@@ -68,9 +66,7 @@ def train_head(run: Invocation, data: SubjectArgument = None) -> None:
     run.finish(train_head(session, report=run.flags.report))
 
 
-@command(
-    *SOURCE, *TRAINING, "output", "overwrite", "report", "seed", "max_bad", "dry_run", *MACHINE, "as_json", *SPEECH
-)
+@command(*SOURCE, *TRAINING, *_RUN, *MACHINE, "as_json", *SPEECH)
 def finetune(
     run: Invocation,
     data: SubjectArgument = None,

@@ -77,7 +77,7 @@ class Extractor:
         self.engine_facts = dict(engine_facts or {"name": self.engine.name})
         self.backbone = backbone
         self.runtime = runtime
-        self.space = space_of(backbone, runtime, self.engine.name)
+        self.space = space_of(backbone, runtime.precision, runtime.device.type, self.engine.name)
 
     def forward(self, pixels: Pixels) -> NDArray[np.float32]:
         """Features of decoded images.
@@ -212,7 +212,7 @@ def _in_batches(rows: Iterator[FeatureRow], size: int) -> Iterator[list[FeatureR
         yield batch
 
 
-def space_of(backbone: Described, runtime: Runtime, engine: str) -> Space:
+def space_of(backbone: Described, precision: str, device_type: str, engine: str) -> Space:
     """Where in a store the features lie that an engine of that name computes."""
     return Space(
         backbone=backbone.name,
@@ -221,8 +221,8 @@ def space_of(backbone: Described, runtime: Runtime, engine: str) -> Space:
         preprocessing=backbone.preprocessing.to_json(),
         layer=str(backbone.layer),
         pixel_pipeline=PIXEL_PIPELINE,
-        precision=runtime.precision,
-        device_type=runtime.device.type,
+        precision=precision,
+        device_type=device_type,
         engine=engine,
     )
 

@@ -187,7 +187,7 @@ def _stored_shares(session: Session, backbone: Described, runtime: Runtime, imag
         return {}  # there is no choice
     stores = {}
     for engine in OF_AUTO:
-        space = space_of(backbone, runtime, engine)
+        space = space_of(backbone, runtime.precision, runtime.device.type, engine)
         stores[engine] = FeatureStore(session.cache, space, backbone.feature_size, session.emit, read_only=True)
     if not any(map(len, stores.values())):
         return {}

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from featcli.data.pixels.decoding import PIXEL_PIPELINE
-from featcli.features.store import FeatureStore, Space
+from featcli.features.extraction import space_of
+from featcli.features.store import FeatureStore
 from featcli.workflow.run_reading import FinishedFolder
 from featcli.workflow.session import Session
 
@@ -23,17 +23,7 @@ class RunFeatures:
 
     def __init__(self, session: Session, opened: FinishedFolder) -> None:
         metadata, backbone = opened.model.metadata, opened.model.backbone
-        space = Space(
-            backbone=backbone.name,
-            weights_sha256=backbone.weights_sha256,
-            arguments=dict(backbone.arguments),
-            preprocessing=backbone.preprocessing.to_json(),
-            layer=str(backbone.layer),
-            pixel_pipeline=PIXEL_PIPELINE,
-            precision=metadata.precision,
-            device_type=metadata.device_type,
-            engine=metadata.engine,
-        )
+        space = space_of(backbone, metadata.precision, metadata.device_type, metadata.engine)
         self._store = FeatureStore(session.cache, space, backbone.feature_size, session.emit, read_only=True)
 
     def of(self, sha256: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:

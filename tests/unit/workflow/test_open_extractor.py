@@ -31,7 +31,7 @@ def photos(tmp_path: Path, make_folder: Callable[..., Path]) -> list[Path]:
 def store_rows(cache: Path, backbone: Backbone, runtime: Runtime, photos: list[Path]) -> None:
     import numpy as np
 
-    store = FeatureStore(cache, space_of(backbone, runtime, "torch"), SIZE, ignore)
+    store = FeatureStore(cache, space_of(backbone, runtime.precision, runtime.device.type, "torch"), SIZE, ignore)
     with store.writer({}) as writer:
         for path in photos:
             writer.add(hashlib.sha256(path.read_bytes()).digest(), np.zeros(SIZE, dtype=np.float32))
