@@ -7,8 +7,9 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from featcli.analysis.suspects import Suspect
 from featcli.config import Config, differences, moves
 from featcli.cores import decide_cores
 from featcli.errors import FeatcliError
@@ -17,7 +18,7 @@ from featcli.files import write_bytes
 from featcli.metadata import CHECKPOINT_NAME
 from featcli.report.comparison import compare
 from featcli.report.gallery import Limits, map_images, marked_paths
-from featcli.report.material import Cloud, Judged, Material
+from featcli.report.material import Cloud, Judged, Listed, Material
 from featcli.report.numbers import Numbers
 from featcli.report.page import make_page
 from featcli.runs.folder import CONFIG_NAME, Run
@@ -35,6 +36,9 @@ from featcli.workflow.run_reading import (
 from featcli.workflow.session import Session
 from featcli.workflow.suspicion import suspects_of_run
 from featcli.writers.checkpoint_facts import checkpoint_facts
+
+# Suspicious images by the space of their features and the images: runs side by side are mostly of the same ones.
+_Looked: TypeAlias = dict[tuple[str, tuple[Listed, ...]], tuple[list[Suspect], str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,8 @@ def write_report(session: Session, folders: Sequence[Path], output: Path) -> dic
         FeatcliError: a run cannot be read or is not finished, or the page cannot be written.
     """
     limits = Limits.shared_by(len(folders))
-    sources = [_read(session, open_finished(session, folder), limits) for folder in folders]
+    looked: _Looked = {}
+    sources = [_read(session, open_finished(session, folder), limits, looked) for folder in folders]
     materials = [source.material for source in sources]
     comparison = None
     if len(sources) > 1:
@@ -105,7 +110,7 @@ def _workers(session: Session) -> int:
     return decide_cores().count if workers == "auto" else workers
 
 
-def _read(session: Session, opened: FinishedFolder, limits: Limits) -> _Source:
+def _read(session: Session, opened: FinishedFolder, limits: Limits, looked: _Looked) -> _Source:
     metadata, metrics = opened.model.metadata, opened.metrics
     images, problems = read_images(opened)
     judgements = read_judgements(opened, images)
@@ -116,9 +121,12 @@ def _read(session: Session, opened: FinishedFolder, limits: Limits) -> _Source:
         facts["fingerprint"] = f"{metadata.validation.fingerprint} of the validation images"
     grey_range = opened.model.backbone.preprocessing.grey_range
     features = RunFeatures(session, opened)
-    suspects, looked = suspects_of_run(
-        session, list(images.values()), features, grey_range=grey_range, workers=_workers(session)
-    )
+    seen = (features.space.key, tuple(images.values()))
+    if seen not in looked:
+        looked[seen] = suspects_of_run(
+            session, list(images.values()), features, grey_range=grey_range, workers=_workers(session)
+        )
+    suspects, not_looked_at = looked[seen]
     material = Material(
         name=Path(opened.folder).name,
         folder=opened.folder,
@@ -138,7 +146,7 @@ def _read(session: Session, opened: FinishedFolder, limits: Limits) -> _Source:
         grey_range=grey_range,
         freeze_depth=str(metadata.freeze_depth),
         backbone=metadata.backbone.name,
-        looked=looked,
+        looked=not_looked_at,
     )
     material = dataclasses.replace(material, cloud=_cloud(features, opened, material, limits))
     by_content = None if judgements.by_content is None else dict(judgements.by_content)

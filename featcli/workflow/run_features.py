@@ -23,8 +23,8 @@ class RunFeatures:
 
     def __init__(self, session: Session, opened: FinishedFolder) -> None:
         metadata, backbone = opened.model.metadata, opened.model.backbone
-        space = space_of(backbone, metadata.precision, metadata.device_type, metadata.engine)
-        self._store = FeatureStore(session.cache, space, backbone.feature_size, session.emit, read_only=True)
+        self.space = space_of(backbone, metadata.precision, metadata.device_type, metadata.engine)
+        self._store = FeatureStore(session.cache, self.space, backbone.feature_size, session.emit, read_only=True)
 
     def of(self, sha256: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
         """(N,) which of N contents are stored, and (N, D) their features; rows of the others mean nothing."""
