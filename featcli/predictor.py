@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from featcli.checkpoint import StoredModel
 from featcli.evaluation.calibration import VALIDATION
 from featcli.evaluation.conformal import SetRule
+from featcli.evaluation.novelty import Novelty
 from featcli.evaluation.trust import NOTHING, Trust
 from featcli.evaluation.truth import Truth
 from featcli.features.extraction import Extractor, FeatureRow
@@ -19,9 +20,6 @@ from featcli.heads.blocks import AffineLayers, apply_in_blocks
 from featcli.heads.head import Head
 from featcli.tasks import Task, task_of
 from featcli.tasks.task import rounded
-
-if TYPE_CHECKING:
-    from torch import nn
 
 Row = dict[str, Any]
 NOVELTY_DECIMALS = 4  # more than it can tell, and few enough that rounding in a batch never shows
@@ -49,40 +47,81 @@ class RowOptions:
     because: Because | None = None
 
 
+class Outputs(Protocol):
+    """What is said of images by the rows that their extractor gives, float32; bits depend on the own row alone."""
+
+    @property
+    def knows_strangers(self) -> bool:
+        """Whether there are novelties."""
+
+    def predictions(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(N, K), what the task's link gives."""
+
+    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N, K), what the task's link takes."""
+
+    def novelty(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(N,) above 1 for strangers; nan where nothing is known of that."""
+
+
+class HeadOutputs:
+    """Those of a head on features.
+
+    Args:
+        head: on the features.
+        task: with the temperature of its predictions.
+        novelty: distances from the training images; None where they are not known.
+    """
+
+    def __init__(self, head: Head, task: Task, novelty: Novelty | None) -> None:
+        self.logits = head.logits
+        self.knows_strangers = novelty is not None
+        self._layers, self._task, self._novelty = head.layers(), task, novelty
+
+    def predictions(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(N, K) of features (N, D). Raises ValueError where they are of another width or type."""
+        return _predict(self._layers, self._task, features)
+
+    def novelty(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(N,) of features (N, D)."""
+        return np.full(len(features), np.nan) if self._novelty is None else self._novelty.of(features)
+
+
 class Predictor:
     """The one way from features to predictions: of `predict`, `evaluate`, parity, and the metrics of a training.
 
     Args:
-        extractor: of the backbone.
-        head: on its features.
-        task: what the head's outputs mean.
-        trust: what the model knows of its limits; its temperature is that of all predictions.
+        extractor: gives a row for each image: features, or what an exported model gives.
+        task: what predictions mean, with their temperature.
+        outputs: from an extractor's rows to predictions.
+        trust: what the model knows of its limits.
     """
 
-    def __init__(self, extractor: Extractor, head: Head, task: Task, trust: Trust = NOTHING) -> None:
+    def __init__(self, extractor: Extractor, task: Task, outputs: Outputs, trust: Trust) -> None:
         self.extractor = extractor
-        self.head = head
+        self.task = task
+        self.outputs = outputs
         self.trust = trust
-        self.task = task if self.trust.calibration is None else task.calibrated(self.trust.temperature)
-        self._layers = head.layers()
+
+    @classmethod
+    def with_head(cls, extractor: Extractor, head: Head, task: Task, trust: Trust = NOTHING) -> Predictor:
+        """The predictor of a head on the features of an extractor; the temperature is that of `trust`."""
+        task = task if trust.calibration is None else task.calibrated(trust.temperature)
+        return cls(extractor, task, HeadOutputs(head, task, trust.novelty), trust)
 
     @classmethod
     def of(cls, checkpoint: StoredModel, extractor: Extractor) -> Predictor:
         """The predictor that a checkpoint holds, with an extractor of its backbone."""
-        return cls(
-            extractor,
-            checkpoint.head,
-            task_of(checkpoint.metadata.classes, checkpoint.metadata.positive),
-            checkpoint.trust,
-        )
+        task = task_of(checkpoint.metadata.classes, checkpoint.metadata.positive)
+        return cls.with_head(extractor, checkpoint.head, task, checkpoint.trust)
 
     def predictions(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """From features (N, D) float32 to predictions (N, K); a row's bits depend on that row alone.
+        """From an extractor's rows (N, D) float32 to predictions (N, K); a row's bits depend on that row alone.
 
         Raises:
-            ValueError: features of another width or type.
+            ValueError: rows of another width or type.
         """
-        return _predict(self._layers, self.task, features)
+        return self.outputs.predictions(features)
 
     def measure(
         self,
@@ -105,12 +144,12 @@ class Predictor:
             values |= self.task.silence(predictions, truth.targets, self.trust.scores)
         if self.trust.calibration is not None and len(features):
             values["calibration"] = self.task.calibration(
-                self.head.logits(features),
+                self.outputs.logits(features),
                 truth.targets,
                 chosen_here=validation and self.trust.calibration.how == VALIDATION,
             )
-        if self.trust.novelty is not None and len(features):
-            values["strangers"] = float(np.mean(self.trust.novelty.of(features) > 1.0))
+        if self.outputs.knows_strangers and len(features):
+            values["strangers"] = float(np.mean(self.outputs.novelty(features) > 1.0))
         return values
 
     def rows(self, batch: Sequence[FeatureRow], options: RowOptions) -> list[Row]:
@@ -125,20 +164,12 @@ class Predictor:
             return [self._row(row, None, None, options) for row in batch]
         features = np.stack(readable)
         predictions = self.predictions(features)
-        novelties = np.full(len(features), np.nan) if self.trust.novelty is None else self.trust.novelty.of(features)
-        found = zip(predictions, novelties.tolist(), strict=True)
+        found = zip(predictions, self.outputs.novelty(features).tolist(), strict=True)
         rows = []
         for row in batch:
             prediction, novelty = next(found) if row.feature is not None else (None, None)
             rows.append(self._row(row, prediction, novelty, options))
         return rows
-
-    def module(self) -> nn.Module:
-        """The whole model, from decoded images to predictions, as one module."""
-        from featcli.backbones.stages import whole
-        from featcli.whole_model import PixelModel
-
-        return PixelModel(whole(self.extractor.backbone), self.head, self.task, self.extractor.runtime)
 
     def _row(
         self, row: FeatureRow, prediction: NDArray[np.float64] | None, novelty: float | None, options: RowOptions

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,26 +10,22 @@ from pathlib import Path
 import numpy as np
 
 from featcli.checkpoint import StoredModel
-from featcli.config import LoadedConfig
 from featcli.data.dataset import Sample, fingerprint, first_of_each, open_labelled
 from featcli.data.hashing import MEMO_NAME
-from featcli.errors import ConditionFailed, DatasetError, UsageError
+from featcli.errors import ConditionFailed, DatasetError
 from featcli.events import Warn
 from featcli.lines import lines_of
 from featcli.predictor import Predictor
-from featcli.runs.folder import CONFIG_NAME
-from featcli.runs.moving import load_run_config
 from featcli.runtime import Runtime
-from featcli.text import nfc
 from featcli.workflow.answer import Answer
 from featcli.workflow.engines import all_of, open_extractor, with_engine
 from featcli.workflow.features import features_of, unreadable_of
 from featcli.workflow.grouping import with_groups
 from featcli.workflow.idle import OF_CHECKPOINT, describe_changed, describe_idle, of_images
-from featcli.workflow.images import read_dataset
 from featcli.workflow.measuring import truth_of
 from featcli.workflow.parity import Measured, check_parity
 from featcli.workflow.positives import ask_for_positive, open_task
+from featcli.workflow.run_data import names_images, open_data_of
 from featcli.workflow.session import Session, open_model, open_runtime
 from featcli.workflow.unseen import find_overlap
 from featcli.writers.metrics_text import metrics_text
@@ -80,7 +74,7 @@ def evaluate(session: Session, checkpoint: Path | None, data_dir: Path | None, o
     # predict and evaluate read the store and never write to it.
     asked = with_engine(session, model.metadata.engine, runtime) if options.parity else session
     extractor = open_extractor(asked, model.backbone, runtime, all_of(samples), load=model.load, head=model.head)
-    predictor = Predictor(extractor, model.head, task, model.trust)
+    predictor = Predictor.with_head(extractor, model.head, task, model.trust)
     table = features_of(samples, predictor.extractor, session, keep=False)
     good = np.flatnonzero(table.readable)
     measured = Measured(task, samples, good, predictor.predictions(table.features[good]))
@@ -119,13 +113,7 @@ def _samples(
         split = samples[0].split
         where = f"in {data_dir}" if split == "train" else f"the {split} split of {data_dir}"
         return _limited(session, samples), where
-    loaded = _data_config(session, path)
-    data = read_dataset(session, loaded, runtime, keep=False, split=model.metadata.split)
-    if list(data.classes) != [nfc(name) for name in model.metadata.classes]:
-        raise DatasetError(
-            f"the classes of {data.origin} are not those of the checkpoint: "
-            f"{', '.join(data.classes[:10])} and {', '.join(model.metadata.classes[:10])}"
-        )
+    data = open_data_of(session, path, model.metadata, runtime, doing="evaluate")
     split = "val" if options.parity else "test" if data.split("test") else "val"
     if not data.split(split):
         raise DatasetError(f"{data.origin} has no images in its {split} split", "Name a labelled folder.")
@@ -141,7 +129,7 @@ def _limited(session: Session, samples: Sequence[Sample]) -> Sequence[Sample]:
 def _check_limit(session: Session, data_dir: Path | None, options: EvaluateOptions) -> None:
     """Refuses to show parity on some of the images that a run was validated on."""
     loaded = session.loaded
-    if options.parity and loaded.config.data.limit is not None and not (data_dir or _names_images(loaded)):
+    if options.parity and loaded.config.data.limit is not None and not (data_dir or names_images(loaded)):
         raise loaded.error("data.limit", "--parity is of all validation images, and this leaves some out")
 
 
@@ -150,7 +138,7 @@ def _describe_idle(session: Session, path: Path, model: StoredModel, data_dir: P
     data, idle = session.loaded.config.data, dict(OF_CHECKPOINT)
     if named:
         idle["output"] = "a checkpoint is named"
-    if data_dir is not None or not _names_images(session.loaded):
+    if data_dir is not None or not names_images(session.loaded):
         idle |= of_images(f"the images are those of {'the run' if data_dir is None else data_dir}")
         if data.group is not None:
             del idle["data.group"]  # the groups of the call go before those of the run
@@ -158,36 +146,3 @@ def _describe_idle(session: Session, path: Path, model: StoredModel, data_dir: P
         idle["data.positive"] = f"the checkpoint's stays, {model.metadata.positive}"
     describe_idle(session, "evaluate", idle)
     describe_changed(session, path)
-
-
-def _data_config(session: Session, checkpoint: Path) -> LoadedConfig:
-    """The config that names the images: the one that was given, else the run's, changed by what was set."""
-    given, beside = session.loaded, checkpoint.parent / CONFIG_NAME
-    if _names_images(given) and (given.file is not None or not beside.is_file()):
-        return given
-    if not beside.is_file():
-        raise UsageError(
-            "nothing to evaluate on", f"Name a folder, or give --config: there is no {CONFIG_NAME} beside {checkpoint}."
-        )
-    loaded = _with_data(load_run_config(checkpoint.parent, session.emit), given)
-    if not _names_images(loaded):
-        raise UsageError(f"{beside} names no images", "Name a folder to evaluate on.")
-    for key, path in (("data.root", loaded.config.data.root), ("data.manifest", loaded.config.data.manifest)):
-        if path is not None and not os.path.exists(path) and not _names_images(given):
-            what = "folder" if key == "data.root" else "file"
-            way = f"Where the run's images lie now: --set {key}=..., or name a labelled folder to evaluate on."
-            raise loaded.error(key, f"no such {what}: {path}", way)
-    return loaded
-
-
-def _with_data(loaded: LoadedConfig, given: LoadedConfig) -> LoadedConfig:
-    """A run's config and what was given besides: of other images the whole section `data`, else their limit alone."""
-    names = {key.removeprefix("data.") for key in given.places if key.startswith("data.")}
-    names = names | {"root", "manifest"} if names & {"root", "manifest"} else names & {"limit"}
-    data = loaded.config.data.model_copy(update={name: getattr(given.config.data, name) for name in names})
-    config = loaded.config.model_copy(update={"data": data})
-    return dataclasses.replace(loaded, config=config, places={**loaded.places, **given.places})
-
-
-def _names_images(loaded: LoadedConfig) -> bool:
-    return loaded.config.data.root is not None or loaded.config.data.manifest is not None

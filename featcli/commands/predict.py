@@ -151,7 +151,7 @@ def predict(
         session.emit(Note(f"skipped in folders: {ignored}"))
     _describe_doubts(counts, options, session.emit)
     if options.summary is not None:
-        write_json(options.summary, _summary(counts, model))
+        write_json(options.summary, _summary(counts, model, knows_strangers=predictor.outputs.knows_strangers))
     return Answer(answer, unreadable=counts.unreadable)
 
 
@@ -220,11 +220,11 @@ def _describe_idle(
     describe_separator(arguments, options.separator, session.emit)
 
 
-def _summary(counts: _Counts, model: StoredModel) -> dict[str, Any]:
+def _summary(counts: _Counts, model: StoredModel, *, knows_strangers: bool) -> dict[str, Any]:
     return {
         "n": counts.n,
         "n_errors": counts.unreadable.count,
-        "n_strangers": None if model.trust.novelty is None else counts.strangers,
+        "n_strangers": counts.strangers if knows_strangers else None,
         "n_abstained": counts.abstained,
         "labels": {name: counts.labels[name] for name in model.metadata.classes},
         "backbone": model.metadata.backbone.name,

@@ -101,7 +101,7 @@ def _train_in(run: Run, session: Session, runtime: Runtime, clock: Clock) -> Ans
     evidence = trained.evidence or validation_evidence(data.samples, table, head)
     trust = learn_trust(evidence, task, data.samples, table, session.emit, learned_features=False)
     clock.lap("trust")
-    predictor = Predictor(extractor, head, task, trust)
+    predictor = Predictor.with_head(extractor, head, task, trust)
     measured = measure_splits(data.samples, table, predictor)
     measured = with_memory(measured, data.samples, table, predictor, session.emit)
     facts |= training_facts(data.samples, table, predictor)

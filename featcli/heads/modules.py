@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,31 +9,27 @@ from torch import Tensor, nn
 
 from featcli.heads.blocks import AffineLayers
 
-TensorLink: TypeAlias = Callable[[Tensor, int], Tensor]  # from outputs, and the dimension that they lie along
-
 
 class HeadModule(nn.Module):
-    """Features (N, D) to outputs (N, K), and what follows.
+    """Features (N, D) to outputs (N, K).
 
     Args:
         layers: of a head; they are copied.
-        link: what follows, such as a task's.
     """
 
-    def __init__(self, layers: AffineLayers, link: TensorLink | None = None) -> None:
+    def __init__(self, layers: AffineLayers) -> None:
         super().__init__()
         for index, (weight, bias) in enumerate(layers.layers):
             self.register_buffer(f"weight{index}", torch.tensor(weight))
             self.register_buffer(f"bias{index}", torch.tensor(bias))
         self._n_layers = len(layers.layers)
-        self._link = link
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, D) float32 to (N, K), float32 without a link."""
+        """(N, D) float32 to (N, K) float32."""
         for index in range(self._n_layers):
             given = features.relu() if index > 0 else features
             features = nn.functional.linear(given, self.get_buffer(f"weight{index}"), self.get_buffer(f"bias{index}"))
-        return features if self._link is None else self._link(features, 1)
+        return features
 
 
 def linear_arrays(module: nn.Module) -> list[NDArray[np.float32]]:

@@ -41,12 +41,12 @@ class Multiclass:
     @overload
     def link(self, outputs: NDArray[np.floating], dim: int = 1) -> Floats: ...
     @overload
-    def link(self, outputs: Tensor, dim: int = 1) -> Tensor: ...
-    def link(self, outputs: Any, dim: int = 1) -> Any:
-        """From logits to probabilities, which sum to one along `dim`, float64."""
+    def link(self, outputs: Tensor, dim: int = 1, *, wide: bool = True) -> Tensor: ...
+    def link(self, outputs: Any, dim: int = 1, *, wide: bool = True) -> Any:
+        """From logits to probabilities, which sum to one along `dim`, float64; unless `wide`, as the logits are."""
         if isinstance(outputs, np.ndarray):
             return softmax(outputs if self.temperature == 1.0 else outputs / np.float64(self.temperature), dim)
-        return (outputs.double() / self.temperature).softmax(dim)
+        return ((outputs.double() if wide else outputs) / self.temperature).softmax(dim)
 
     def calibrated(self, temperature: float) -> Multiclass:
         """The same with logits that are divided by a temperature, 1 being as they are."""

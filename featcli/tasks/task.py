@@ -44,11 +44,12 @@ class Task(Protocol):
     @overload
     def link(self, outputs: NDArray[np.floating], dim: int = 1) -> Floats: ...
     @overload
-    def link(self, outputs: Tensor, dim: int = 1) -> Tensor: ...
-    def link(self, outputs: Any, dim: int = 1) -> Any:
+    def link(self, outputs: Tensor, dim: int = 1, *, wide: bool = True) -> Tensor: ...
+    def link(self, outputs: Any, dim: int = 1, *, wide: bool = True) -> Any:
         """From outputs, K of them along `dim`, to predictions of the same shape, float64.
 
-        Of an array, which is what heads give, and of a tensor, in training and in a model as one module.
+        Of an array, which is what heads give, and of a tensor: in training, and in a model as one module, whose
+        predictions are of the type of its outputs (`wide` is False), as what runs it may have no float64.
         """
 
     def calibrated(self, temperature: float) -> Task:

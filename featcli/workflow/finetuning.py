@@ -155,7 +155,7 @@ class FineTuning:
             self._session.emit,
             learned_features=self._n_frozen < len(backbone.stages),
         )
-        predictor = Predictor(extractor, head, self._task, trust)
+        predictor = Predictor.with_head(extractor, head, self._task, trust)
         measured = with_memory(measure_splits(samples, table, predictor), samples, table, predictor, self._session.emit)
         facts = gradient_facts(self._gradient, config, progress) | training_facts(samples, table, predictor)
         mark_selection(measured.metrics, facts)

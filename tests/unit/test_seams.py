@@ -30,6 +30,9 @@ from featcli.data.pixels.loading import load_facts, load_pixels
 from featcli.data.readers.files import file_ref
 from featcli.data.readers.reader import ImageRef, UnreadableImage
 from featcli.errors import ConfigError
+from featcli.evaluation.calibration import Calibration
+from featcli.evaluation.novelty import Novelty
+from featcli.evaluation.trust import Trust
 from featcli.evaluation.truth import Truth
 from featcli.events import Emit, EpochEnd, Event, ignore
 from featcli.features.engines.engine import Pending, Pixels
@@ -45,6 +48,7 @@ from featcli.training.boundary import FeatureExamples, FrozenPrefix
 from featcli.training.loop import fit
 from featcli.training.optimizers import make_optimizer
 from featcli.training.problem import Callbacks, Labelled, Problem
+from featcli.whole_model import PixelModel
 from featcli.workflow.session import Session
 from featcli.writers.prediction_rows import open_writer
 from tests.unit.training.lab import recipe
@@ -195,7 +199,7 @@ def test_a_task_of_ones_own(backbone: Backbone) -> None:
     assert [event.metrics["rmse"] for event in events if isinstance(event, EpochEnd)] == errors
     last = module[0]
     head = LinearHead(last.weight.detach().numpy().copy(), last.bias.detach().numpy().copy())
-    predictor = Predictor(Extractor(backbone, CPU), head, task)
+    predictor = Predictor.with_head(Extractor(backbone, CPU), head, task)
     written: list[bytes] = []
     writer = open_writer("csv", written.append, task, RowOptions())
     rows = [{"path": "a.jpg", **task.cells(row), "error": None} for row in predictor.predictions(features[:1])]
@@ -249,21 +253,25 @@ def test_a_tracker_of_ones_own(tmp_path: Path, make_folder: Callable[..., Path])
         }
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_the_whole_model_as_one_module_predicts_as_its_pieces_do(backbone: Backbone, precision: str) -> None:
+def test_the_whole_model_as_one_module_predicts_as_its_pieces_do(backbone: Backbone) -> None:
     random = np.random.default_rng(1)
-    runtime = Runtime(torch.device("cpu"), precision, 1, 2, 8)
-    head = LinearHead(random.normal(size=(3, 1280)).astype(np.float32), random.normal(size=3).astype(np.float32))
-    predictor = Predictor(Extractor(backbone, runtime), head, Multiclass(("a", "b", "c")))
+    features = random.normal(size=(60, 1280)).astype(np.float32)
+    novelty = Novelty.fit(features, np.arange(60) % 3, 4)  # a class without images is nobody's neighbour
+    head = LinearHead(random.normal(size=(4, 1280)).astype(np.float32), random.normal(size=4).astype(np.float32))
+    trust = Trust(Calibration(1.7, 20, "5 folds", 1.0, 0.9), None, novelty)
+    predictor = Predictor.with_head(Extractor(backbone, CPU), head, Multiclass(("a", "b", "c", "d")), trust)
     images = random.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
-    module = predictor.module()
+    module = PixelModel(backbone, head, predictor.task, novelty, features=True)
+    assert module.names == ["probabilities", "logits", "novelty", "features"]
     with torch.inference_mode():
-        whole = module(torch.from_numpy(images)).numpy()
-    pieces = predictor.predictions(predictor.extractor.forward(list(images)))
-    assert whole.dtype == np.float64
-    np.testing.assert_allclose(whole, pieces, rtol=0, atol=1e-6)
-    np.testing.assert_array_equal(whole.argmax(1), pieces.argmax(1))
-    assert {name.partition(".")[0] for name in module.state_dict()} == {"network", "head"}
+        found = dict(zip(module.names, (output.numpy() for output in module(torch.from_numpy(images))), strict=True))
+    pieces = predictor.extractor.forward(list(images))
+    assert {output.dtype for output in found.values()} == {np.dtype(np.float32)}
+    np.testing.assert_allclose(found["probabilities"], predictor.predictions(pieces), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found["logits"], predictor.outputs.logits(pieces), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found["novelty"], predictor.outputs.novelty(pieces), rtol=2e-5)
+    np.testing.assert_allclose(found["features"], pieces, rtol=1e-4, atol=1e-5)
+    assert {name.partition(".")[0] for name in module.state_dict()} == {"network", "head", "novelty", "scale", "shift"}
 
 
 PLAIN = Space(
