@@ -28,3 +28,19 @@ def find_umap() -> Any | None:
     except ImportError:
         return None
     return umap
+
+
+ONNX_INSTALL = "Install it: pip install 'featcli[onnx]'"
+
+
+def import_onnxruntime() -> Any:
+    """The module onnxruntime.
+
+    Raises:
+        EnvironmentFault: it is not installed, or is broken.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise EnvironmentFault("an ONNX file needs onnxruntime", ONNX_INSTALL) from error
+    return onnxruntime

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from featcli.errors import CheckpointError
 from featcli.text import did_you_mean
 
-FORMAT = 1
+FORMAT = 1  # of a checkpoint, and of an exported file
 KEY = "featcli"
 CHECKPOINT_NAME = "checkpoint.safetensors"
 _PLAIN = "torch"
@@ -25,6 +25,9 @@ _COPY_AGAIN = f"Copy it again where it is a checkpoint. {_COMES_FIRST}"
 class _Part(BaseModel):
     # Unknown keys are a newer writer's business, as long as the format number is ours.
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+_P = TypeVar("_P", bound=_Part)
 
 
 class BackboneFacts(_Part):
@@ -101,6 +104,36 @@ class CheckpointMetadata(_Part):
         return re.sub("[\ud800-\udfff]", lambda lone: f"\\u{ord(lone[0]):04x}", text)
 
 
+class ExportFacts(_Part):
+    """What an exported file is, beside the checkpoint that it was made from.
+
+    Attributes:
+        format: of these facts.
+        form: `exact`, which takes decoded squares, or `whole`, which takes images of any size.
+        precision: `fp32`, `fp16` or `int8`.
+        outputs: by name, how many numbers each gives for an image.
+        checkpoint_sha256: of the checkpoint's file.
+        body_sha256: of the network, and of all that the file says but these facts.
+        scores: of held-out images, for sets; None where there are none.
+        checked: how it agreed with the checkpoint, on how many images; None where it was not checked.
+        versions: of the libraries that made it.
+    """
+
+    format: int
+    form: str
+    precision: str
+    outputs: dict[str, int]
+    checkpoint_sha256: str
+    body_sha256: str
+    scores: dict[str, list[float]] | None
+    checked: dict[str, Any] | None
+    versions: dict[str, str]
+
+    def to_text(self) -> str:
+        """JSON, as it stands in the file."""
+        return json.dumps(self.model_dump(), sort_keys=True, allow_nan=False)
+
+
 def find_checkpoint(path: Path) -> Path:
     """The checkpoint file that `path` names: the file itself, or the one in a run folder.
 
@@ -138,6 +171,10 @@ def read_metadata(path: Path) -> CheckpointMetadata:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from error
     except safetensors.SafetensorError as error:
+        if path.suffix.lower() == ".onnx":
+            raise CheckpointError(
+                f"{path} is an exported model, and a checkpoint is needed", "Name the run that it was made from."
+            ) from error
         raise CheckpointError(f"{path} is not a safetensors file, or only a part of one", _COPY_AGAIN) from error
     if KEY not in header:
         raise CheckpointError(
@@ -153,6 +190,19 @@ def parse_metadata(text: str, source: str) -> CheckpointMetadata:
     Raises:
         CheckpointError: it is damaged, or of a newer format.
     """
+    return _parse(CheckpointMetadata, text, source)
+
+
+def parse_export_facts(text: str, source: str) -> ExportFacts:
+    """Checks the JSON that an exported file has of itself.
+
+    Raises:
+        CheckpointError: it is damaged, or of a newer format.
+    """
+    return _parse(ExportFacts, text, source)
+
+
+def _parse(kind: type[_P], text: str, source: str) -> _P:
     try:
         value = json.loads(text)
         found = value["format"]
@@ -161,7 +211,7 @@ def parse_metadata(text: str, source: str) -> CheckpointMetadata:
                 f"{source} has format {found}; this featcli reads formats up to {FORMAT}",
                 "Upgrade: pip install -U featcli",
             )
-        return CheckpointMetadata.model_validate(value)
+        return kind.model_validate(value)
     except ValidationError as error:
         where = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors()[:3])
         raise CheckpointError(f"{source} has a damaged description: {where}") from error

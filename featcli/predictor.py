@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ from featcli.evaluation.conformal import SetRule
 from featcli.evaluation.novelty import Novelty
 from featcli.evaluation.trust import NOTHING, Trust
 from featcli.evaluation.truth import Truth
+from featcli.exported import LOGITS, NOVELTY, PREDICTIONS, Model, split_columns
 from featcli.features.extraction import Extractor, FeatureRow
 from featcli.heads.blocks import AffineLayers, apply_in_blocks
 from featcli.heads.head import Head
@@ -87,6 +88,32 @@ class HeadOutputs:
         return np.full(len(features), np.nan) if self._novelty is None else self._novelty.of(features)
 
 
+class ExportedOutputs:
+    """Those of an exported file, which lie beside each other.
+
+    Args:
+        outputs: by name, how many numbers each gives.
+    """
+
+    def __init__(self, outputs: Mapping[str, int]) -> None:
+        self.knows_strangers = NOVELTY in outputs
+        self._outputs = outputs
+
+    def predictions(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(N, K) as the file gives them."""
+        return split_columns(features, self._outputs)[PREDICTIONS].astype(np.float64)
+
+    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N, K) as the file gives them."""
+        return split_columns(features, self._outputs)[LOGITS]
+
+    def novelty(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(N,) as the file gives them."""
+        if not self.knows_strangers:
+            return np.full(len(features), np.nan)
+        return split_columns(features, self._outputs)[NOVELTY][:, 0].astype(np.float64)
+
+
 class Predictor:
     """The one way from features to predictions: of `predict`, `evaluate`, parity, and the metrics of a training.
 
@@ -110,10 +137,18 @@ class Predictor:
         return cls(extractor, task, HeadOutputs(head, task, trust.novelty), trust)
 
     @classmethod
-    def of(cls, checkpoint: StoredModel, extractor: Extractor) -> Predictor:
-        """The predictor that a checkpoint holds, with an extractor of its backbone."""
-        task = task_of(checkpoint.metadata.classes, checkpoint.metadata.positive)
-        return cls.with_head(extractor, checkpoint.head, task, checkpoint.trust)
+    def of(cls, model: Model, extractor: Extractor, task: Task | None = None) -> Predictor:
+        """The predictor that a checkpoint or an exported file holds.
+
+        Args:
+            model: read.
+            extractor: of its backbone, or of the file.
+            task: of its classes; None for that of the model.
+        """
+        task = task or task_of(model.metadata.classes, model.metadata.positive)
+        if isinstance(model, StoredModel):
+            return cls.with_head(extractor, model.head, task, model.trust)
+        return cls(extractor, task.calibrated(model.trust.temperature), ExportedOutputs(model.outputs), model.trust)
 
     def predictions(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """From an extractor's rows (N, D) float32 to predictions (N, K); a row's bits depend on that row alone.

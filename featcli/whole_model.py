@@ -8,11 +8,10 @@ from torch import Tensor, nn
 
 from featcli.backbones.stages import Backbone
 from featcli.evaluation.novelty import Novelty
+from featcli.exported import FEATURES, LOGITS, NOVELTY, PREDICTIONS
 from featcli.heads.head import Head
 from featcli.heads.modules import HeadModule
 from featcli.tasks import Task
-
-PREDICTIONS, LOGITS, NOVELTY, FEATURES = "probabilities", "logits", "novelty", "features"  # names of outputs
 
 
 class PixelModel(nn.Module):

@@ -1,9 +1,9 @@
 """The command line: parses arguments, wires the console to events, imports a command when it runs."""
 
-from featcli.cli import choosing, helping, store, training, using
+from featcli.cli import choosing, helping, leaving, store, training, using
 from featcli.cli.root import app
 
-__all__ = ["app", "choosing", "helping", "store", "training", "using"]
+__all__ = ["app", "choosing", "helping", "leaving", "store", "training", "using"]
 
 # As the help lists them: in the order in which they are used.
 _ORDER = (
@@ -13,6 +13,7 @@ _ORDER = (
     "finetune",
     "predict",
     "evaluate",
+    "export",
     "report",
     "verify",
     "diff",

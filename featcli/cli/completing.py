@@ -28,6 +28,8 @@ _KINDS = {
     "--head": "key head.kind",
     "--set": "setting",
     "completion SHELL": f"words {' '.join(SCRIPTS)}",
+    "export --form": "words exact whole",
+    "export --format": "words onnx openvino torch",
     "extract --format": "words npz npy safetensors csv parquet",
     "help COMMAND": "commands",
     "init DATA_DIR": "folder",

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featcli.checkpoint import StoredModel, read_checkpoint
 from featcli.data.naming.folders import Ignored
 from featcli.data.readers.files import file_ref
 from featcli.data.readers.reader import ImageRef
@@ -19,18 +18,20 @@ from featcli.errors import ConditionFailed, UsageError
 from featcli.evaluation.intervals import wilson_interval
 from featcli.evaluation.paired import paired_difference
 from featcli.events import Note, Progress
+from featcli.exported import ExportedModel, Model
 from featcli.features.extraction import Extractor
 from featcli.features.store import FeatureStore
 from featcli.lines import laid_out
 from featcli.metadata import find_checkpoint
-from featcli.predictor import Predictor, RowOptions
+from featcli.predictor import RowOptions
 from featcli.runs.folder import IMAGES_NAME, PREDICTIONS_NAME, Run
 from featcli.runtime import Runtime
 from featcli.text import clipped, first_few
 from featcli.workflow.answer import Answer, Unreadable
-from featcli.workflow.engines import Wanted, open_extractor
+from featcli.workflow.engines import Wanted
 from featcli.workflow.inputs import expand
-from featcli.workflow.session import Session, open_runtime
+from featcli.workflow.predicting import open_predictor
+from featcli.workflow.session import Session, open_runtime, read_model
 
 SHOWN = 10  # images whose label changed
 _NAME = 13
@@ -51,13 +52,13 @@ class Side:
     """One of the two: where its checkpoint is, and the model."""
 
     path: Path
-    model: StoredModel
+    model: Model
 
     @classmethod
     def open(cls, named: Path) -> Side:
         """From a checkpoint or a run. Raises CheckpointError where there is none, or a damaged one."""
         path = find_checkpoint(named)
-        return cls(path, read_checkpoint(path))
+        return cls(path, read_model(path))
 
     def written(self) -> dict[str, Said]:
         """What its run wrote of the images that it held out, by their content.
@@ -65,6 +66,11 @@ class Side:
         Raises:
             UsageError: it has not written that.
         """
+        if isinstance(self.model, ExportedModel):
+            raise UsageError(
+                f"{self.path} is an exported file, which wrote nothing",
+                "Name images after the two: featcli diff A B PHOTOS",
+            )
         run = Run(self.path.parent)
         rows, images = run.read_predictions(), run.read_images()
         if rows is None or images is None:
@@ -135,8 +141,8 @@ def _predicted(
     vectors: list[dict[str, NDArray[np.float32]]] = []
     unreadable = Unreadable()
     for side in sides:
-        extractor = _extractor(session, runtime, side, refs)
-        predictor = Predictor.of(side.model, extractor)
+        predictor = open_predictor(session, side.model, runtime, Wanted(refs, len(refs)))
+        extractor = predictor.extractor
         one: dict[str, Said] = {}
         own: dict[str, NDArray[np.float32]] = {}
         unreadable = Unreadable()
@@ -178,8 +184,7 @@ def _features(
 
 
 def _extractor(session: Session, runtime: Runtime, side: Side, refs: Sequence[ImageRef]) -> Extractor:
-    model = side.model
-    return open_extractor(session, model.backbone, runtime, Wanted(refs, len(refs)), load=model.load, head=model.head)
+    return open_predictor(session, side.model, runtime, Wanted(refs, len(refs))).extractor
 
 
 def _batches(session: Session, extractor: Extractor, refs: Sequence[ImageRef]) -> Iterable[Any]:
@@ -199,6 +204,8 @@ def _is_one_backbone(sides: tuple[Side, Side]) -> bool:
 
 def _are_comparable(sides: tuple[Side, Side]) -> bool:
     """Whether numbers at one place mean the same in both: features of one architecture, at one layer."""
+    if any(isinstance(side.model, ExportedModel) for side in sides):
+        return False  # what an exported file gives is no feature
     one, other = (side.model.backbone for side in sides)
     return (one.name, one.layer, one.feature_size) == (other.name, other.layer, other.feature_size)
 

@@ -9,24 +9,24 @@ from pathlib import Path
 
 import numpy as np
 
-from featcli.checkpoint import StoredModel
 from featcli.data.dataset import Sample, fingerprint, first_of_each, open_labelled
 from featcli.data.hashing import MEMO_NAME
 from featcli.errors import ConditionFailed, DatasetError
 from featcli.events import Warn
+from featcli.exported import Model
 from featcli.lines import lines_of
-from featcli.predictor import Predictor
 from featcli.runtime import Runtime
 from featcli.workflow.answer import Answer
-from featcli.workflow.engines import all_of, open_extractor, with_engine
+from featcli.workflow.engines import all_of, with_engine
 from featcli.workflow.features import features_of, unreadable_of
 from featcli.workflow.grouping import with_groups
 from featcli.workflow.idle import OF_CHECKPOINT, describe_changed, describe_idle, of_images
 from featcli.workflow.measuring import truth_of
 from featcli.workflow.parity import Measured, check_parity
 from featcli.workflow.positives import ask_for_positive, open_task
+from featcli.workflow.predicting import open_predictor, open_runtime_of
 from featcli.workflow.run_data import names_images, open_data_of
-from featcli.workflow.session import Session, open_model, open_runtime
+from featcli.workflow.session import Session, open_model
 from featcli.workflow.unseen import find_overlap
 from featcli.writers.metrics_text import metrics_text
 
@@ -52,8 +52,8 @@ def evaluate(session: Session, checkpoint: Path | None, data_dir: Path | None, o
     Raises:
         FeatcliError: the checkpoint or the data is not available.
     """
-    runtime = open_runtime(session, defer_torch=True)
     model, path = open_model(session, checkpoint)
+    runtime = open_runtime_of(session, model)
     if options.parity and not model.metadata.validation.n:
         raise ConditionFailed(
             f"parity cannot be shown: {path} was trained without validation images",
@@ -73,8 +73,7 @@ def evaluate(session: Session, checkpoint: Path | None, data_dir: Path | None, o
         return Answer.arranged(lines_of(plan), facts | overlap.to_json())
     # predict and evaluate read the store and never write to it.
     asked = with_engine(session, model.metadata.engine, runtime) if options.parity else session
-    extractor = open_extractor(asked, model.backbone, runtime, all_of(samples), load=model.load, head=model.head)
-    predictor = Predictor.with_head(extractor, model.head, task, model.trust)
+    predictor = open_predictor(asked, model, runtime, all_of(samples), task=task)
     table = features_of(samples, predictor.extractor, session, keep=False)
     good = np.flatnonzero(table.readable)
     measured = Measured(task, samples, good, predictor.predictions(table.features[good]))
@@ -88,7 +87,7 @@ def evaluate(session: Session, checkpoint: Path | None, data_dir: Path | None, o
     ask_for_positive(metrics, session.emit)
     failure = None
     if options.parity:
-        failure = check_parity(path, model.metadata, measured, extractor, session.emit)
+        failure = check_parity(path, model.metadata, measured, predictor.extractor, session.emit)
     if failure is None and options.min_accuracy is not None and (metrics["accuracy"] or 0.0) < options.min_accuracy:
         failure = ConditionFailed(
             f"accuracy {metrics['accuracy']:.4f} is below --min-accuracy {options.min_accuracy:g}"
@@ -98,7 +97,7 @@ def evaluate(session: Session, checkpoint: Path | None, data_dir: Path | None, o
 
 
 def _samples(
-    session: Session, model: StoredModel, path: Path, data_dir: Path | None, runtime: Runtime, options: EvaluateOptions
+    session: Session, model: Model, path: Path, data_dir: Path | None, runtime: Runtime, options: EvaluateOptions
 ) -> tuple[Sequence[Sample], str]:
     """The labelled images to evaluate on, and what they are in words."""
     if data_dir is not None:
@@ -133,7 +132,7 @@ def _check_limit(session: Session, data_dir: Path | None, options: EvaluateOptio
         raise loaded.error("data.limit", "--parity is of all validation images, and this leaves some out")
 
 
-def _describe_idle(session: Session, path: Path, model: StoredModel, data_dir: Path | None, *, named: bool) -> None:
+def _describe_idle(session: Session, path: Path, model: Model, data_dir: Path | None, *, named: bool) -> None:
     """Names the options that were given for this call and that it does nothing with."""
     data, idle = session.loaded.config.data, dict(OF_CHECKPOINT)
     if named:

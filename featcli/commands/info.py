@@ -1,14 +1,16 @@
-"""`featcli info`: what is in a checkpoint. Reads the header alone, without torch."""
+"""`featcli info`: what is in a checkpoint, or in an exported file. Without torch."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from featcli.exported import is_exported, read_description
 from featcli.lines import lines_of
 from featcli.metadata import find_checkpoint, read_metadata
 from featcli.text import printable
 from featcli.workflow.answer import Answer
-from featcli.writers.checkpoint_facts import checkpoint_facts
+from featcli.writers.checkpoint_facts import checkpoint_facts, export_facts
 
 
 def info(checkpoint: Path) -> Answer:
@@ -18,8 +20,15 @@ def info(checkpoint: Path) -> Answer:
         CheckpointError: it cannot be read.
     """
     path = find_checkpoint(checkpoint)
-    metadata = read_metadata(path)
+    exported: dict[str, Any] = {}
+    facts: dict[str, str] = {}
+    if is_exported(path):
+        metadata, export = read_description(path)
+        facts = export_facts(export)
+        exported = {"export": export.model_dump(exclude={"scores"})}
+    else:
+        metadata = read_metadata(path)
     size = path.stat().st_size
-    facts = {"file": f"{path} ({size / 1e6:.1f} MB, format {metadata.format})", **checkpoint_facts(path, metadata)}
-    lines = [f"{name:12} {printable(text)}" for name, text in facts.items()]
-    return Answer.arranged(lines_of(lines), {"bytes": size, **metadata.model_dump()})
+    facts = {"file": f"{path} ({size / 1e6:.1f} MB, format {metadata.format})", **facts}
+    lines = [f"{name:12} {printable(text)}" for name, text in (facts | checkpoint_facts(path, metadata)).items()]
+    return Answer.arranged(lines_of(lines), {"bytes": size, **metadata.model_dump(), **exported})

@@ -16,21 +16,24 @@ from featcli.data.naming.folders import Ignored
 from featcli.data.readers.reader import ImageRef
 from featcli.errors import UsageError
 from featcli.events import Emit, Note, Progress
+from featcli.exported import Model
+from featcli.features.extraction import Extractor
 from featcli.features.store import FeatureStore
 from featcli.files import check_output_file, open_sink, write_json
 from featcli.lines import lines_of
 from featcli.outputs import STDOUT
-from featcli.predictor import Predictor, RowOptions
+from featcli.predictor import Because, RowOptions
 from featcli.runtime import Runtime
 from featcli.text import first_few
 from featcli.workflow.answer import Answer, Unreadable
 from featcli.workflow.because import open_because, set_rule
-from featcli.workflow.engines import Wanted, first_of, open_extractor
+from featcli.workflow.engines import Wanted, first_of
 from featcli.workflow.idle import OF_CHECKPOINT, describe_changed, describe_idle, describe_separator, of_images
 from featcli.workflow.images import open_data
 from featcli.workflow.inputs import NEWLINE, STDIN, Total, expand
 from featcli.workflow.no_images import accept_no_images
-from featcli.workflow.session import Session, open_model, open_runtime
+from featcli.workflow.predicting import open_predictor, open_runtime_of, require_stored
+from featcli.workflow.session import Session, open_model
 from featcli.writers.formats import refuse_on_terminal
 from featcli.writers.prediction_rows import TEXT_FORMATS, Write, open_writer, row_format
 
@@ -96,8 +99,8 @@ def predict(
     output = STDOUT if options.output is None else options.output
     format, answer = _check_outputs(options)
     _describe_idle(session, checkpoint, arguments, options, format)
-    runtime = open_runtime(session, defer_torch=True)
     model, path = open_model(session, checkpoint)
+    runtime = open_runtime_of(session, model)
     describe_changed(session, path)
     ignored = Ignored()
     if arguments:
@@ -119,16 +122,16 @@ def predict(
         refs = itertools.islice(refs, limit)
     if session.dry_run:
         return Answer.arranged(lines_of(_plan_lines(path, model, runtime, arguments, refs)))
-    wanted, refs = _wanted(refs, arguments)
-    extractor = open_extractor(session, model.backbone, runtime, wanted, load=model.load, head=model.head)
-    predictor = Predictor.of(model, extractor)
+    wanted, refs = _wanted(refs, arguments, torch=isinstance(model, StoredModel))
+    predictor = open_predictor(session, model, runtime, wanted)
+    extractor = predictor.extractor
     asked = RowOptions(
         options.top or _TOP,
         options.probs,
         options.coverage,
         None if options.coverage is None else set_rule(model, options.coverage, session.emit),
         options.abstain_below,
-        None if options.because is None else open_because(session, model, path, extractor, options.because),
+        _because(session, model, path, extractor, options.because),
     )
     store = FeatureStore(session.cache, extractor.space, model.backbone.feature_size, session.emit, read_only=True)
 
@@ -155,9 +158,15 @@ def predict(
     return Answer(answer, unreadable=counts.unreadable)
 
 
-def _wanted(refs: Iterable[ImageRef], arguments: Sequence[str]) -> tuple[Wanted, Iterable[ImageRef]]:
+def _because(session: Session, model: Model, path: Path, extractor: Extractor, count: int | None) -> Because | None:
+    if count is None:
+        return None
+    return open_because(session, require_stored(model, "--because"), path, extractor, count)
+
+
+def _wanted(refs: Iterable[ImageRef], arguments: Sequence[str], *, torch: bool) -> tuple[Wanted, Iterable[ImageRef]]:
     if arguments:
-        return first_of(refs, waits=STDIN in arguments)
+        return first_of(refs, waits=STDIN in arguments, torch=torch)
     images = list(refs)
     return Wanted(images, len(images)), images
 
@@ -220,7 +229,7 @@ def _describe_idle(
     describe_separator(arguments, options.separator, session.emit)
 
 
-def _summary(counts: _Counts, model: StoredModel, *, knows_strangers: bool) -> dict[str, Any]:
+def _summary(counts: _Counts, model: Model, *, knows_strangers: bool) -> dict[str, Any]:
     return {
         "n": counts.n,
         "n_errors": counts.unreadable.count,
@@ -234,7 +243,7 @@ def _summary(counts: _Counts, model: StoredModel, *, knows_strangers: bool) -> d
 
 
 def _plan_lines(
-    path: Path, model: StoredModel, runtime: Runtime, arguments: Sequence[str], refs: Iterable[ImageRef]
+    path: Path, model: Model, runtime: Runtime, arguments: Sequence[str], refs: Iterable[ImageRef]
 ) -> list[str]:
     images = "as they arrive on standard input" if STDIN in arguments else str(sum(1 for _ in refs))
     return [

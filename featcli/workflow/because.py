@@ -13,6 +13,7 @@ from featcli.checkpoint import StoredModel
 from featcli.errors import FeatcliError
 from featcli.evaluation.conformal import SetRule
 from featcli.events import Emit, Note, Warn
+from featcli.exported import Model
 from featcli.features.extraction import Extractor
 from featcli.features.store import FeatureStore
 from featcli.predictor import Because
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from featcli.heads.influence import Influence
 
 
-def set_rule(model: StoredModel, coverage: float, emit: Emit) -> SetRule | None:
+def set_rule(model: Model, coverage: float, emit: Emit) -> SetRule | None:
     """Which classes belong to a set; None where the checkpoint cannot say, which is said."""
     scores = model.trust.scores
     if scores is None:

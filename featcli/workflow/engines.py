@@ -8,7 +8,7 @@ import hashlib
 import importlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,19 +70,20 @@ def all_of(samples: Sequence[Sample], *, planned: bool = False) -> Wanted:
     return Wanted([sample.ref for sample in samples], len(samples), planned)
 
 
-def first_of(refs: Iterable[ImageRef], *, waits: bool) -> tuple[Wanted, Iterator[ImageRef]]:
+def first_of(refs: Iterable[ImageRef], *, waits: bool, torch: bool = True) -> tuple[Wanted, Iterator[ImageRef]]:
     """A look at the first of some images, and all of them.
 
     Args:
         refs: read lazily.
         waits: whether they come from somebody who may wait for the answer to the first.
+        torch: whether it may be imported for many images.
     """
     images = iter(refs)
     most = 1 if waits else WORTH_CONVERTING
     first = list(itertools.islice(images, most))
     count = len(first) if len(first) < most and not waits else None
     images = itertools.chain(first, images)
-    return Wanted(first, count), _with_torch_for_many(images) if waits else images
+    return Wanted(first, count), _with_torch_for_many(images) if waits and torch else images
 
 
 def _with_torch_for_many(images: Iterator[ImageRef]) -> Iterator[ImageRef]:
@@ -99,8 +100,7 @@ def with_engine(session: Session, engine: str, runtime: Runtime) -> Session:
     if config.backbone.engine != AUTO or unfit(engine, runtime) is not None:
         return session
     backbone = config.backbone.model_copy(update={"engine": engine})
-    loaded = replace(session.loaded, config=config.model_copy(update={"backbone": backbone}))
-    return replace(session, loaded=loaded)
+    return session.with_config(config.model_copy(update={"backbone": backbone}))
 
 
 def open_extractor(

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featcli.backbones.layers import Layer
-from featcli.checkpoint import StoredModel, read_checkpoint
-from featcli.config import LoadedConfig, Preprocess
+from featcli.checkpoint import read_checkpoint
+from featcli.config import Config, LoadedConfig, Preprocess
 from featcli.cores import decide_cores, most_threads
 from featcli.data.naming.source import DataOptionError
 from featcli.errors import BackboneOptionError, ConfigError, DatasetError, UsageError
 from featcli.events import Detail, Emit, Fact, Warn
+from featcli.exported import Model, is_exported, read_exported
 from featcli.metadata import find_checkpoint
 from featcli.runtime import Runtime, decide_runtime
 
@@ -43,6 +44,10 @@ class Session:
     overwrite: bool = False
     dry_run: bool = False
     verbose: bool = False
+
+    def with_config(self, config: Config) -> Session:
+        """The same invocation with another config."""
+        return replace(self, loaded=replace(self.loaded, config=config))
 
 
 def open_runtime(session: Session, *, defer_torch: bool = False) -> Runtime:
@@ -107,8 +112,19 @@ def open_backbone(session: Session) -> Backbone:
     return backbone
 
 
-def open_model(session: Session, checkpoint: Path | None) -> tuple[StoredModel, Path]:
-    """The checkpoint that was named, or the one in the config's output; its network is not built yet.
+def read_model(path: Path) -> Model:
+    """A checkpoint or an exported file, whichever it is; the network is not built yet.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    return read_exported(path) if is_exported(path) else read_checkpoint(path)
+
+
+def open_model(session: Session, checkpoint: Path | None) -> tuple[Model, Path]:
+    """The checkpoint or exported file that was named, or the checkpoint in the config's output.
+
+    Its network is not built yet.
 
     Raises:
         UsageError: neither was given.
@@ -118,7 +134,7 @@ def open_model(session: Session, checkpoint: Path | None) -> tuple[StoredModel, 
     if named is None:
         raise UsageError("no checkpoint: name one, or give --config of the run")
     path = find_checkpoint(named)
-    model = read_checkpoint(path)
+    model = read_model(path)
     session.emit(Detail(f"{path}: {model.metadata.backbone.name}, classes {', '.join(model.metadata.classes)}"))
     return model, path
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from featcli.errors import CheckpointError
 from featcli.evaluation.words import interval_text, selection_text
-from featcli.metadata import CheckpointMetadata, TrustFacts, ValidationFacts
+from featcli.metadata import CheckpointMetadata, ExportFacts, TrustFacts, ValidationFacts
 
 
 def checkpoint_facts(path: Path, metadata: CheckpointMetadata) -> dict[str, str]:
@@ -24,6 +25,23 @@ def checkpoint_facts(path: Path, metadata: CheckpointMetadata) -> dict[str, str]
         return _facts(metadata)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} has a damaged description") from error
+
+
+def export_facts(facts: ExportFacts) -> dict[str, str]:
+    """What an exported file is, by name, in words."""
+    outputs = ", ".join(name if width == 1 else f"{name} ({width})" for name, width in facts.outputs.items())
+    return {
+        "exported": f"{facts.form}, {facts.precision}, gives {outputs}",
+        "from": f"checkpoint sha256 {facts.checkpoint_sha256[:12]}",
+        "checked": "no" if facts.checked is None else agreement_text(facts.checked),
+    }
+
+
+def agreement_text(checked: Mapping[str, Any]) -> str:
+    """How an exported file agrees with its checkpoint."""
+    n = checked["images"]
+    same = f"{checked['labels']} of {n} labels as the checkpoint's"
+    return f"{same}, probabilities within {checked['largest_difference']:.1g}"
 
 
 def _facts(metadata: CheckpointMetadata) -> dict[str, str]:

@@ -112,7 +112,7 @@ MISTYPED = [
     (("train-head", "--val-fraction=0.1"), "no such flag '--val-fraction'; did you mean --set data.val_fraction=...?"),
     (("train-head", "--data.root=photos"), "no such flag '--data.root'; did you mean --set data.root=...?"),
     (("train-head", "--batch_size", "8"), "no such flag '--batch_size'; did you mean '--batch-size'?"),
-    (("train-head", "--format", "csv"), "no such flag '--format'; extract and predict have it"),
+    (("train-head", "--format", "csv"), "no such flag '--format'; export, extract and predict have it"),
     (("cache", "show", "--cach", "x"), "no such flag '--cach'; did you mean '--cache'?"),
     (("--verison",), "no such flag '--verison'; did you mean '--version'?"),
     (("--install-completion",), "no such flag '--install-completion'"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -142,6 +142,33 @@ class Preprocessing:
         grey = "" if self.grey_range is None else f", 16-bit grey {self.grey_range[0]} to {self.grey_range[1]}"
         scaled = "" if self.decode == "exact" else f", decoded {self.decode}"
         return f"resize {self.resize} {self.interpolation}, crop {self.crop}, mean ({mean}), std ({std}){grey}{scaled}"
+
+
+@dataclass(frozen=True, slots=True)
+class WholeImages(Preprocessing):
+    """Decode alone: what follows is done by the model itself, which takes images of any size."""
+
+    @classmethod
+    def of(cls, preprocessing: Preprocessing) -> WholeImages:
+        """The same values, of which only those of decoding are used."""
+        return cls(**{field.name: getattr(preprocessing, field.name) for field in fields(preprocessing)})
+
+    @property
+    def decoding(self) -> Decoding:
+        """Every pixel: others who use the model decode so."""
+        return Decoding(self.grey_range)
+
+    def pixels(
+        self, image: Image.Image | Picture, out: NDArray[np.uint8] | None = None, *, resizer: str | None = None
+    ) -> NDArray[np.uint8]:
+        """An upright image (H, W, 3) uint8 as it was decoded.
+
+        Raises:
+            UnreadableImage: as that of `Preprocessing`.
+        """
+        picture = as_picture(image)
+        self.check_size(*picture.size)
+        return np.asarray(picture.upright())
 
 
 def _range_from_json(value: Any) -> GreyRange | None:

@@ -74,6 +74,11 @@ def import_openvino() -> Any:
     return openvino
 
 
+def without_telemetry() -> contextlib.AbstractContextManager[None]:
+    """Inside, its converter can be imported, and its telemetry cannot."""
+    return _blocked(_TELEMETRY)
+
+
 @contextlib.contextmanager
 def _blocked(*names: str) -> Iterator[None]:
     """Inside, modules of these names cannot be imported (an entry of None says so); those that were, stay."""
