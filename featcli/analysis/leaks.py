@@ -27,12 +27,12 @@ Look = Callable[[Sequence[int]], Mapping[int, Thumbnail]]
 
 @dataclass(frozen=True, slots=True)
 class Leaks:
-    """What train knows of val and test.
+    """What train knows of val or test.
 
     Attributes:
-        pairs: by row of val or test, a pair with a training image of the same photograph.
-        distances: by row of val or test that could be read, the cosine distance to the nearest training image.
-        compared: rows of val and test whose content or pixels were compared with those of train.
+        pairs: by row, a pair with a training image of the same photograph.
+        distances: by row that could be read, the cosine distance to the nearest training image.
+        compared: rows whose content or pixels were compared with those of train.
     """
 
     pairs: dict[int, Pair]
@@ -41,17 +41,20 @@ class Leaks:
 
 
 def find_leaks(
-    samples: Sequence[Sample], features: NDArray[np.float32], readable: NDArray[np.bool_], look: Look
+    samples: Sequence[Sample], features: NDArray[np.float32], readable: NDArray[np.bool_], split: str, look: Look
 ) -> Leaks:
-    """Compares held-out images with the nearest training image of each.
+    """Compares the images of val or test with the nearest training image of each.
+
+    A split by itself: what is said of val must not depend on the test.
 
     Args:
         samples: N images.
         features: (N, D).
         readable: (N,) which rows have features.
+        split: `val` or `test`; images of the other one are left aside.
         look: gives the thumbnails of rows, where they can be read.
     """
-    rows = np.flatnonzero(readable)
+    rows = np.flatnonzero(readable & np.array([sample.split in ("train", split) for sample in samples], dtype=np.bool_))
     is_train: NDArray[np.bool_] = np.array([samples[row].split == "train" for row in rows.tolist()], dtype=np.bool_)
     train, held_out = rows[is_train], rows[~is_train]
     if not len(train) or not len(held_out):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from featcli.analysis.suspects import KINDS
 from tests.cli.lab import SMALL, Lab, read_csv, strict_json
 from tests.process import ForkServer
 from tests.scenes import scene
@@ -102,7 +103,9 @@ def test_to_standard_output_goes_the_table_alone(scenes: Lab) -> None:
     done = check(scenes, "-o", "-")
     assert done.code == 0
     assert done.text.startswith("path,kind,partner,score,why,exclude\n")
-    assert len(done.text.splitlines()) == 1 + len(list(read_csv(scenes.write("copy.csv", done.text))))
+    rows = read_csv(scenes.write("copy.csv", done.text))
+    assert len(done.text.splitlines()) == 1 + len(rows)
+    assert {row["kind"] for row in rows} <= set(KINDS), "and no line of the plan"
     done = check(scenes, "-o", "-", "--json")
     assert (done.code, done.stdout) == (2, b"")
     done = check(scenes, "-o", "data")

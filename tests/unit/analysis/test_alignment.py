@@ -50,6 +50,53 @@ def test_tiles_that_overlap_correlate_where_they_do() -> None:
     assert found.correlation[:2] == pytest.approx([1.0, 1.0], abs=0.05)
     assert found.overlap[:2] == pytest.approx([144 / 240, 176 / 240], abs=0.05)
     assert found.correlation[2] < 0.6  # a third of the picture is too little to tell
+    assert found.coarse[2] < 0.4, "and is not looked at"
+
+
+def wall(seed: int, period: int) -> Image.Image:
+    """Bricks of so many pixels, half of them and half of a scene: nearly the same again a brick further on."""
+    width, height = 400, 240
+    y, x = np.mgrid[:height, :width]
+    half = period // 2
+    mortar = (y % half < 4) | ((x + y // half % 2 * half) % period < 4)
+    shapes = np.asarray(scene(seed, (width, height)).convert("L"), dtype=np.float64)
+    return Image.fromarray((0.5 * np.where(mortar, 220.0, 90.0) + 0.5 * shapes).astype(np.uint8))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 5])
+def test_tiles_of_a_wall_lie_where_they_overlap_and_not_a_brick_further_on(seed: int) -> None:
+    """Where bricks lie on bricks over a larger overlap: coarsely, a small overlap counts as much."""
+    picture = wall(seed, 48)
+    tiles = [grey(picture.crop((left, 0, left + 240, 240))) for left in (0, 96)]
+    found = Pictures(tiles).align(np.array([[0, 1]]))
+    assert found.correlation[0] > 0.85
+    assert found.overlap[0] == pytest.approx(144 / 240, abs=0.05)
+
+
+@pytest.mark.parametrize(("seed", "period", "left"), [(0, 40, 55), (0, 56, 66), (1, 26, 66)])
+def test_a_part_of_a_wall_lies_where_only_the_second_best_place_leads_to(seed: int, period: int, left: int) -> None:
+    picture = wall(seed, period)
+    whole, part = picture.crop((0, 0, 240, 240)), picture.crop((left, 24, left + 200, 224))
+    assert Pictures([grey(whole), grey(part)]).align(np.array([[0, 1]])).correlation[0] > 0.9
+
+
+def test_faint_pictures_with_one_loud_mark_do_not_correlate() -> None:
+    """Edges and texture count the same everywhere, whatever their contrast."""
+    mark = np.where(grey(scene(900), 16) > 128, 255, 0)
+    thumbnails = []
+    for seed in range(6):
+        faint = 128 + (grey(scene(seed)).astype(np.int64) - 128) // 6
+        faint[: mark.shape[0], : mark.shape[1]] = mark
+        thumbnails.append(faint.astype(np.uint8))
+    pairs = np.array([(one, two) for one in range(6) for two in range(one)])
+    assert Pictures(thumbnails).align(pairs).correlation.max() < 0.6
+
+
+def test_what_nowhere_lies_well_coarsely_is_not_refined() -> None:
+    pictures = Pictures([grey(scene(seed)) for seed in (0, 1, 0)])
+    found = pictures.align(np.array([[0, 1], [0, 2]]), least_coarse=0.6)
+    assert found.coarse[0] < 0.6 < found.coarse[1]
+    assert found.correlation == pytest.approx([0.0, 1.0], abs=0.01)
 
 
 def test_other_pictures_do_not_correlate() -> None:

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from featcli.analysis.copies import Copies, find_copies, same_content
 from featcli.analysis.duplicates import Pair
@@ -51,6 +52,13 @@ def test_a_leak_from_train_is_named_before_one_from_val() -> None:
     data = data_of(("t1", "train", 0, "a"), ("v1", "val", 0, "b"), ("x1", "test", 0, "c"))
     pairs = (Pair(0, 2, 0.8, "mirrored"), Pair(1, 2, 0.99, "half"))
     assert Copies(data, pairs).leaks()[2].first == 0
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_of_two_leaks_from_one_split_the_surer_is_named(split: str) -> None:
+    data = data_of(("1", split, 0, "a"), ("2", split, 0, "b"), ("x1", "test", 0, "c"))
+    pairs = (Pair(0, 2, 0.8, "mirrored"), Pair(1, 2, 0.99, "half"))
+    assert Copies(data, pairs).leaks()[2].first == 1
 
 
 def test_a_burst_has_a_row_for_each_image_but_one() -> None:

@@ -46,6 +46,20 @@ def test_flipped_labels_rank_as_high_as_with_cleanlab(rate: float) -> None:
     assert np.mean(ours) > 0.95
 
 
+@pytest.mark.parametrize("seed", [2, 4])
+def test_a_second_round_ranks_flipped_labels_higher_than_the_first_alone(seed: int) -> None:
+    features, labels = clusters([50, 50, 50], 4.0, seed)
+    flipped = np.random.default_rng(seed).permutation(150)[:30]
+    labels[flipped] = (labels[flipped] + 1) % 3
+    wrong = np.isin(np.arange(150), flipped)
+    doubts = find_doubts(features, labels, 3, units(150))
+    assert doubts is not None
+    own = np.take_along_axis(doubts.first, labels[:, None], axis=1)[:, 0]
+    other = np.where(labels[:, None] == np.arange(3), 0.0, doubts.first).max(axis=1)
+    alone = average_precision_score(wrong, other / (own + other))
+    assert average_precision_score(wrong, doubts.scores) > alone + 0.05
+
+
 def test_clean_labels_are_not_doubted() -> None:
     features, labels = clusters([60, 60, 60], 8.0)
     doubts = find_doubts(features, labels, 3, units(180))

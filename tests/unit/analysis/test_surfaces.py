@@ -56,6 +56,14 @@ def test_what_so_many_are_is_said_once() -> None:
     assert (suspects, common) == ([], ["30 of 70 images are very dark: so the set is"])
 
 
+@pytest.mark.parametrize(("dark", "others", "is_said"), [(12, 48, False), (13, 47, True), (5, 10, False), (6, 9, True)])
+def test_so_many_are_a_fifth_of_the_images_and_more_than_five(dark: int, others: int, is_said: bool) -> None:
+    odd = [Surface(f"dark{seed}", (320, 240), (grey(scene(seed)) // 10).astype(np.uint8)) for seed in range(dark)]
+    good = [Surface(f"good{seed}", (320, 240), GOOD[seed % len(GOOD)].thumbnail) for seed in range(others)]
+    suspects, common = find_odd_surfaces([*good, *odd])
+    assert (len(suspects), len(common)) == ((0, 1) if is_said else (dark, 0))
+
+
 def test_small_images_among_small_ones_are_not_tiny() -> None:
     assert find_odd_surfaces([Surface("x", (28, 28), grey(scene(0), 28)) for _ in range(20)]) == ([], [])
     assert find_odd_surfaces([]) == ([], [])

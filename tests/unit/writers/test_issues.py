@@ -8,6 +8,7 @@ import pytest
 
 from featcli.analysis.suspects import Suspect
 from featcli.errors import UsageError
+from featcli.outputs import STDOUT
 from featcli.writers.issues import marks_in, write_issues
 
 SUSPECTS = [
@@ -51,3 +52,11 @@ def test_another_file_is_not_replaced(tmp_path: Path) -> None:
         marks_in(path)
     path.write_text("")
     assert marks_in(path) == marks_in(tmp_path / "none.csv") == []
+
+
+def test_a_file_that_is_named_like_standard_output_is_not_what_was_written_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("-").write_text("my own notes\n")
+    assert marks_in(STDOUT) == []

@@ -47,6 +47,11 @@ def test_marked_rows_however_a_spreadsheet_saves_them(data: bytes, tmp_path: Pat
     assert found.unmatched() == []
 
 
+def test_a_table_that_is_not_utf_8_is_of_windows() -> None:
+    (mark,) = read_marks("path,exclude\n5 €.jpg,yes\n".encode("cp1252")) or ()
+    assert mark.paths == ("5 \udc80.jpg", "5 €.jpg")
+
+
 def test_columns_in_another_order_and_more_of_them() -> None:
     (mark,) = read_marks(b"note,Exclude,PATH\nmine,y,a.jpg\n,,b.jpg\n") or ()
     assert (mark.line, mark.paths, mark.cells["note"]) == (2, ("a.jpg",), "mine")
