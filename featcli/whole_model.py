@@ -71,18 +71,22 @@ class NoveltyModule(nn.Module):
         super().__init__()
         known = ~np.isnan(novelty.means).any(axis=1)
         means, axes = novelty.means[known].astype(np.float64), novelty.directions.astype(np.float64)
+        # Distances from the middle of the means are the same, and small numbers lose less.
+        middle = means.mean(axis=0)
+        means = means - middle
         precisions = novelty.precisions.astype(np.float64) / novelty.threshold
         centres, extra, last = means @ axes.T, precisions[:-1] - precisions[-1], precisions[-1]
         # The squared distance from a mean is a sum of the feature's own terms, products with the mean, and its own.
         own = last * (means**2).sum(axis=1) + (centres**2 * extra).sum(axis=1)
-        arrays = {"axes": axes, "extra": extra, "last": last, "means": means, "centres": centres * extra, "own": own}
+        arrays = {"middle": middle, "axes": axes, "extra": extra, "last": last, "means": means}
+        arrays |= {"centres": centres * extra, "own": own}
         for name, array in arrays.items():
             self.register_buffer(name, torch.tensor(array, dtype=torch.float32))
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, D) to (B,)."""
-        held = {name: self.get_buffer(name) for name in ("axes", "extra", "last", "means", "centres", "own")}
-        scaled = features / features.square().sum(1, keepdim=True).sqrt().clamp_min(1e-12)
+        held = {name: self.get_buffer(name) for name in self._buffers}
+        scaled = features / features.square().sum(1, keepdim=True).sqrt().clamp_min(1e-12) - held["middle"]
         inside = scaled @ held["axes"].T
         alone = held["last"] * scaled.square().sum(1) + (inside.square() * held["extra"]).sum(1)
         products = held["last"] * (scaled @ held["means"].T) + inside @ held["centres"].T

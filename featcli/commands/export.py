@@ -8,7 +8,6 @@ from typing import Any
 from featcli.checkpoint import read_checkpoint
 from featcli.errors import UsageError
 from featcli.events import Fact, Note, Warn
-from featcli.exported import is_exported
 from featcli.files import write_bytes
 from featcli.lines import lines_of
 from featcli.metadata import find_checkpoint
@@ -65,8 +64,6 @@ def _opened(session: Session, checkpoint: Path | None, options: ExportOptions) -
         raise UsageError("no checkpoint: name one, or give --config of the run")
     format = decide_format(options)
     path = find_checkpoint(named)
-    if is_exported(path):
-        raise UsageError(f"{path} is exported already", "Name the run that it was made from.")
     return Export(path, read_checkpoint(path), options, format)
 
 

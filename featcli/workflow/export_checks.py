@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from featcli.workflow.exporting import FP32, Export, Made
 from featcli.workflow.predicting import open_predictor
 from featcli.workflow.session import Session
 from featcli.writers.checkpoint_facts import agreement_text
+
+Floats = NDArray[np.float64]
 
 _SHOWN = 5  # images that differ
 
@@ -73,7 +75,13 @@ def check_file(session: Session, export: Export, made: Made, runtime: Runtime, i
         labels = None if images.labels is None else images.labels[good]
         return checked | _require_gain(export, trial, (expected[good], trial.predictions[good]), labels, session.emit)
     if found.differing:
-        raise _refusal(found, names, expected[good], trial.predictions[good], export)
+        sides = (expected[good], trial.predictions[good])
+        for line in _differences(found, names, sides, export.model.metadata.classes):
+            session.emit(Warn(line))
+        raise ConditionFailed(
+            f"not written: of {len(found.differing)} of {found.images} images the file predicts something else",
+            "Take --form exact." if export.options.form == WHOLE else None,
+        )
     return checked
 
 
@@ -102,40 +110,29 @@ def _tried(session: Session, export: Export, made: Made, runtime: Runtime, image
         return run_trial(job, n_classes, session.emit)
 
 
-def _refusal(
-    found: Agreement,
-    names: list[str],
-    expected: NDArray[np.float64],
-    predicted: NDArray[np.float64],
-    export: Export,
-) -> ConditionFailed:
-    """Which images differ, and how."""
-    classes = export.model.metadata.classes
-
-    def said(index: int) -> str:
-        gaps = np.nan_to_num(np.abs(expected[index] - predicted[index]), nan=2.0)
+def _differences(
+    found: Agreement, names: Sequence[str], sides: tuple[Floats, Floats], classes: Sequence[str]
+) -> Iterator[str]:
+    """Which images differ, and how: the first few, and how many more."""
+    for index in found.differing[:_SHOWN]:
+        expected, predicted = (side[index] for side in sides)
+        if np.isfinite(predicted).all():
+            here, there = (classes[int(decide(side[index : index + 1])[0])] for side in sides)
+        else:
+            here, there = classes[int(decide(expected[None])[0])], "nothing"
+        gaps = np.nan_to_num(np.abs(expected - predicted), nan=2.0)
         place = int(np.flatnonzero(gaps == gaps.max())[0])
-        here, there = classes[int(decide(expected[index : index + 1])[0])], "nothing"
-        if np.isfinite(predicted[index]).all():
-            there = classes[int(decide(predicted[index : index + 1])[0])]
         labels = here if here == there else f"{here} became {there}"
-        was, became = expected[index, place], predicted[index, place]
-        return f"  {names[index]}: {labels}, {classes[place]} {was:.4f} became {became:.4f}"
-
-    lines = [said(index) for index in found.differing[:_SHOWN]]
-    more = len(found.differing) - len(lines)
-    lines += [f"  and {more} more"] if more else []
-    return ConditionFailed(
-        f"not written: of {len(found.differing)} of {found.images} images the file predicts something else\n"
-        + "\n".join(lines),
-        "Take --form exact." if export.options.form == WHOLE else None,
-    )
+        moved = f"{classes[place]} {expected[place]:.4f} became {predicted[place]:.4f}"
+        yield f"{names[index]}: {labels}; {moved}"
+    if len(found.differing) > _SHOWN:
+        yield f"and {len(found.differing) - _SHOWN} more images differ"
 
 
 def _require_gain(
     export: Export,
     trial: Trial,
-    predictions: tuple[NDArray[np.float64], NDArray[np.float64]],
+    predictions: tuple[Floats, Floats],
     labels: NDArray[np.int64] | None,
     emit: Emit,
 ) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from featcli.errors import UsageError
+from featcli.exported import is_exported
 from featcli.metadata import CHECKPOINT_NAME
 from featcli.runs.folder import CONFIG_NAME, LAST_FACTS_NAME
 from featcli.text import did_you_mean, meant, near
@@ -93,6 +94,7 @@ def _go_on(run: str, command: str) -> str:
     return f"To fine-tune it: featcli finetune {shlex.quote(config)} --freeze-depth {depth} -o {tuned}"
 
 
+_OF_CHECKPOINTS = ("export", "report", "verify")  # commands that take no exported file
 _ALONE = ("info", "report", "verify")  # commands that take a run and nothing else
 
 
@@ -126,6 +128,10 @@ def require_run(text: str, command: str, others: Sequence[str] = ()) -> None:
     if not os.path.lexists(text):
         similar = _similar(text) or did_you_mean(text, runs_near())
         raise UsageError(f"no such checkpoint or run: {text}{similar}", _line(command, others))
+    if command in _OF_CHECKPOINTS and is_exported(Path(text)):
+        raise UsageError(
+            f"{text} is an exported file, and a checkpoint is needed", "Name the run that it was made from."
+        )
     what = _kind_of_file(text)
     if what != _FILE:
         raise UsageError(f"{text} is {what}, not a checkpoint or a run", _line(command, images))
