@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ from featcli.errors import ClosedPipe, Interrupted
 from featcli.streams import discard_stdout, secure_streams
 
 _ENVIRONMENT = 4
+_OBJECTS = 500_000  # more of them than before, until Python looks for cycles
 _CLOSED_PIPE = 141  # 128 + SIGPIPE, as a shell sees a program that SIGPIPE ended
 
 
@@ -32,6 +34,8 @@ def main() -> None:
     # Looking for plugins of pydantic reads the metadata of every installed package; none concerns us.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     _spare_torch_a_folder()
+    # Imports make many objects and no garbage: looking for it took a tenth of the time of a short command.
+    gc.set_threshold(_OBJECTS, 50, 100)
     if "--debug" not in sys.argv:
         warnings.simplefilter("ignore")  # of libraries, about files: ours go through the console
     _install_signals()

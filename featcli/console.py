@@ -1,20 +1,23 @@
-"""What the user sees on stderr: facts, notes, warnings, progress. The only file that imports rich."""
+"""What the user sees on stderr: facts, notes, warnings, progress. The only file that imports rich, and that late."""
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 import time
 from collections.abc import Iterable, Mapping
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from featcli import events
 from featcli.errors import ConfigError, FeatcliError
 from featcli.lines import wrapped
 from featcli.text import BLOCKS, clipped, printable, writable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+    from rich.text import Text
 
 _PLACE = re.compile(r"(?!--).+?:\d+:(\d+:)? ")
 _BLOCKS = re.compile(f"[{BLOCKS}]+")
@@ -35,13 +38,9 @@ class Terminal:
     """
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
-        # Names of files and classes are printed as they are: no markup, no highlighting, no wrapping of paths.
-        self._console = _Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
-        if not self._console.width:  # COLUMNS=0, as some services set it: rich would print nothing
-            self._console.width = _WIDTH
         # FORCE_COLOR makes rich take a pipe for a terminal; a log must keep its lines whole all the same.
         self._is_terminal = sys.stderr is not None and sys.stderr.isatty()
-        self._draws = self._is_terminal and self._console.is_terminal and not self._console.is_dumb_terminal
+        self._may_draw = True
         self._quiet = quiet
         self._shows_progress = not quiet
         self._verbose = verbose
@@ -49,6 +48,19 @@ class Terminal:
         self._task: TaskID | None = None
         self._clock = _TaskClock()
         self._has_heading = False
+
+    @functools.cached_property
+    def _console(self) -> Console:
+        console = _make_console()
+        if not console.width:  # COLUMNS=0, as some services set it: rich would print nothing
+            console.width = _WIDTH
+        return console
+
+    @property
+    def _draws(self) -> bool:
+        """Whether there may be a bar."""
+        able = self._may_draw and self._is_terminal
+        return able and self._console.is_terminal and not self._console.is_dumb_terminal
 
     @property
     def _width(self) -> int | None:
@@ -83,7 +95,7 @@ class Terminal:
 
     def leave_room_for_a_reader(self) -> None:
         """No bar from now on: what reads the rows may write on the same terminal, as `head` does in the bar's line."""
-        self._draws = False
+        self._may_draw = False
 
     @property
     def is_terminal(self) -> bool:
@@ -122,7 +134,7 @@ class Terminal:
         if width is not None:
             hang = len(lead) if lead and hang is None else hang
             line = "\n".join(wrapped(lead + line, width, hang))[len(lead) :]
-        self._console.print(Text.assemble((label, style), lead[len(label) :], line))
+        self._console.print(_text().assemble((label, style), lead[len(label) :], line))
 
     def _epoch(self, event: events.EpochEnd) -> None:
         """A row below the earlier ones; before the first, the heading. A bar stays below the rows."""
@@ -130,15 +142,15 @@ class Terminal:
         width = _cell_width(cells, self._width)
         if not self._has_heading:
             self._has_heading = True
-            self._console.print(Text(_aligned(cells, width), style="bold"))
-        self._console.print(Text(_aligned(cells.values(), width)))
+            self._console.print(_text()(_aligned(cells, width), style="bold"))
+        self._console.print(_text()(_aligned(cells.values(), width)))
 
     def _plot(self, event: events.ClassResults) -> None:
         """The classes of a split, as bars and as a matrix; what is right is bold, and bars have a colour."""
         from featcli.writers.plots_text import results_lines  # needed by few calls, and not by --help
 
         for line in results_lines(event, self._width):
-            drawn = Text(writable(line, self._console.encoding))
+            drawn = _text()(writable(line, self._console.encoding))
             drawn.highlight_regex(_BLOCKS, "cyan")
             drawn.highlight_regex(_RIGHT, "bold")
             self._console.print(drawn)
@@ -150,13 +162,15 @@ class Terminal:
         if self._draws:
             self._draw_bar(event)
         elif self._clock.line_is_due(event):
-            self._console.print(Text(f"{event.task:{_NAME_WIDTH}} {self._clock.describe(event)}"))
+            self._console.print(_text()(f"{event.task:{_NAME_WIDTH}} {self._clock.describe(event)}"))
 
     def _draw_bar(self, event: events.Progress) -> None:
         if event.finished:
             self.close()
             return
         if self._bar is None:
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
             columns = (
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=24),
@@ -195,11 +209,23 @@ def _aligned(cells: Iterable[str], width: int) -> str:
     return " ".join(f"{clipped(cell, width):>{width}}" for cell in cells).rstrip()
 
 
-class _Console(Console):
-    """rich's own answer to a closed pipe is exit code 1; ours is decided where all exit codes are."""
+def _text() -> type[Text]:
+    from rich.text import Text
 
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
+    return Text
+
+
+def _make_console() -> Console:
+    from rich.console import Console
+
+    class Ours(Console):
+        """rich's own answer to a closed pipe is exit code 1; ours is decided where all exit codes are."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    # Names of files and classes are printed as they are: no markup, no highlighting, no wrapping of paths.
+    return Ours(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 class _TaskClock:

@@ -29,7 +29,7 @@ INPUT = "pixels"
 PREDICTIONS, LOGITS, NOVELTY, FEATURES = "probabilities", "logits", "novelty", "features"  # names of outputs
 EXACT, WHOLE = FORMS = ("exact", "whole")
 FACTS_KEY = f"{KEY}.export"
-ENDING = ".onnx"
+_COVERAGES = (0.8, 0.9, 0.95, 0.99)
 _METADATA, _METADATA_TAG = 14, b"\x72"  # the field of names and values, and how it begins
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5  # kinds of fields
 _BEGINNING = 8  # ModelProto's first field, its version, as a number
@@ -104,7 +104,9 @@ def read_description(path: Path) -> tuple[CheckpointMetadata, ExportFacts]:
     metadata, facts = parse_metadata(said[KEY], str(path)), parse_export_facts(said[FACTS_KEY], str(path))
     _add_entries(digest, said)
     if digest.hexdigest() != facts.body_sha256:
-        raise CheckpointError(f"{path} is damaged: it is not what was exported", "Copy it again, or export it again.")
+        raise CheckpointError(
+            f"{path} is not what was exported: damaged, or changed by another program", "Export it again."
+        )
     return metadata, facts
 
 
@@ -140,6 +142,18 @@ def read_exported(path: Path) -> ExportedModel:
 def scores_to_json(scores: Scores) -> dict[str, list[float]]:
     """Scores of held-out images, as a file's facts have them."""
     return {name: array.tolist() for name, array in scores.arrays().items()}
+
+
+def thresholds_of(scores: Scores | None) -> dict[str, list[float]] | None:
+    """By coverage, the probability from which on a class belongs to the set, for each class.
+
+    None where sets are not known, or are filled class by class, which takes more than a threshold; coverages for which
+    there are too few images are left out.
+    """
+    if scores is None or scores.adaptive:
+        return None
+    limits = {str(coverage): 1.0 - scores.rule(coverage).limits for coverage in _COVERAGES}
+    return {coverage: row.tolist() for coverage, row in limits.items() if np.isfinite(row).all()}
 
 
 def body_sha256(body: bytes, entries: Mapping[str, str]) -> str:

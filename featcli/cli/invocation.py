@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -212,9 +213,15 @@ def _short_parameter(flag: ShortFlag) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=short_option(flag))
 
 
+@functools.cache
+def _hints(of: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of a function or class, evaluated once, as each command asks for those of the common flags."""
+    return get_type_hints(of, include_extras=True)
+
+
 def _parameters(of: Callable[..., Any], names: Collection[str]) -> list[inspect.Parameter]:
     """Some parameters of a function or class, in its order, their annotations evaluated."""
-    hints = get_type_hints(of, include_extras=True)
+    hints = _hints(of)
     return [
         item.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[name])
         for name, item in inspect.signature(of).parameters.items()

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from featcli.cli.flags import MACHINE, RUN, SOURCE, SPEECH, option, require_choice
+from featcli.cli.flags import RUN, SPEECH, option, require_choice
 from featcli.cli.invocation import Invocation, command
 from featcli.cli.subjects import run_and_paths
 from featcli.errors import UsageError
 
 
-@command(*SOURCE, "dry_run", *MACHINE, "as_json", *SPEECH)
+@command("config", "set", "dry_run", "cache", "workers", "threads", "as_json", *SPEECH)
 def export(
     run: Invocation,
     arguments: Annotated[

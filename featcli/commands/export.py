@@ -15,6 +15,7 @@ from featcli.workflow.answer import Answer
 from featcli.workflow.export_checks import check_file
 from featcli.workflow.export_images import ExportImages, find_images, squares_of
 from featcli.workflow.exporting import INT8, Export, ExportOptions, decide_format, finished, make, require_libraries
+from featcli.workflow.idle import OF_CHECKPOINT, describe_idle, of_images
 from featcli.workflow.session import Session, open_runtime
 
 _FITTED = 128  # images that lower precision is fitted to, at most
@@ -30,6 +31,8 @@ def export(session: Session, checkpoint: Path | None, options: ExportOptions) ->
         CheckpointError: the checkpoint cannot be read.
     """
     work = _opened(session, checkpoint, options)
+    _describe_idle(session, checkpoint, options)
+    session = session.with_config(session.loaded.config.model_copy(update={"precision": "fp32"}))
     require_libraries(work)
     runtime = open_runtime(session, defer_torch=True)
     model, fit = work.model, options.precision == INT8
@@ -65,6 +68,19 @@ def _opened(session: Session, checkpoint: Path | None, options: ExportOptions) -
     format = decide_format(options)
     path = find_checkpoint(named)
     return Export(path, read_checkpoint(path), options, format)
+
+
+def _describe_idle(session: Session, checkpoint: Path | None, options: ExportOptions) -> None:
+    """Names the options that were given and that nothing is done with."""
+    idle = dict(OF_CHECKPOINT) | {
+        "data.positive": "the checkpoint has its own",
+        "precision": "--int8 and --fp16 say it",
+    }
+    if checkpoint is not None:
+        idle["output"] = "a checkpoint is named"
+    if options.images is not None or options.unchecked:
+        idle |= of_images("no images of a run are compared" if options.unchecked else f"it is {options.images} that is")
+    describe_idle(session, "export", idle)
 
 
 def _plan(work: Export, images: ExportImages | None) -> Answer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from featcli.exported import is_exported, read_description
+from featcli.exported import is_exported, read_exported, thresholds_of
 from featcli.lines import lines_of
 from featcli.metadata import find_checkpoint, read_metadata
 from featcli.text import printable
@@ -23,9 +23,10 @@ def info(checkpoint: Path) -> Answer:
     exported: dict[str, Any] = {}
     facts: dict[str, str] = {}
     if is_exported(path):
-        metadata, export = read_description(path)
+        model = read_exported(path)
+        metadata, export, trust = model.metadata, model.facts, model.trust
         facts = export_facts(export)
-        exported = {"export": export.model_dump(exclude={"scores"})}
+        exported = {"export": export.model_dump(exclude={"scores"}), "thresholds": thresholds_of(trust.scores)}
     else:
         metadata = read_metadata(path)
     size = path.stat().st_size

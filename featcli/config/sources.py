@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from featcli.config.document import Document, parse
 from featcli.config.nodes import Entry, Items, Mark, Node, Pairs, Refused, Scalar, shown
 from featcli.config.words import shortened
 from featcli.text import meant, near
@@ -89,6 +88,8 @@ def from_file(name: str, cwd: str) -> Source:
     if isinstance(data, str):
         place = Place(name, name, (0, _START), folder)
         return Source(0, name, name, folder, problems=(Problem(place, place.message(data)),), in_file=True)
+    from featcli.config.document import parse  # PyYAML takes a while, and many calls have no file
+
     document = parse(data)
     match document.root:
         case Pairs() as content:
@@ -116,6 +117,8 @@ def from_short_flag(flag: str, key: str, text: str, rank: int, cwd: str) -> Sour
 
 
 def _parsed(source: Source, key: str, text: str) -> Source:
+    from featcli.config.document import Document, parse
+
     document = parse(text, within=key)
     if isinstance(document.root, Scalar) and " #" in text and text.lstrip()[:1] not in ("'", '"'):
         document = Document(Scalar(text, text, _START), ())  # a comment would mean nothing here

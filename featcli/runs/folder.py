@@ -10,13 +10,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from featcli.config import Config, dump_config, load_config, same_run
 from featcli.errors import CheckpointError, FeatcliError
 from featcli.files import remove_file, storage_errors, write_json, write_text
 from featcli.metadata import CHECKPOINT_NAME
 from featcli.text import csv_text
+
+if TYPE_CHECKING:
+    from featcli.config import Config
 
 CONFIG_NAME = "config.yaml"
 METRICS_NAME = "metrics.json"
@@ -91,6 +93,8 @@ class Run:
 
     def holds(self, config: Config) -> bool:
         """Whether the folder's config is this one, but for what does not change the result."""
+        from featcli.config import load_config, same_run
+
         try:
             return same_run(load_config(self.folder / CONFIG_NAME).config, config)
         except FeatcliError:
@@ -98,6 +102,8 @@ class Run:
 
     def write_config(self, config: Config) -> None:
         """Writes `config.yaml`: running it again gives the same run."""
+        from featcli.config import dump_config  # PyYAML takes a while, and who reads a run needs none
+
         write_text(self.folder / CONFIG_NAME, dump_config(config))
 
     def write_log(self, events: Iterable[Mapping[str, Any]]) -> None:

@@ -24,6 +24,7 @@ from featcli.exported import (
     WHOLE,
     body_sha256,
     scores_to_json,
+    thresholds_of,
     with_entries,
 )
 from featcli.files import check_output_file, sha256_of_file
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 FP32, FP16, INT8 = "fp32", "fp16", "int8"
 MAX_LOSS = 0.02  # of the accuracy, by lower precision
-_COVERAGES = (0.8, 0.9, 0.95, 0.99)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,11 +219,8 @@ def _entries(model: StoredModel) -> dict[str, str]:
 
     For us the checkpoint's description; for whoever runs it classes, what is to be done before, and thresholds of sets.
     """
-    metadata, scores = model.metadata, model.trust.scores
+    metadata = model.metadata
     entries = {KEY: metadata.to_text(), "classes": json.dumps(metadata.classes)}
     entries["preprocessing"] = json.dumps(metadata.preprocessing)
-    if scores is not None and not scores.adaptive:
-        # A class belongs to the set where its probability reaches its threshold.
-        limits = {str(coverage): (1.0 - scores.rule(coverage).limits).tolist() for coverage in _COVERAGES}
-        entries["thresholds"] = json.dumps({name: row for name, row in limits.items() if np.isfinite(row).all()})
-    return entries
+    thresholds = thresholds_of(model.trust.scores)
+    return entries if thresholds is None else entries | {"thresholds": json.dumps(thresholds)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from featcli.config import differences, load_config
+from featcli.config import load_config
 from featcli.errors import FeatcliError
 from featcli.events import Emit, Note
 from featcli.runs.folder import CONFIG_NAME
@@ -61,6 +61,8 @@ def describe_changed(session: Session, checkpoint: Path) -> None:
     loaded, own = session.loaded, checkpoint.parent / CONFIG_NAME
     if loaded.file is None or not own.is_file():
         return
+    from featcli.config import differences  # PyYAML takes a while
+
     try:
         changed = differences(load_config(own).config, loaded.config)
     except FeatcliError:

@@ -147,6 +147,8 @@ def test_info_says_what_it_is(here: Lab) -> None:
     facts = strict_json(here("info", "run/model.onnx", "--json").stdout)
     assert facts["export"]["checked"]["without_torch"] is True
     assert facts["classes"] == ["cats", "dogs"]
+    session = onnxruntime.InferenceSession(here.folder / "run/model.onnx")
+    assert facts["thresholds"] == json.loads(session.get_modelmeta().custom_metadata_map["thresholds"])
 
 
 def test_two_models_are_compared_by_images_alone(here: Lab) -> None:
@@ -362,7 +364,10 @@ def test_a_damaged_file_and_one_of_somebody_else(here: Lab) -> None:
     here.write("damaged.onnx", bytes(data))
     done = here("predict", "damaged.onnx", "new")
     assert (done.code, done.text) == (3, "")
-    assert done.stderr.splitlines()[0] == "error: damaged.onnx is damaged: it is not what was exported"
+    assert (
+        done.stderr.splitlines()[0]
+        == "error: damaged.onnx is not what was exported: damaged, or changed by another program"
+    )
     here.write("cut.onnx", bytes(data[: len(data) // 2]))
     done = here("predict", "cut.onnx", "new")
     assert done.code == 3

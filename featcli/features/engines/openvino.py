@@ -14,7 +14,6 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,6 +56,8 @@ def openvino_version() -> str | None:
     """Of the installed package; None where there is none. Imports nothing of it."""
     if importlib.util.find_spec("openvino") is None:
         return None
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version("openvino")
     except PackageNotFoundError:
@@ -244,6 +245,8 @@ class OpenVino:
 
     def provenance(self) -> dict[str, Any]:
         """The path, and the libraries' versions."""
+        from importlib.metadata import version
+
         versions = {name: version(name) for name in ("openvino", "pillow")} | {"featcli": __version__}
         return {"path": OPENVINO_ENGINE, "versions": versions}
 
