@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -21,6 +23,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 settings.register_profile("repeatable", derandomize=True)
 settings.register_profile("random")
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+_CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -97,3 +101,20 @@ def server() -> Iterator[ForkServer]:
 def featcli(server: ForkServer) -> Callable[..., Finished]:
     """Runs the command line to its end: `featcli("info", path).code`."""
     return server.run
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A Chromium without a window."""
+    if importlib.util.find_spec("playwright") is None:
+        pytest.skip("playwright is not installed")
+    places = filter(None, map(shutil.which, (os.environ.get("CHROMIUM", ""), *_CHROMIUM)))
+    found = next(places, None)
+    if found is None:
+        pytest.skip("there is no Chromium: apt-get install chromium, or name one in CHROMIUM")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        yield started
+        started.close()

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import json
-import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +14,11 @@ from tests.process import Finished
 
 pytestmark = [pytest.mark.slow, pytest.mark.real]
 
-_PLACES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SECTIONS = [
     "How good it is", "What matters", "Mistakes and near misses", "What is taken for what", "Class by class",
     "Finding one of two classes", "Can its confidence be believed?", "What if it may keep silent?",
     "How it was trained", "A map of the images", "Suspicious images", "How it was made",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A Chromium without a window."""
-    if importlib.util.find_spec("playwright") is None:
-        pytest.skip("playwright is not installed")
-    places = filter(None, map(shutil.which, (os.environ.get("CHROMIUM", ""), *_PLACES)))
-    found = next(places, None)
-    if found is None:
-        pytest.skip("there is no Chromium: apt-get install chromium, or name one in CHROMIUM")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
