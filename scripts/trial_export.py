@@ -1,6 +1,6 @@
 """Whether exported files predict the same, how large they are and how fast.
 
-`python scripts/trial_export.py PHOTOS SHARED` trains a head on a folder of labelled photographs with each backbone, with
+`python scripts/trial_export.py PHOTOS SHARED` trains a head on a folder of labelled photographs with each backbone, of
 the real weights that are found below SHARED (or in the packages that carry them), else random ones; exports it; and
 prints a table: labels and probabilities beside the checkpoint's, in a process without torch; the forward pass by ONNX
 Runtime beside that of each engine that is installed, in alternating rounds on the same pixels; the time of one
@@ -101,7 +101,8 @@ def one_photograph(work: Path, model: str, photograph: Path) -> float:
 def table(work: Path, photos: Path, shared: Path, names: Sequence[str], row: Callable[[str], None]) -> None:
     photograph = next(path for path in sorted(photos.rglob("*.jpg")))
     row(
-        "| backbone | MB | labels as the checkpoint's | largest difference | export, s | images/s | of the fastest engine | one photograph, s | by the checkpoint, s |"
+        "| backbone | MB | labels | largest difference | export, s | images/s | of the fastest engine "
+        "| one photograph, s | by the checkpoint, s |"
     )
     row("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
     for name in names:
