@@ -142,7 +142,7 @@ def vit(network: nn.Module) -> Partition:
     def embed(images: Tensor) -> Tensor:
         transformer = cast(Any, network)
         patches = transformer._process_input(images)  # (B, patches, D)
-        return torch.cat([transformer.class_token.expand(len(images), -1, -1), patches], dim=1)
+        return torch.cat([transformer.class_token.expand(images.shape[0], -1, -1), patches], dim=1)
 
     def add_positions(tokens: Tensor) -> Tensor:
         return tokens + network.get_parameter("encoder.pos_embedding")

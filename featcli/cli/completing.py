@@ -27,6 +27,7 @@ _KINDS = {
     "--for": "words train-head finetune",
     "--head": "key head.kind",
     "--set": "setting",
+    "cache merge DIR...": "folder",
     "completion SHELL": f"words {' '.join(SCRIPTS)}",
     "export --form": "words exact whole",
     "export --format": "words onnx openvino torch",

@@ -1,7 +1,8 @@
-"""Commands of the feature store: cache show, verify, prune, clear."""
+"""Commands of the feature store: cache show, verify, merge, prune, clear."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,8 +11,11 @@ from featcli.cli.flags import RUN, option
 from featcli.cli.invocation import Invocation, command
 from featcli.cli.root import app
 from featcli.cli.usage import Group
+from featcli.errors import UsageError
 
-_cache = typer.Typer(cls=Group, help="Manage the feature store: show, verify, prune, clear.", no_args_is_help=True)
+_cache = typer.Typer(
+    cls=Group, help="Manage the feature store: show, verify, merge, prune, clear.", no_args_is_help=True
+)
 app.add_typer(_cache, name="cache")
 
 
@@ -29,6 +33,21 @@ def cache_verify(run: Invocation) -> None:
     from featcli.commands.cache import verify
 
     run.finish(verify(run.cache()))
+
+
+@command("cache", "as_json", "quiet", "debug", group=_cache)
+def cache_merge(
+    run: Invocation,
+    stores: Annotated[
+        list[str] | None, typer.Argument(metavar="DIR...", help="Feature stores of other machines.", show_default=False)
+    ] = None,
+) -> None:
+    """Join other feature stores with this one, each row checked; they stay as they are, and no image is needed."""
+    if not stores:
+        raise UsageError("no stores were named", "Name the folders of others: featcli cache merge DIR...")
+    from featcli.commands.cache import merge
+
+    run.finish(merge(run.cache(), [Path(store) for store in stores], run.terminal.emit))
 
 
 @command("cache", "as_json", "debug", group=_cache)

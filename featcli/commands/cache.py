@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -11,8 +12,10 @@ from typing import Any
 
 from featcli.data.hashing import MEMO_NAME, memo_files
 from featcli.errors import UnreadableDataError, UsageError
+from featcli.events import Emit, Note
 from featcli.features.engines.models import KeptFolder, ModelCache
 from featcli.features.engines.openvino import OPENVINO_ENGINE, openvino_version
+from featcli.features.joining import join_stores
 from featcli.features.maintenance import (
     Removal,
     StoredSpace,
@@ -22,7 +25,7 @@ from featcli.features.maintenance import (
     remove_files,
     verify_store,
 )
-from featcli.features.store import PLAIN_ENGINE
+from featcli.features.store import LAYOUT, PLAIN_ENGINE
 from featcli.lines import laid_out, table
 from featcli.text import columns, printable
 from featcli.units import bytes_of, count_text, seconds_of, size_text
@@ -67,6 +70,75 @@ def verify(cache: Path) -> Answer:
         {"path": str(cache), "segments": found.checked, "corrupt": corrupt},
         failure=_damage(cache, corrupt),
     )
+
+
+def merge(cache: Path, sources: Sequence[Path], emit: Emit) -> Answer:
+    """Joins other stores with the own one; damage in one of them is the answer's failure (exit code 3).
+
+    Args:
+        cache: the folder of the own store.
+        sources: folders of others; they are not changed.
+        emit: hears the progress, and what will not go together.
+
+    Raises:
+        UsageError: a folder is no store, or is the own one.
+        StorageError: something cannot be read or written.
+    """
+    for source in sources:
+        if not (source / "features" / LAYOUT).is_dir():
+            raise UsageError(
+                f"{source} holds no feature store", "Name the folder that --cache names there: it holds 'features'."
+            )
+        if cache.exists() and source.samefile(cache):
+            raise UsageError(f"{source} is the store to merge into", "Name others; --cache names this one.")
+    joined = join_stores(cache, sources, emit)
+    merged = [
+        {
+            "from": str(item.source),
+            "space": item.space,
+            **{name: item.described.get(name) for name in ("backbone", "weights_sha256", "layer", "device_type")},
+            "precision": item.described.get("numerics"),
+            "engine": item.described.get("engine", PLAIN_ENGINE),
+            "new": item.new,
+            "known": item.known,
+        }
+        for item in joined
+    ]
+    corrupt = [{"path": str(path), "reason": reason} for item in joined for path, reason in item.damaged]
+    lines = [
+        f"merged   {printable(str(item['backbone'] or 'unknown'))} ({item['space'][:12]}) from "
+        f"{printable(item['from'])}: {count_text(item['new'], 'image')} new, {item['known']:,} here already"
+        for item in merged
+    ]
+    lines += [f"corrupt  {printable(item['path'])}: {printable(item['reason'])}" for item in corrupt]
+    lines = lines or ["nothing to merge: the stores are empty"]
+    _describe_apart(cache, {item.space for item in joined}, emit)
+    failure = None
+    if corrupt:
+        failure = UnreadableDataError(
+            f"{count_text(len(corrupt), 'part')} of what was to be merged cannot be used", "Everything else is merged."
+        )
+    return Answer("\n".join(lines), {"path": str(cache), "merged": merged, "corrupt": corrupt}, failure=failure)
+
+
+def _describe_apart(cache: Path, merged: set[str], emit: Emit) -> None:
+    """Says where features of one backbone lie apart after a merge: a head learns from one space alone."""
+    by_backbone: dict[str, list[dict[str, Any]]] = {}
+    here = list_spaces(cache)
+    for space in here:
+        by_backbone.setdefault(str(space.described.get("backbone")), []).append(space.described)
+    names = {str(space.described.get("backbone")) for space in here if space.folder.name in merged}
+    for name in sorted(names):
+        spaces = by_backbone[name]
+        keys = {key for space in spaces for key in space} - {"backbone"}
+        differ = sorted(
+            {"numerics": "precision"}.get(key, key)
+            for key in keys
+            if len({json.dumps(space.get(key, PLAIN_ENGINE), sort_keys=True) for space in spaces}) > 1
+        )
+        if differ:
+            what = f"{printable(name)} lie in {len(spaces)} spaces here, which differ in {', '.join(differ)}"
+            emit(Note(f"features of {what}: a head learns from one of them"))
 
 
 def prune(

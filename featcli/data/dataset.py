@@ -20,7 +20,7 @@ from featcli.data.naming.finding import Finder
 from featcli.data.naming.folders import Ignored, subfolders
 from featcli.data.naming.layout import find_layout
 from featcli.data.naming.listing import Listing
-from featcli.data.naming.manifest import describe_missing, list_manifest, read_manifest
+from featcli.data.naming.manifest import describe_absent, describe_missing, list_manifest, read_manifest
 from featcli.data.naming.source import DataOptionError, DataSource, relative_name, shown_path
 from featcli.data.readers.files import file_ref
 from featcli.data.readers.reader import ImageRef
@@ -171,6 +171,7 @@ def open_dataset(
     grouped = any(sample.group is not None for sample in samples)
     samples = _join(hash_samples(samples, memo=memo, keep=keep, workers=workers, emit=emit))
     if source.manifest is not None:
+        describe_absent(listing.entries, [sample.digest for sample in samples], source.manifest, emit)
         unread = [entry for entry, sample in zip(listing.entries, samples, strict=True) if sample.digest is None]
         describe_missing(unread, len(samples), source.manifest, emit)
     rule: dict[str, Any] = {"made_by": "user" if "val" in listing.splits else "hash", "seed": seed}
@@ -258,10 +259,15 @@ def hash_samples(
 ) -> list[Sample]:
     """Fills in the digests, from the memo or by reading files in parallel; a file that cannot be read keeps None.
 
-    Such a file becomes an error row, with its reason, when it is read for its features.
+    Such a file becomes an error row, with its reason, when it is read for its features. A file that is not there keeps
+    the digest that it has: its features may be stored.
     """
     digests = hash_files([sample.path for sample in samples], memo=memo, keep=keep, workers=workers, emit=emit)
-    return [replace(sample, digest=digests.get(sample.path)) for sample in samples]
+    return [replace(sample, digest=digests.get(sample.path) or _told(sample)) for sample in samples]
+
+
+def _told(sample: Sample) -> bytes | None:
+    return None if sample.digest is None or os.path.lexists(sample.path) else sample.digest
 
 
 def _found(source: DataSource) -> DataSource:
@@ -299,7 +305,7 @@ def _samples(listing: Listing, source: DataSource) -> list[Sample]:
         groups = groups_of([relative_name(entry.path, source.base) for entry in listing.entries], source.pattern)
     label_of = {name: label for label, name in enumerate(listing.classes)}
     return [
-        Sample(entry.path, label_of[entry.label], entry.split, None, group)
+        Sample(entry.path, label_of[entry.label], entry.split, entry.sha256, group)
         for entry, group in zip(listing.entries, groups, strict=True)
     ]
 

@@ -85,6 +85,11 @@ def onnx_bytes(module: PixelModel, side: int, name: str) -> bytes:
             f"{name} cannot be one ONNX file: it has {model.ByteSize() / 1e9:.1f} GB, and the format ends at 2",
             "Take --format openvino or torch.",
         )
+    if not model.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
+        raise UsageError(
+            f"{name} cannot be exported to ONNX: torch's exporter fixes the number of images",
+            "Take --format openvino or torch.",
+        )
     _name_by_module(model)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())

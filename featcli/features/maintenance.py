@@ -93,6 +93,22 @@ def list_spaces(cache: Path) -> list[StoredSpace]:
     return sorted(spaces, key=lambda space: (-space.last_used, space.folder.name))
 
 
+def stored_keys(folder: Path) -> tuple[NDArray[np.bytes_], int | None]:
+    """The keys of the rows in a space's folder, and the width of its features; None where there are none.
+
+    Raises:
+        StorageError: the folder cannot be listed.
+    """
+    found = []
+    width = None
+    for path in _segments_of(folder):
+        with contextlib.suppress(*DAMAGE):
+            segment = Segment.open(path, width)
+            found.append(segment.keys)
+            width = segment.feature_size
+    return (np.concatenate(found) if found else as_bytes(np.empty((0, 32), dtype=np.uint8))), width
+
+
 def verify_store(cache: Path) -> Verified:
     """Reads every segment and compares all of it with its checksums. Changes nothing.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,11 +25,12 @@ from featcli.features.engines.openvino import openvino_version
 from featcli.features.store import FeatureStore
 from featcli.units import size_text
 from featcli.workflow.answer import Answer
-from tests.unit.features import lab
+from tests.cli.lab import SMALL, head_of
+from tests.unit.features import lab as store_lab
 from tests.unit.features.lab import digest, segments
 
 WIDTH = 4
-SPACE = replace(lab.SPACE, weights_sha256="0123456789abcdef" * 4)
+SPACE = replace(store_lab.SPACE, weights_sha256="0123456789abcdef" * 4)
 
 
 @pytest.fixture
@@ -256,3 +258,41 @@ def test_converted_models_are_shown_pruned_and_cleared(tmp_path: Path) -> None:
     assert [model.folder.name for model in kept.kept()] == ["a" * 32]
     assert said(clear(tmp_path))[1]["bytes"] > 1000
     assert not kept.kept() and not (tmp_path / "engines").exists()
+
+
+def test_two_hospitals_give_the_head_of_the_pooled_images(lab: Any, tmp_path: Path) -> None:
+    """Features and lists of images travel; the images stay where they are."""
+    both = lab.train("--cache", "own", data="split")
+    assert both.code == 0, both.stderr
+    lines = ["path,split,label,sha256"]
+    images = sorted((lab.folder / "split").rglob("*.png"))
+    for index, name in enumerate(("one", "other")):
+        for image in images[index::2]:
+            target = lab.folder / name / "split" / image.relative_to(lab.folder / "split")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            image.rename(target)
+        done = lab.train("--cache", f"{name}-cache", data=f"{name}/split", output=name + "-run")
+        assert done.code == 0, done.stderr
+        lines += (lab.folder / f"{name}-run/images.csv").read_text().splitlines()[1:]
+    pooled = [line.replace("split/", "gone/split/", 1) for line in lines]
+    lab.write("pooled.csv", "\n".join([lines[0], *sorted(pooled[1:], key=lambda line: line.split("gone/")[1]), ""]))
+    for name in ("one", "other"):
+        shutil.rmtree(lab.folder / name)
+    done = lab("cache", "merge", "one-cache", "other-cache", "--cache", "merged", "--json")
+    assert done.code == 0, done.stderr
+    assert sum(item["new"] for item in json.loads(done.stdout)["merged"]) == 22
+    settings = ("--set", "data.root=null", "--set", "data.manifest=pooled.csv", "--cache", "merged")
+    done = lab("train-head", *SMALL, *settings, "-o", "pooled")
+    assert done.code == 0, done.stderr
+    assert "22 of 22 images are not here, and are known by their sha256" in done.stderr
+    assert "features  0 computed, 22 from the store" in done.stderr
+    expected, found = (
+        json.loads((lab.folder / run / "metrics.json").read_text())["val"]["accuracy"] for run in ("run", "pooled")
+    )
+    assert found == expected
+    one, other = (head_of(lab.folder / run) for run in ("run", "pooled"))
+    for tensor in one:
+        np.testing.assert_allclose(other[tensor], one[tensor], rtol=1e-4, atol=1e-5)
+    done = lab("train-head", *SMALL, *settings[:-1], "empty", "-o", "nothing")
+    assert done.code != 0
+    assert "no such file" in done.stderr

@@ -24,6 +24,7 @@ class ListedImage:
         split: `train`, `val` or `test`; `train` where the user made no splits.
         group: of the manifest's column; None where there is none.
         line: of the manifest, from 1; 0 for a folder's.
+        sha256: of its bytes as the manifest has it, for a file that is not here; None where it says nothing.
     """
 
     path: str
@@ -31,6 +32,7 @@ class ListedImage:
     split: str
     group: str | None = None
     line: int = 0
+    sha256: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from featcli.data.naming.source import DataOptionError, relative_name, shown_pat
 from featcli.data.naming.tables import Problems, Row, Table, read_table
 from featcli.errors import ConfigError
 from featcli.events import Emit, Note, Warn
-from featcli.text import did_you_mean, nfc
+from featcli.text import clipped, did_you_mean, nfc
 
 _SPLITS_IN_WORDS = "the splits are train (or training), val (valid, validation, dev) and test (testing, evaluation)"
 _BLANKS = "blanks around a path that are left out"
@@ -117,6 +117,25 @@ def describe_missing(missing: Sequence[ListedImage], count: int, file: Path, emi
     emit(Warn(f"{shown_path(file)}: {many}; line {first.line}: '{written}'{near or f', seen from {folder}'}"))
 
 
+def describe_absent(entries: Sequence[ListedImage], digests: Sequence[bytes | None], file: Path, emit: Emit) -> None:
+    """Says of how many images there is a hash alone, and of how many the file is not the one whose hash is there.
+
+    Args:
+        entries: N images of a manifest.
+        digests: (N,) by which they are known.
+        file: the manifest.
+        emit: hears it.
+    """
+    told = [(entry, digest) for entry, digest in zip(entries, digests, strict=True) if entry.sha256 is not None]
+    absent = sum(not os.path.lexists(entry.path) for entry, _ in told)
+    if absent:
+        emit(Note(f"{shown_path(file)}: {absent} of {len(entries)} images are not here, and are known by their sha256"))
+    other = [entry for entry, digest in told if digest is not None and digest != entry.sha256]
+    if other:
+        first, what = other[0], f"{len(other)} files are" if len(other) > 1 else "one file is"
+        emit(Warn(f"{shown_path(file)}: {what} not of the sha256 that is there, and used all the same: {first.path}"))
+
+
 class _Paths:
     """From paths as they are written to those of files, relative to the manifest's folder."""
 
@@ -153,12 +172,16 @@ def _entry(row: Row, paths: _Paths, has_splits: bool, problems: Problems) -> Lis
         said.append("the split is empty, while other lines have one; give it to all lines or to none")
     elif has_splits and split.lower() not in SPLIT_NAMES:
         said.append(f"unknown split '{split}'{did_you_mean(split.lower(), SPLIT_NAMES, most=1)}; {_SPLITS_IN_WORDS}")
+    sha256 = row.sha256.strip()
+    if sha256 and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+        said.append(f"the sha256 '{clipped(sha256, 20)}' is not 64 hexadecimal digits")
     for text in said:
         problems.add(row.line, text)
     if said:
         return None
     own = SPLIT_NAMES[split.lower()] if has_splits else "train"
-    return ListedImage(paths.find(path), label, own, nfc(row.group.strip()) or None, row.line)
+    group, digest = nfc(row.group.strip()) or None, bytes.fromhex(sha256) or None
+    return ListedImage(paths.find(path), label, own, group, row.line, digest)
 
 
 def _once_each(

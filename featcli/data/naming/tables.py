@@ -24,7 +24,7 @@ from featcli.signatures import HEAD_BYTES, recognise, utf16_of
 from featcli.text import did_you_mean, meant
 
 NEEDED = ("path", "label")
-COLUMNS = (*NEEDED, "split", "group")
+COLUMNS = (*NEEDED, "split", "group", "sha256")
 # Other names of columns, without blanks, case, - and _. Ids are none: they name no file.
 _OTHER_NAMES = {
     "path": {
@@ -47,6 +47,7 @@ class Row(NamedTuple):
     label: str
     split: str
     group: str
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
