@@ -36,7 +36,7 @@ def test_the_table_is_that_of_the_command_line_and_the_config() -> None:
 def test_commands_have_their_help() -> None:
     assert "models\tList backbones: size, features, published accuracy, weights on this machine." in "\n".join(fish(""))
     assert values("tr") == ["train-head"]
-    assert values("cache", "") == ["show", "verify", "prune", "clear"]
+    assert values("cache", "") == ["show", "verify", "merge", "prune", "clear"]
     assert values("help", "cache", "pr") == ["prune"]
     assert values("--vers") == ["--version"]
 
