@@ -12,18 +12,16 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from tests import pictures
+from tests import environment, pictures  # in this order: the environment is set before numpy is loaded
 from tests.photographs import SHARED, missing
 from tests.process import Finished, ForkServer
-
-# As the command line sets it, before torch is loaded: tests share the cores too.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # The same examples in every run: a commit is as green tomorrow as today. HYPOTHESIS_PROFILE=random draws new ones.
 settings.register_profile("repeatable", derandomize=True)
 settings.register_profile("random")
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
+assert environment.os.environ["OPENBLAS_NUM_THREADS"], "numpy reads it once"
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
