@@ -29,12 +29,11 @@ INPUT = "pixels"
 PREDICTIONS, LOGITS, NOVELTY, FEATURES = "probabilities", "logits", "novelty", "features"  # names of outputs
 EXACT, WHOLE = FORMS = ("exact", "whole")
 FACTS_KEY = f"{KEY}.export"
+DIGEST_KEY = f"{KEY}.sha256"
 _COVERAGES = (0.8, 0.9, 0.95, 0.99)
 _METADATA, _METADATA_TAG = 14, b"\x72"  # the field of names and values, and how it begins
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5  # kinds of fields
-_BEGINNING = 8  # ModelProto's first field, its version, as a number
 _LONGEST_VARINT = 10
-_SAFETENSORS = slice(8, 9), b"{"  # where its header begins, whatever the bytes before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +59,6 @@ class ExportedModel:
 
 
 Model: TypeAlias = StoredModel | ExportedModel
-
-
-def is_exported(path: Path) -> bool:
-    """Whether a file is ONNX, whoever made it, by its content; False where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(16)
-    except OSError:
-        return False
-    place, brace = _SAFETENSORS
-    return head[:1] == bytes([_BEGINNING]) and head[place] != brace and len(head) == 16
 
 
 def read_description(path: Path) -> tuple[CheckpointMetadata, ExportFacts]:
@@ -103,7 +91,7 @@ def read_description(path: Path) -> tuple[CheckpointMetadata, ExportFacts]:
         )
     metadata, facts = parse_metadata(said[KEY], str(path)), parse_export_facts(said[FACTS_KEY], str(path))
     _add_entries(digest, said)
-    if digest.hexdigest() != facts.body_sha256:
+    if digest.hexdigest() != said.get(DIGEST_KEY):
         raise CheckpointError(
             f"{path} is not what was exported: damaged, or changed by another program", "Export it again."
         )
@@ -156,20 +144,16 @@ def thresholds_of(scores: Scores | None) -> dict[str, list[float]] | None:
     return {coverage: row.tolist() for coverage, row in limits.items() if np.isfinite(row).all()}
 
 
-def body_sha256(body: bytes, entries: Mapping[str, str]) -> str:
-    """What tells damage: a hash of an ONNX file without names and values, and of these but for the facts."""
-    digest = hashlib.sha256(body)
-    _add_entries(digest, entries)
-    return digest.hexdigest()
-
-
 def _add_entries(digest: hashlib._Hash, entries: Mapping[str, str]) -> None:
-    for name in sorted(entries.keys() - {FACTS_KEY}):
+    for name in sorted(entries.keys() - {DIGEST_KEY}):
         digest.update(f"{name}\0{entries[name]}\0".encode())
 
 
 def with_entries(body: bytes, entries: Mapping[str, str]) -> bytes:
-    """An ONNX file with names and values added to it: fields that repeat may stand anywhere."""
+    """An ONNX file with names and values added to it (fields that repeat may stand anywhere), and a hash of it all."""
+    digest = hashlib.sha256(body)
+    _add_entries(digest, entries)
+    entries = {**entries, DIGEST_KEY: digest.hexdigest()}
     return body + b"".join(_encoded(name, value) for name, value in entries.items())
 
 

@@ -18,6 +18,11 @@ FORMAT = 1  # of a checkpoint, and of an exported file
 KEY = "featcli"
 CHECKPOINT_NAME = "checkpoint.safetensors"
 _PLAIN = "torch"
+_ONNX_BEGINS = 8  # with its version, as a number
+_SAFETENSORS = slice(8, 9), b"{"  # where its header begins, whatever the bytes before it
+_FOR_OTHERS = "is for other programs: featcli predicts by a checkpoint, or by an .onnx file of export"
+_EXPORTED = {".onnx": "is not an ONNX file, or only a part of one", ".xml": _FOR_OTHERS, ".pt2": _FOR_OTHERS}
+_EXPORT_AGAIN = "Export it: featcli export RUN -o model.onnx"
 _COMES_FIRST = "The checkpoint or run folder comes first: featcli predict RUN NEW_PHOTOS"
 _COPY_AGAIN = f"Copy it again where it is a checkpoint. {_COMES_FIRST}"
 
@@ -113,7 +118,6 @@ class ExportFacts(_Part):
         precision: `fp32`, `fp16` or `int8`.
         outputs: by name, how many numbers each gives for an image.
         checkpoint_sha256: of the checkpoint's file.
-        body_sha256: of the network, and of all that the file says but these facts.
         scores: of held-out images, for sets; None where there are none.
         checked: how it agreed with the checkpoint, on how many images; None where it was not checked.
         versions: of the libraries that made it.
@@ -124,7 +128,6 @@ class ExportFacts(_Part):
     precision: str
     outputs: dict[str, int]
     checkpoint_sha256: str
-    body_sha256: str
     scores: dict[str, list[float]] | None
     checked: dict[str, Any] | None
     versions: dict[str, str]
@@ -132,6 +135,17 @@ class ExportFacts(_Part):
     def to_text(self) -> str:
         """JSON, as it stands in the file."""
         return json.dumps(self.model_dump(), sort_keys=True, allow_nan=False)
+
+
+def is_exported(path: Path) -> bool:
+    """Whether a file is ONNX, whoever made it, by its content; False where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError:
+        return False
+    place, brace = _SAFETENSORS
+    return head[:1] == bytes([_ONNX_BEGINS]) and head[place] != brace and len(head) == 16
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -171,10 +185,8 @@ def read_metadata(path: Path) -> CheckpointMetadata:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from error
     except safetensors.SafetensorError as error:
-        if path.suffix.lower() == ".onnx":
-            raise CheckpointError(
-                f"{path} is an exported model, and a checkpoint is needed", "Name the run that it was made from."
-            ) from error
+        if path.suffix.lower() in _EXPORTED:
+            raise CheckpointError(f"{path} {_EXPORTED[path.suffix.lower()]}", _EXPORT_AGAIN) from error
         raise CheckpointError(f"{path} is not a safetensors file, or only a part of one", _COPY_AGAIN) from error
     if KEY not in header:
         raise CheckpointError(

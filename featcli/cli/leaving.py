@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -41,9 +42,9 @@ def export(
         option(RUN, "--images", metavar="DIR", help="Compare on these images; else on the run's validation images."),
     ] = None,
     max_loss: Annotated[
-        float,
-        option(RUN, "--max-loss", min=0.0, max=1.0, metavar="X", help="Accuracy that --int8 or --fp16 may cost."),
-    ] = 0.02,
+        float | None,
+        option(RUN, "--max-loss", min=0.0, max=1.0, metavar="X", help="Accuracy that --int8 or --fp16 may cost: 0.02."),
+    ] = None,
     allow_slower: Annotated[
         bool, option(RUN, "--allow-slower", help="Write --int8 or --fp16 also where it is slower than fp32 here.")
     ] = False,
@@ -59,19 +60,24 @@ def export(
     require_choice("--form", form, ("exact", "whole"))
     if format is not None:
         require_choice("--format", format, ("onnx", "openvino", "torch"))
+    precision = "int8" if int8 else "fp16" if fp16 else "fp32"
     if int8 and fp16:
         raise typer.BadParameter("--int8 and --fp16 are two files: export twice", param_hint="--int8")
     if unchecked and images is not None and not int8:
         raise typer.BadParameter("--unchecked looks at no images", param_hint="--images")
+    if precision == "fp32" and (allow_slower or max_loss is not None):
+        flag = "--allow-slower" if allow_slower else "--max-loss"
+        raise typer.BadParameter("it is of --int8 and --fp16", param_hint=flag)
     checkpoint, paths, config = run_and_paths(arguments, "export", run.flags)
+    if run.flags.config is not None and paths:
+        checkpoint, paths = Path(paths[0]), paths[1:]
     if paths:
         raise UsageError(f"one checkpoint, not more: {' '.join(paths)}", "Images to compare on: --images DIR")
     session = run.session(subject=config)
     from featcli.commands.export import export
     from featcli.workflow.exporting import ExportOptions
 
-    precision = "int8" if int8 else "fp16" if fp16 else "fp32"
-    options = ExportOptions(
-        output, format, form, precision, features, images, unchecked, allow_slower, max_loss=max_loss
-    )
+    options = ExportOptions(output, format, form, precision, features, images, unchecked, allow_slower)
+    if max_loss is not None:
+        options = replace(options, max_loss=max_loss)
     run.finish(export(session, checkpoint, options))

@@ -214,7 +214,9 @@ def _moved(
     sides: tuple[Side, Side], pairs: Sequence[tuple[str, NDArray[np.float32], NDArray[np.float32]]]
 ) -> dict[str, Any]:
     comparable = _are_comparable(sides)
-    facts: dict[str, Any] = {"same": _is_one_backbone(sides), "comparable": comparable, "median_cosine": None}
+    exported = any(isinstance(side.model, ExportedModel) for side in sides)
+    facts: dict[str, Any] = {"same": _is_one_backbone(sides), "comparable": comparable, "exported": exported}
+    facts["median_cosine"] = None
     facts |= {"lowest_cosine": None, "lowest": None, "missing": 0}
     if not pairs or not comparable:
         return facts
@@ -296,6 +298,8 @@ def _text(facts: dict[str, Any], width: int | None) -> str:
 
 
 def _features_text(facts: dict[str, Any]) -> str:
+    if facts["exported"]:
+        return "not compared: an exported file gives predictions"
     if facts["same"]:
         return "the same: one backbone, one preprocessing"
     if not facts["comparable"]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from featcli.exported import is_exported, read_exported, thresholds_of
 from featcli.lines import lines_of
-from featcli.metadata import find_checkpoint, read_metadata
+from featcli.metadata import find_checkpoint, is_exported, read_metadata
 from featcli.text import printable
 from featcli.workflow.answer import Answer
 from featcli.writers.checkpoint_facts import checkpoint_facts, export_facts
@@ -23,6 +22,8 @@ def info(checkpoint: Path) -> Answer:
     exported: dict[str, Any] = {}
     facts: dict[str, str] = {}
     if is_exported(path):
+        from featcli.exported import read_exported, thresholds_of  # they need more than a header
+
         model = read_exported(path)
         metadata, export, trust = model.metadata, model.facts, model.trust
         facts = export_facts(export)

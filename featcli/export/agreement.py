@@ -22,7 +22,7 @@ class Agreement:
     Attributes:
         images: N.
         labels: of how many the label is the same.
-        ties: of how many it differs, where the two most probable are as good as equal.
+        ties: those of which it differs, where the two most probable are as good as equal.
         largest: the largest difference of a probability.
         differing: indices of images whose label differs beyond that, or a probability by more than the tolerance; the
             largest difference first.
@@ -30,7 +30,7 @@ class Agreement:
 
     images: int
     labels: int
-    ties: int
+    ties: Sequence[int]
     largest: float
     differing: Sequence[int]
 
@@ -39,7 +39,7 @@ class Agreement:
         return {
             "images": self.images,
             "labels": self.labels,
-            "near_ties": self.ties,
+            "near_ties": len(self.ties),
             "largest_difference": self.largest,
         }
 
@@ -61,7 +61,7 @@ def compare(expected: NDArray[np.float64], found: NDArray[np.float64], tolerance
     return Agreement(
         images=len(expected),
         labels=int(np.count_nonzero(~differ)),
-        ties=int(np.count_nonzero(tied)),
+        ties=np.flatnonzero(tied).tolist(),
         largest=float(gaps.max(initial=0.0)),
         differing=wrong[np.argsort(-gaps[wrong], kind="stable")].tolist(),
     )

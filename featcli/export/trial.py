@@ -143,8 +143,12 @@ def run_trial(job: Job, n_outputs: int, emit: Emit) -> Trial:
             raise EnvironmentFault(f"the exported file cannot be run: {lines[-1][:300]}")
         emit(Progress("check", len(job.paths), len(job.paths), finished=True))
         answer = json.loads(Path(folder, _ANSWER).read_text(encoding="utf-8"))
-        predictions = np.load(Path(folder, _ARRAY), allow_pickle=False).reshape(len(job.paths), n_outputs)
+        predictions = np.load(Path(folder, _ARRAY), allow_pickle=False)
     errors = {int(index): reason for index, reason in answer["errors"].items()}
+    if len(errors) == len(job.paths):
+        predictions = np.zeros((len(job.paths), n_outputs))
+    if predictions.shape != (len(job.paths), n_outputs):
+        raise EnvironmentFault(f"the exported file gives {predictions.shape[1:]} numbers for an image, not {n_outputs}")
     return Trial(predictions, errors, answer["had_torch"], answer["speed"])
 
 

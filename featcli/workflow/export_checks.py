@@ -62,18 +62,24 @@ def check_file(session: Session, export: Export, made: Made, runtime: Runtime, i
     if not good.any():
         raise ConditionFailed(f"not written: none of {len(refs)} {images.words} can be read")
     if errors:
-        session.emit(Warn(f"{len(errors)} of {len(refs)} images cannot be read, and say nothing"))
+        first = min(errors)
+        said = f"{len(errors)} of {len(refs)} images cannot be read, and say nothing; the first: {refs[first].name}"
+        session.emit(Warn(f"{said}: {errors[first]}"))
     names = [ref.name for ref, is_good in zip(refs, good, strict=True) if is_good]
     lower = export.options.precision != FP32
     tolerance = WHOLE_TOLERANCE if export.options.form == WHOLE else TOLERANCE
     found = compare(expected[good], trial.predictions[good], tolerance)
     checked: dict[str, Any] = found.to_json() | {"on": images.words, "without_torch": not trial.had_torch}
     where = f"{images.words}{'' if trial.had_torch else ', in a process without torch'}"
+    if images.changed:
+        session.emit(Warn("these are not the images that the checkpoint was validated on: some changed, or are gone"))
     session.emit(Fact("compared", f"on {found.images} {where}"))
     session.emit(Fact("", agreement_text(checked)))
     if lower:
         labels = None if images.labels is None else images.labels[good]
         return checked | _require_gain(export, trial, (expected[good], trial.predictions[good]), labels, session.emit)
+    for index in found.ties[:_SHOWN]:
+        session.emit(Warn(f"{names[index]}: the label differs, its two most probable classes being as good as equal"))
     if found.differing:
         sides = (expected[good], trial.predictions[good])
         for line in _differences(found, names, sides, export.model.metadata.classes):

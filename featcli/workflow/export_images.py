@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +10,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from featcli.data.dataset import open_labelled
+from featcli.data.dataset import fingerprint, open_labelled
 from featcli.data.naming.folders import Ignored
 from featcli.data.pixels.loading import load_pixels
 from featcli.data.pixels.preprocessing import Preprocessing
 from featcli.data.readers.files import file_ref
 from featcli.data.readers.reader import ImageRef, UnreadableImage
 from featcli.errors import DatasetError, FeatcliError, UsageError
-from featcli.events import Progress
+from featcli.events import Note, Progress
 from featcli.features.extraction import compute_table
 from featcli.features.store import FeatureStore
 from featcli.metadata import CheckpointMetadata
@@ -42,12 +41,14 @@ class ExportImages:
         labels: (N,) classes of these; None where they are not known.
         words: what they are.
         fitted: images that lower precision is fitted to; none of `compared`.
+        changed: whether the run's validation images are no longer those that the checkpoint was validated on.
     """
 
     compared: Sequence[ImageRef]
     labels: NDArray[np.int64] | None
     words: str
     fitted: Sequence[ImageRef]
+    changed: bool = False
 
 
 def find_images(
@@ -71,37 +72,47 @@ def find_images(
     try:
         data = open_data_of(session, path, metadata, runtime, doing="compare")
     except FeatcliError as error:
-        raise UsageError(f"no images to compare the file with the checkpoint on: {error.message}", _WAYS) from error
+        raise _none(error.message, fit=fit) from error
     split = "val" if data.split("val") else "test"
     samples = data.split(split)
     if not samples:
-        raise UsageError(
-            f"no images to compare the file with the checkpoint on: {data.origin} holds out none",
-            _WAYS,
-        )
+        raise _none(f"{data.origin} holds out none", fit=fit)
     return ExportImages(
         [sample.ref for sample in samples],
         np.array([sample.label for sample in samples], dtype=np.int64),
         "validation images" if split == "val" else "test images",
         [sample.ref for sample in data.split("train")],
+        changed=split == "val" and fingerprint(samples) != metadata.validation.fingerprint,
     )
+
+
+def _none(reason: str, *, fit: bool) -> UsageError:
+    what = "fit --int8 to, and to compare it on" if fit else "compare the file with the checkpoint on"
+    return UsageError(f"no images to {what}: {reason}", "Name images: --images DIR, labelled or not." if fit else _WAYS)
 
 
 def _of_folder(
     session: Session, folder: Path, metadata: CheckpointMetadata, runtime: Runtime, *, fit: bool
 ) -> ExportImages:
     labels: NDArray[np.int64] | None = None
-    with contextlib.suppress(DatasetError):
+    if not folder.is_dir():
+        what = f"{folder} is a file, not a folder" if folder.exists() else f"no such folder: {folder}"
+        raise UsageError(f"--images: {what}", "Name a folder of images, labelled or not.")
+    try:
         samples = open_labelled(
             folder, metadata.classes, splits=("val", "test"), workers=runtime.workers, emit=session.emit
         )
         refs = [sample.ref for sample in samples]
         labels = np.array([sample.label for sample in samples], dtype=np.int64)
+    except DatasetError as error:
+        session.emit(Note(f"--images {folder} counts as unlabelled: {error.message}"))
     if labels is None:
         refs = [_hashed(ref) for ref in expand([str(folder)], Ignored())]
     if len(refs) < (_FEWEST if fit else 1):
         few = f"{len(refs)} images" if refs else "no images"
-        raise UsageError(f"{few} in {folder}: too few to {'fit to and ' if fit else ''}compare on", _WAYS)
+        raise UsageError(
+            f"{few} in {folder}: too few to {'fit to and ' if fit else ''}compare on", "Name a larger one."
+        )
     # A run's own training images are not at hand: half of these take their place.
     compared = np.arange(len(refs))[:: 2 if fit else 1]
     return ExportImages(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcli.checkpoint import StoredModel, library_versions
-from featcli.errors import UsageError
+from featcli.errors import StorageError, UsageError
 from featcli.export.formats import ENDINGS, ONNX, OPENVINO, TORCH, openvino_files, torch_file
 from featcli.exported import (
     EXACT,
@@ -22,7 +23,6 @@ from featcli.exported import (
     NOVELTY,
     PREDICTIONS,
     WHOLE,
-    body_sha256,
     scores_to_json,
     thresholds_of,
     with_entries,
@@ -112,13 +112,27 @@ def decide_format(options: ExportOptions) -> str:
     if format is None:
         raise UsageError(f"{output}: of which format?", f"Name it by its ending ({', '.join(ENDINGS)}), or --format.")
     right = next(own for own, name in ENDINGS.items() if name == format)
-    if ENDINGS.get(ending, format) != format or (format == OPENVINO and ending != right):
-        raise UsageError(f"a file of --format {format} ends in {right}, and {output} does not")
+    if ending != right:
+        name = output.with_suffix(right)
+        raise UsageError(
+            f"a file of --format {format} ends in {right}, and {output} does not", f"Name it so: -o {name}"
+        )
+    _require_place(output)
+    weights = output.with_suffix(".bin")
+    if format == OPENVINO and os.path.lexists(weights) and not output.exists():
+        raise UsageError(f"{weights} would be replaced: OpenVINO's weights go there", "Name another file with -o.")
     if format != ONNX:
         asked = {"--form whole": options.form == WHOLE, f"--{options.precision}": options.precision != FP32}
         for flag in (flag for flag, is_asked in asked.items() if is_asked):
             raise UsageError(f"{flag} is of ONNX alone, not of --format {format}", "Name a file: -o model.onnx")
     return format
+
+
+def _require_place(output: Path) -> None:
+    """Finds before any work that nothing can be written there."""
+    folder = next((parent for parent in output.absolute().parents if parent.exists()), output.absolute().parent)
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise StorageError(f"cannot write {output}: {folder} cannot be written to", "Name another place with -o.")
 
 
 def require_libraries(export: Export) -> None:
@@ -155,7 +169,8 @@ def make(export: Export, squares: Sequence[NDArray[np.uint8]]) -> Made:
     module = _module(export)
     facts = _facts(export, module.names)
     entries = _entries(model)
-    said = entries | {FACTS_KEY: facts.to_text()}
+    # How it was compared is known when it is made already, and is said where it can be added: in ONNX.
+    said = entries | {FACTS_KEY: json.dumps(facts.model_dump(exclude={"checked"}), sort_keys=True)}
     if export.format == OPENVINO:
         return Made(openvino_files(module, preprocessing.crop, name, said), None, facts)
     if export.format == TORCH:
@@ -170,7 +185,6 @@ def make(export: Export, squares: Sequence[NDArray[np.uint8]]) -> Made:
         body = to_int8(plain, squares) if options.precision == INT8 else to_fp16(plain)
     if options.form == WHOLE:
         body, plain = (with_front(data, preprocessing) for data in (body, plain))
-    facts = facts.model_copy(update={"body_sha256": body_sha256(body, entries)})
     return Made({".onnx": body}, None if options.precision == FP32 else plain, facts)
 
 
@@ -207,7 +221,6 @@ def _facts(export: Export, outputs: Sequence[str]) -> ExportFacts:
         precision=options.precision,
         outputs={name: widths[name] for name in outputs},
         checkpoint_sha256=sha256_of_file(export.path),
-        body_sha256="",
         scores=None if scores is None else scores_to_json(scores),
         checked=None,
         versions=library_versions() | {name: version(name) for name in libraries},

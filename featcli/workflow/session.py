@@ -15,8 +15,8 @@ from featcli.cores import decide_cores, most_threads
 from featcli.data.naming.source import DataOptionError
 from featcli.errors import BackboneOptionError, ConfigError, DatasetError, UsageError
 from featcli.events import Detail, Emit, Fact, Warn
-from featcli.exported import Model, is_exported, read_exported
-from featcli.metadata import find_checkpoint
+from featcli.exported import Model, read_exported
+from featcli.metadata import find_checkpoint, is_exported
 from featcli.runtime import Runtime, decide_runtime
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from featcli.errors import UsageError
-from featcli.exported import is_exported
-from featcli.metadata import CHECKPOINT_NAME
+from featcli.metadata import CHECKPOINT_NAME, is_exported
 from featcli.runs.folder import CONFIG_NAME, LAST_FACTS_NAME
 from featcli.text import did_you_mean, meant, near
 
@@ -106,8 +105,14 @@ def require_run(text: str, command: str, others: Sequence[str] = ()) -> None:
     """
     if not text:
         raise UsageError("no checkpoint or run was named", _line(command, others))
+    if is_exported(Path(text)):
+        if command not in _OF_CHECKPOINTS:
+            return
+        raise UsageError(
+            f"{text} is an exported file, and a checkpoint is needed", "Name the run that it was made from."
+        )
     images = [] if command in _ALONE else [text, *others]
-    runs = [] if is_run(text) else [other for other in others if is_run(other)]
+    runs = [] if is_run(text) else [other for other in others if is_run(other) or is_exported(Path(other))]
     if runs and os.path.lexists(text):
         rest = [other for other in (text, *others) if other != runs[0]]
         raise UsageError(f"{text} is not a run, which comes first", f"featcli {command} {shlex.join(runs[:1] + rest)}")
@@ -128,10 +133,6 @@ def require_run(text: str, command: str, others: Sequence[str] = ()) -> None:
     if not os.path.lexists(text):
         similar = _similar(text) or did_you_mean(text, runs_near())
         raise UsageError(f"no such checkpoint or run: {text}{similar}", _line(command, others))
-    if command in _OF_CHECKPOINTS and is_exported(Path(text)):
-        raise UsageError(
-            f"{text} is an exported file, and a checkpoint is needed", "Name the run that it was made from."
-        )
     what = _kind_of_file(text)
     if what != _FILE:
         raise UsageError(f"{text} is {what}, not a checkpoint or a run", _line(command, images))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,15 @@ def agreement_text(checked: Mapping[str, Any]) -> str:
     """How an exported file agrees with its checkpoint."""
     n = checked["images"]
     same = f"{checked['labels']} of {n} labels as the checkpoint's"
-    return f"{same}, probabilities within {checked['largest_difference']:.1g}"
+    return f"{same}, probabilities within {_bound(checked['largest_difference'])}"
+
+
+def _bound(value: float) -> str:
+    """A number of one digit that is not below a number."""
+    text = f"{value:.1g}"
+    if float(text) < value:
+        text = f"{value + 10.0 ** math.floor(math.log10(value)):.1g}"
+    return text
 
 
 def _facts(metadata: CheckpointMetadata) -> dict[str, str]:

@@ -318,7 +318,13 @@ def test_a_full_disk_leaves_nothing(here: Lab) -> None:
         (("run",), "-o: name the file to write: -o model.onnx", ""),
         (("run", "-o", "-"), "an exported model is a file, not a stream", "-o model.onnx"),
         (("run", "-o", "model.bin"), "model.bin: of which format?", ".onnx, .xml, .pt2"),
-        (("run", "-o", "a.pt2", "--format", "onnx"), "a file of --format onnx ends in .onnx, and a.pt2 does not", ""),
+        (("run", "-o", "a.pt2", "--format", "onnx"), "a file of --format onnx ends in .onnx", "-o a.onnx"),
+        (("run", "-o", "run/checkpoint.safetensors", "--format", "onnx"), "ends in .onnx", "-o run/checkpoint.onnx"),
+        (("run", "-o", "a.onnx", "--images", "nosuch"), "--images: no such folder: nosuch", "labelled or not"),
+        (("run", "-o", "a.onnx", "--images", "run/config.yaml"), "--images: run/config.yaml is a file", ""),
+        (("run", "-o", "a.onnx", "--allow-slower"), "--allow-slower: it is of --int8 and --fp16", ""),
+        (("run", "-o", "a.onnx", "--max-loss", "0.1"), "--max-loss: it is of --int8 and --fp16", ""),
+        (("run", "-o", "taken.xml"), "taken.bin would be replaced", "-o"),
         (("run", "-o", "a.pt2", "--form", "whole"), "--form whole is of ONNX alone", "-o model.onnx"),
         (("run", "-o", "a.xml", "--int8"), "--int8 is of ONNX alone", ""),
         (("run", "-o", "a.onnx", "--int8", "--fp16"), "--int8 and --fp16 are two files", ""),
@@ -336,9 +342,10 @@ def test_a_full_disk_leaves_nothing(here: Lab) -> None:
 )
 def test_what_cannot_be_asked_for(here: Lab, arguments: tuple[str, ...], message: str, hint: str) -> None:
     (here.folder / "empty").mkdir(exist_ok=True)
+    here.write("taken.bin", "mine")
     done = here("export", *arguments)
     assert (done.code, done.text) == (2, "")
-    assert message in done.stderr.splitlines()[0]
+    assert message in done.stderr
     assert hint in done.stderr
     assert not (here.folder / "a.onnx").exists()
 
@@ -372,6 +379,42 @@ def test_a_damaged_file_and_one_of_somebody_else(here: Lab) -> None:
     done = here("predict", "cut.onnx", "new")
     assert done.code == 3
     assert "cut.onnx is not an ONNX file, or only a part of one" in done.stderr
+
+
+def test_images_of_which_none_can_be_read(here: Lab) -> None:
+    for index in range(3):
+        here.write(f"broken/{index}.png", "no image")
+    done = here("export", "run", "-o", "a.onnx", "--images", "broken", "--cache", "cache")
+    assert done.code == 1
+    assert (
+        done.stderr.splitlines()[-1] == "error: not written: none of 3 images of a folder, without labels can be read"
+    )
+
+
+def test_a_path_that_is_no_utf_8(here: Lab) -> None:
+    name = os.fsdecode(b"b\xff/m\xfa.onnx")
+    (here.folder / name).parent.mkdir()
+    shutil.copy(here.folder / "run/model.onnx", here.folder / name)
+    done = here("predict", name, "new")
+    assert done.code == 0, done.stderr
+    assert done.text == here("predict", "run/model.onnx", "new").text
+
+
+@pytest.mark.parametrize("data", [b"", b"some text", bytes(100)])
+def test_what_is_called_onnx_and_is_not(here: Lab, data: bytes) -> None:
+    here.write("no.onnx", data)
+    done = here("predict", "no.onnx", "new")
+    assert done.code == 3
+    assert done.stderr.splitlines()[0] == "error: no.onnx is not an ONNX file, or only a part of one"
+
+
+def test_an_exported_file_comes_first_in_a_comparison(here: Lab) -> None:
+    done = here("diff", "run/model.onnx", "run", "photos/val", "--cache", "cache")
+    assert done.code == 0, done.stderr
+    assert "features     not compared: an exported file gives predictions" in done.text.splitlines()
+    done = here("predict", "new", "run/model.onnx")
+    assert done.code == 2
+    assert "featcli predict run/model.onnx new" in done.stderr
 
 
 def test_a_plan_makes_nothing(here: Lab) -> None:

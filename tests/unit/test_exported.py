@@ -16,16 +16,15 @@ from onnx import TensorProto, helper
 from featcli.errors import CheckpointError
 from featcli.evaluation.conformal import Scores
 from featcli.exported import (
+    DIGEST_KEY,
     FACTS_KEY,
-    body_sha256,
-    is_exported,
     read_description,
     read_exported,
     scores_to_json,
     split_columns,
     with_entries,
 )
-from featcli.metadata import KEY, CheckpointMetadata, ExportFacts
+from featcli.metadata import KEY, CheckpointMetadata, ExportFacts, is_exported
 from tests.unit.test_metadata import VALUE
 
 
@@ -47,7 +46,6 @@ def exported(tmp_path: Path, **changes: Any) -> Path:
         "precision": "fp32",
         "outputs": {"probabilities": 2, "logits": 2, "features": 512, "novelty": 1},
         "checkpoint_sha256": "00",
-        "body_sha256": body_sha256(body(), entries(description)),
         "scores": scores_to_json(SCORES),
         "checked": None,
         "versions": {},
@@ -66,7 +64,7 @@ def test_what_was_added_is_onnx_to_others(tmp_path: Path) -> None:
     model = onnx.load(exported(tmp_path))
     onnx.checker.check_model(model)
     found = {entry.key: entry.value for entry in model.metadata_props}
-    assert list(found) == [KEY, "classes", FACTS_KEY]
+    assert list(found) == [KEY, "classes", FACTS_KEY, DIGEST_KEY]
     assert json.loads(found["classes"]) == ["ä" * 200, "b"]
     assert json.loads(found[KEY]) == VALUE
     assert model.producer_name == "somebody" and len(model.graph.initializer) == 1
@@ -105,7 +103,7 @@ def test_neither_torch_nor_onnx_is_needed(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("place", [40, 700, -1200])
+@pytest.mark.parametrize("place", [40, 700, -1200, -300, -20])
 def test_a_flipped_bit_is_found(tmp_path: Path, place: int) -> None:
     path = exported(tmp_path)
     data = bytearray(path.read_bytes())

@@ -117,6 +117,9 @@ def open_session(path: Path, threads: int) -> Any:
     with contextlib.suppress(AttributeError):
         runtime.disable_telemetry_events()
     try:
-        return runtime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
+        name = os.fspath(path)
+        is_text = name == name.encode("utf-8", "replace").decode()  # another name reaches no library in C++
+        model = name if is_text else path.read_bytes()
+        return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # whatever ONNX Runtime raises
         raise CheckpointError(f"{path} cannot be run: {first_line(error)}") from error

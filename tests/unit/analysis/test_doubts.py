@@ -30,7 +30,7 @@ def test_flipped_labels_rank_as_high_as_with_cleanlab(rate: float) -> None:
     """On scikit-learn's digits, by average precision over draws; cleanlab judges by the same heads' probabilities."""
     images, truth = load_digits(return_X_y=True)
     ours, theirs = [], []
-    for seed in range(4):
+    for seed in range(2):
         random = np.random.default_rng(seed)
         rows = random.permutation(len(truth))[:600]
         features, labels = images[rows].astype(np.float32), truth[rows].astype(np.int64)
