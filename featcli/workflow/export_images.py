@@ -111,7 +111,8 @@ def _of_folder(
     if len(refs) < (_FEWEST if fit else 1):
         few = f"{len(refs)} images" if refs else "no images"
         raise UsageError(
-            f"{few} in {folder}: too few to {'fit to and ' if fit else ''}compare on", "Name a larger one."
+            f"{few} in {folder}: too few to {'fit to and ' if fit else ''}compare on",
+            "Name a larger folder: --images DIR",
         )
     # A run's own training images are not at hand: half of these take their place.
     compared = np.arange(len(refs))[:: 2 if fit else 1]
