@@ -165,7 +165,6 @@ def split_columns(vectors: NDArray[np.float32], outputs: Mapping[str, int]) -> d
 
 def _scores(lists: Mapping[str, Iterable[float]], n_classes: int) -> Scores:
     arrays: dict[str, NDArray[Any]] = {name: np.array(values) for name, values in lists.items()}
-    arrays |= {name: arrays[name].astype(np.int64) for name in ("ranks", "labels")}
     return Scores.from_arrays(arrays, n_classes)
 
 

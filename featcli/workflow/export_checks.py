@@ -57,7 +57,10 @@ def check_file(session: Session, export: Export, made: Made, runtime: Runtime, i
     if wrong:
         name = refs[wrong[0]].name
         reason = trial.errors.get(wrong[0], errors.get(wrong[0]))
-        raise ConditionFailed(f"not written: {name} can be read on one side alone: {reason}")
+        raise ConditionFailed(
+            f"not written: {name} is known to the checkpoint or to the file alone: {reason}",
+            "Where the images are gone and only their features are stored, name others: --images DIR",
+        )
     good = np.array([index not in errors for index in range(len(refs))], dtype=np.bool_)
     if not good.any():
         raise ConditionFailed(f"not written: none of {len(refs)} {images.words} can be read")

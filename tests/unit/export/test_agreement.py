@@ -24,6 +24,11 @@ def test_of_two_that_are_as_good_as_equal_either_may_be_the_label() -> None:
     assert (found.labels, found.ties, list(found.differing)) == (0, [0], [1])
 
 
+def test_a_label_that_moved_far_is_no_tie() -> None:
+    found = compare(np.array([[0.50002, 0.49998]]), np.array([[0.4, 0.6]]), TOLERANCE)
+    assert (found.ties, list(found.differing)) == ([], [0])
+
+
 def test_what_is_not_finite_agrees_with_nothing() -> None:
     expected = np.array([[0.7, 0.3], [0.7, 0.3]])
     found = compare(expected, np.array([[np.nan, 0.3], [0.7, 0.3]]), TOLERANCE)

@@ -73,6 +73,15 @@ def test_damage_is_named_and_left_out(tmp_path: Path) -> None:
     assert len(FeatureStore(tmp_path / "here", SPACE, WIDTH, ignore)) == 1
 
 
+def test_damage_in_what_is_here_already_is_named_too(tmp_path: Path) -> None:
+    fill(tmp_path / "here", ["a"])
+    bad = fill(tmp_path / "one", ["a"])
+    damage(bad)
+    (item,) = join_stores(tmp_path / "here", [tmp_path / "one"], ignore)
+    assert item.damaged == ((bad, "its checksum is wrong"),)
+    require_rows(tmp_path / "here", ["a"])
+
+
 def test_numbers_that_are_none_are_not_taken(tmp_path: Path) -> None:
     with FeatureStore(tmp_path / "one", SPACE, WIDTH, ignore).writer({}) as writer:
         writer.add(digest("a"), np.full(WIDTH, np.nan, np.float32))
